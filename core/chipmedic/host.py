@@ -1,0 +1,139 @@
+"""The one door to the machine: run a tool, read a file, list names, tell the time.
+
+Collectors get a `Host` and touch the world through it alone, so that a test (or the simulator) can give
+them another one. `LinuxHost` is the real one; `chipmedic.testing.FakeHost` answers from a table.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from chipmedic.errors import ToolBlocked, ToolFailed, ToolMissing
+
+REAP_SECONDS = 2.0
+"""How long a killed process group may take to die before it is abandoned (D state)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a tool wrote and how it ended; vendor tools lie in each of the three."""
+
+    stdout: str
+    stderr: str
+    exit_code: int
+
+
+class Host(Protocol):
+    """The seam between collectors and the machine."""
+
+    def run(
+        self, argv: Sequence[str], *, timeout_seconds: float, env: Mapping[str, str] | None = None
+    ) -> Answer:
+        """Run a tool in its own process group, without a terminal and without NOTIFY_SOCKET.
+
+        Raises:
+            ToolMissing: there is no such program.
+            ToolFailed: it is there and cannot be started.
+            ToolBlocked: no end within the deadline; the whole group was killed, or abandoned in D state.
+        """
+        ...
+
+    def which(self, program: str) -> str | None:
+        """Return the path of a program, or None."""
+        ...
+
+    def read(self, path: str) -> str:
+        """Return the text of a file under this host's root.
+
+        Raises:
+            OSError: as `open` and `read` do.
+        """
+        ...
+
+    def glob(self, pattern: str) -> list[str]:
+        """Return the paths that match an absolute pattern, sorted; they are valid for `read`."""
+        ...
+
+    def path(self, path: str) -> str:
+        """Return where an absolute path of this host really is, for sockets and devices."""
+        ...
+
+    def now(self) -> float:
+        """Return UNIX seconds."""
+        ...
+
+
+class LinuxHost:
+    """This machine, or the part of it below `root` (a captured or simulated `/sys` and `/proc`)."""
+
+    def __init__(self, root: str = "/", env: Mapping[str, str] | None = None) -> None:
+        self._root = Path(root)
+        self._env = dict(os.environ if env is None else env)
+        self._env.pop("NOTIFY_SOCKET", None)  # a child must not speak to systemd in our name
+
+    def run(
+        self, argv: Sequence[str], *, timeout_seconds: float, env: Mapping[str, str] | None = None
+    ) -> Answer:
+        """See `Host.run`."""
+        try:
+            process = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env={**self._env, "LC_ALL": "C", **(env or {})},
+                start_new_session=True,
+            )
+        except FileNotFoundError as e:
+            raise ToolMissing(f"{argv[0]}: not installed") from e
+        except OSError as e:
+            raise ToolFailed(f"{argv[0]}: cannot be started: {e.strerror}") from e
+        try:
+            stdout, stderr = process.communicate(timeout=timeout_seconds)
+        except subprocess.TimeoutExpired as e:
+            state = _kill_group(process)
+            raise ToolBlocked(f"{argv[0]}: no answer in {timeout_seconds:g} s; {state}") from e
+        return Answer(
+            stdout.decode(errors="replace"), stderr.decode(errors="replace"), process.returncode
+        )
+
+    def which(self, program: str) -> str | None:
+        """See `Host.which`."""
+        return shutil.which(program, path=self._env.get("PATH"))
+
+    def read(self, path: str) -> str:
+        """See `Host.read`."""
+        return Path(self.path(path)).read_text(encoding="utf-8", errors="replace")
+
+    def glob(self, pattern: str) -> list[str]:
+        """See `Host.glob`."""
+        found = self._root.glob(pattern.lstrip("/"))
+        return sorted("/" + str(path.relative_to(self._root)) for path in found)
+
+    def path(self, path: str) -> str:
+        """See `Host.path`."""
+        return str(self._root / path.lstrip("/"))
+
+    def now(self) -> float:
+        """See `Host.now`."""
+        return time.time()
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> str:
+    """Kill a process and all that it started; say what became of it."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    try:
+        process.communicate(timeout=REAP_SECONDS)
+    except subprocess.TimeoutExpired:
+        return f"abandoned, cannot be killed (pid {process.pid} is stuck in the kernel)"
+    return "killed with its process group"

@@ -1,0 +1,1 @@
+"""The wire contract `chipmedic.v1` and its generated code."""

@@ -1,0 +1,1 @@
+"""Generated from chipmedic.proto by `make proto`; do not edit."""
