@@ -1,0 +1,1 @@
+"""The collectors: one module or folder per vendor or source, reached through entry points only."""
