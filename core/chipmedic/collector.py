@@ -1,8 +1,8 @@
 """The interface that a vendor implements, and through which the agent reads everything.
 
-A third party publishes its class as an entry point of the group `chipmedic.collectors`; the entry
-point's name is the collector's source name. Failure, slowness, timing and metrics of a scan belong to
-the agent's scanner, never to the author of a collector.
+A third party publishes its class as an entry point of the group `chipmedic.collectors`; the name of
+the entry point is the collector's source name. Failure, slowness, timing and metrics of a scan belong
+to the agent's scanner, never to the author of a collector.
 """
 
 from __future__ import annotations
@@ -46,18 +46,18 @@ class Collector(ABC):
     def wake_fd(self) -> int | None:
         """Return a descriptor that turns readable when there is something to scan at once, or None.
 
-        The scanner waits on it beside the period, so a pushed source (kernel log, event set) is seen
-        without delay. Asked again after every scan.
+        The scanner waits on it beside the period, so a pushed source (kernel log, event set) is
+        seen without delay. Asked again after every scan.
         """
         return None
 
     def resume(self, cursor: str) -> None:
-        """Go on from the cursor of an earlier run of the agent; called once, before the first scan."""
+        """Go on from the cursor of an earlier run; called once, before the first scan."""
         del cursor
 
     def cursor(self) -> str | None:
         """Return how far this source has been read, to be saved with the faults that came of it."""
         return None
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most collectors hold nothing open
         """Let go of what `discover` or `scan` opened; never blocks."""

@@ -1,7 +1,7 @@
 """The catalogue of what can be read of a component: name, kind, help.
 
-A name ends in its base unit (Prometheus convention), so no reading needs a unit beside it. Collectors
-convert at the edge; nothing inside chipmedic knows MiB, milliwatt or percent.
+A name ends in its base unit (Prometheus convention), so no reading needs a unit beside it.
+Collectors convert at the edge; nothing inside chipmedic knows MiB, milliwatt or percent.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ class Metric(StrEnum):
     REMAP_FAILED = "remap_failed"
     """1 when the chip has no spare row left for a bank: the vendor's criterion for return."""
     RECOVERY_ACTION = "recovery_action_code"
-    """NVML field 230: 0 none, 1 reset, 2 reboot, 3 drain P2P, 4 drain and reset, 5 IMEX, 6 bus reset."""
+    """NVML field 230: 0 none, 1 reset, 2 reboot, 3 drain P2P, 4 drain and reset, 5 IMEX,
+    6 bus reset."""
     HEALTH = "health_code"
     """The state that the vendor's tool itself names: 0 ok, 1 warning, 2 critical."""
     PRESENT = "present"
@@ -39,7 +40,7 @@ class Metric(StrEnum):
     THROTTLE_THERMAL = "throttle_thermal"
     """1 while the clock is lowered because of heat."""
     THROTTLE_POWER = "throttle_power"
-    """1 while the clock is lowered by a power brake or hardware slowdown (not by the set power cap)."""
+    """1 while a power brake or hardware slowdown lowers the clock (not the set power cap)."""
     LINK_UP = "link_up"
     """1 when the port or lane group is active, 0 when it is not."""
     LINK_ERRORS = "link_errors_total"

@@ -1,8 +1,8 @@
 """The words of chipmedic as frozen values.
 
-Everything that crosses a boundary (collector, detector, stream, store) is one of these. Time is UNIX
-seconds as a float and is always passed in, never read here. Unknown is a value of its own: what could
-not be read is a `Gap` with a reason, never 0, -1, NaN or "N/A".
+Everything that crosses a boundary (collector, detector, stream, store) is one of these. Time is
+UNIX seconds as a float and is always passed in, never read here. Unknown is a value of its own:
+what could not be read is a `Gap` with a reason, never 0, -1, NaN or "N/A".
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from chipmedic.metric import Metric
 
 
 class Severity(IntEnum):
-    """Will the running workload fail?"""
+    """How bad: will the running workload fail?"""
 
     INFO = 1
     """Recorded; no person is told."""
@@ -55,7 +55,7 @@ class ComponentKind(StrEnum):
     LINK = "link"
     """A chip-to-chip link; its name is `<chip uid>/<number>`."""
     PCI = "pci"
-    """A device known by its PCI address alone; the agent turns it into a chip or NIC where it can."""
+    """A device known by its PCI address alone; the agent resolves it to a chip where it can."""
     NIC = "nic"
     """A network port; InfiniBand: `<device>/<port>`."""
     DISK = "disk"
@@ -198,8 +198,10 @@ class Scan:
     events: tuple[Event, ...] = ()
     gaps: tuple[Gap, ...] = ()
     processes: tuple[ChipProcess, ...] = ()
+    jobs: tuple[JobStatus, ...] = ()
+    """Filled by the agent's own source `jobs`; no collector of a vendor sets it."""
     is_inventory: bool = False
-    """True: `chips` is everything that this source could see, so a known chip that is absent is lost."""
+    """True: `chips` is all that this source could see, so a known chip that is absent is lost."""
 
     def values(self, metric: Metric) -> dict[Component, float]:
         """Return the readings of one metric by component; a silent component is not in it."""

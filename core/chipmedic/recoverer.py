@@ -1,7 +1,7 @@
 """The interface of a recovery adapter: how a scheduler isolates nodes and moves jobs.
 
-An adapter plans steps as data and performs one step at a time. Every step is idempotent and is confirmed
-by reading the world again, because the watchdog may die between doing and recording.
+An adapter plans steps as data and performs one step at a time. Every step is idempotent and is
+confirmed by reading the world again, because the watchdog may die between doing and recording.
 """
 
 from __future__ import annotations

@@ -71,7 +71,8 @@ class ChipReport:
     """One chip as one run of a tool described it; None means that the tool did not say.
 
     Mutable, because readers fill it line by line; it does not leave the reader before it is whole.
-    Units are in the names; `utilization_ratio` is 0..1; totals are over the chip's life where printed.
+    Units are in the names; `utilization_ratio` is 0..1; totals are over the chip's life where
+    printed.
     """
 
     index: int | None = None
@@ -160,7 +161,9 @@ def _chip_to_json(chip: ChipReport) -> dict[str, Any]:
             continue
         if name == "links":
             value = [
-                {"up": link.is_up} if link.index is None else {"index": link.index, "up": link.is_up}
+                {"up": link.is_up}
+                if link.index is None
+                else {"index": link.index, "up": link.is_up}
                 for link in value
             ]
         elif name == "processes":
@@ -169,6 +172,10 @@ def _chip_to_json(chip: ChipReport) -> dict[str, Any]:
             value = value.value
         answer[name] = value
     return answer
+
+
+def _link_to_json(link: LinkReport) -> dict[str, Any]:
+    return {"up": link.is_up} if link.index is None else {"index": link.index, "up": link.is_up}
 
 
 def _process_to_json(process: ProcessReport) -> dict[str, Any]:

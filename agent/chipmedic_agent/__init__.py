@@ -1,0 +1,1 @@
+"""The per-host daemon: scans, detects, spools and streams."""

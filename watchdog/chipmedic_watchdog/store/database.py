@@ -1,0 +1,82 @@
+"""The store's engine: one writer, many readers, every write a transaction that is durable when it returns.
+
+SQLite allows one writer; a thread of its own serialises the writes, so that no caller meets a lock and
+writes that arrive together can share one commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError
+
+from chipmedic.errors import StoreError
+
+Result = TypeVar("Result")
+
+BUSY_TIMEOUT_MILLISECONDS = 10_000
+
+
+def open_engine(url: str) -> Engine:
+    """Open a store: `sqlite:////var/lib/chipmedic/watchdog.db`."""
+    engine = create_engine(url)
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _set_up_sqlite)
+    return engine
+
+
+def _set_up_sqlite(connection: object, _: object) -> None:
+    cursor = connection.cursor()  # type: ignore[attr-defined]
+    cursor.execute("PRAGMA journal_mode=WAL")
+    # FULL: a commit is on the disk when it returns, which is what an acknowledgement promises.
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MILLISECONDS}")
+    cursor.close()
+
+
+class Database:
+    """Runs functions over the store off the event loop: writes one after the other, reads beside them."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
+        self._readers = ThreadPoolExecutor(4, thread_name_prefix="store-reader")
+
+    async def write(self, work: Callable[[Connection], Result]) -> Result:
+        """Run `work` in a transaction that is committed and durable when this returns.
+
+        Raises:
+            StoreError: the store refused (full disk, say); nothing of `work` is in it.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._writer, self.write_now, work)
+
+    async def read(self, work: Callable[[Connection], Result]) -> Result:
+        """Run `work` over a consistent view of the store; what it writes is undone."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self.read_now, work)
+
+    def write_now(self, work: Callable[[Connection], Result]) -> Result:
+        """Do what `write` does, blocking; for the command line and tests."""
+        try:
+            with self.engine.begin() as connection:
+                return work(connection)
+        except DBAPIError as e:
+            raise StoreError(f"store: {e.orig}") from e
+
+    def read_now(self, work: Callable[[Connection], Result]) -> Result:
+        """Do what `read` does, blocking."""
+        try:
+            with self.engine.connect() as connection:
+                return work(connection)
+        except DBAPIError as e:
+            raise StoreError(f"store: {e.orig}") from e
+
+    def close(self) -> None:
+        """Wait for the writes under way and let go of the store."""
+        self._writer.shutdown(wait=True)
+        self._readers.shutdown(wait=True)
+        self.engine.dispose()

@@ -1,0 +1,285 @@
+"""The tables of the watchdog's store.
+
+Times are UNIX seconds of the watchdog's clock unless a name says `node_`. JSON columns hold what is
+shown but never queried. Alembic's migrations in `migrations/` bring an older store to this state.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    text,
+)
+
+METADATA = MetaData()
+
+nodes = Table(
+    "nodes",
+    METADATA,
+    Column("node", String, primary_key=True),
+    Column("machine_id", String, nullable=False, default=""),
+    Column("boot_id", String, nullable=False, default=""),
+    Column("node_boot_time", Float, nullable=False, default=0.0),
+    Column("agent_version", String, nullable=False, default=""),
+    Column("labels", JSON, nullable=False, default=dict),
+    Column("state", String, nullable=False, default="unknown"),  # connected|silent|stopped|unknown
+    Column("first_seen_at", Float, nullable=False),
+    Column("last_seen_at", Float, nullable=False),
+    Column("skew_seconds", Float, nullable=False, default=0.0),  # node's clock minus ours
+    Column("backlog_events", Integer, nullable=False, default=0),
+    Column("is_spool_failing", Boolean, nullable=False, default=False),
+)
+
+epochs = Table(
+    "epochs",
+    METADATA,
+    Column("node", String, primary_key=True),
+    Column("epoch", String, primary_key=True),
+    Column("acked_seq", Integer, nullable=False, default=0),
+    Column("created_at", Float, nullable=False),
+)
+
+chips = Table(
+    "chips",
+    METADATA,
+    Column("node", String, primary_key=True),
+    Column("uid", String, primary_key=True),
+    Column("vendor", String, nullable=False),
+    Column("model", String, nullable=False),
+    Column("chip_index", Integer, nullable=False),
+    Column("die", Integer, nullable=False, default=0),
+    Column("serial", String),
+    Column("pci", String),
+    Column("is_missing", Boolean, nullable=False, default=False),
+)
+
+coverage = Table(
+    "coverage",
+    METADATA,
+    Column("node", String, primary_key=True),
+    Column("check", String, primary_key=True),
+    Column("node_at", Float, nullable=False),
+    Column("received_at", Float, nullable=False),
+    Column("verdict", String, nullable=False),
+    Column("detail", Text, nullable=False, default=""),
+)
+
+events = Table(
+    "events",
+    METADATA,
+    Column("node", String, primary_key=True),
+    Column("epoch", String, primary_key=True),
+    Column("seq", Integer, primary_key=True),
+    Column("boot_id", String, nullable=False),
+    Column("node_at", Float, nullable=False),
+    Column("received_at", Float, nullable=False),
+    Column("transition", String, nullable=False),  # raised|updated|cleared|gap|unreadable
+    Column("component", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("severity", Integer, nullable=False),
+    Column("body", JSON, nullable=False),
+    Index("events_by_time", "received_at"),
+)
+
+faults = Table(
+    "faults",
+    METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("node", String, nullable=False),
+    Column("component", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("severity", Integer, nullable=False),
+    Column("action", String, nullable=False),
+    Column("node_since", Float, nullable=False),
+    Column("opened_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    Column("summary", Text, nullable=False),
+    Column("source", String, nullable=False),
+    Column("codes", JSON, nullable=False, default=list),
+    Column("evidence", JSON, nullable=False, default=list),
+    Column("count", Integer, nullable=False, default=1),
+    Column("job", String),
+    Column("state", String, nullable=False),  # open|unknown|cleared
+    Column("cleared_at", Float),
+    Column("clear_reason", Text, nullable=False, default=""),
+    Column("incident", String),
+    Index(
+        "one_open_fault",
+        "node",
+        "component",
+        "kind",
+        unique=True,
+        sqlite_where=text("state != 'cleared'"),
+        postgresql_where=text("state != 'cleared'"),
+    ),
+    Index("faults_by_incident", "incident"),
+    Index("faults_by_state", "state"),
+)
+
+job_nodes = Table(
+    "job_nodes",
+    METADATA,
+    Column("job", String, primary_key=True),
+    Column("node", String, primary_key=True),
+    Column("node_at", Float, nullable=False),
+    Column("received_at", Float, nullable=False),
+    Column("chips", JSON, nullable=False, default=list),
+    Column("pids", JSON, nullable=False, default=list),
+    Column("ranks", JSON, nullable=False, default=list),
+    Column("step", Integer),
+    Column("step_at", Float),
+    Column("phase", String),
+    Column("checkpoint_step", Integer),
+    Column("attempt", Integer, nullable=False, default=0),
+    Column("user", String),
+    Column("name", String),
+    Column("labels", JSON, nullable=False, default=dict),
+    Column("is_present", Boolean, nullable=False, default=True),  # in the node's last report
+)
+
+job_progress = Table(
+    "job_progress",
+    METADATA,
+    Column("job", String, primary_key=True),
+    Column("at", Float, primary_key=True),  # when the watchdog heard of it
+    Column("step", Integer, nullable=False),  # the highest over the nodes
+    Column("checkpoint_step", Integer),
+    Column("attempt", Integer, nullable=False, default=0),
+    Column("phase", String),
+)
+
+incidents = Table(
+    "incidents",
+    METADATA,
+    Column("id", String, primary_key=True),  # inc-000001
+    Column("state", String, nullable=False),
+    # open|acknowledged|recovering|verifying|resolved
+    Column("severity", Integer, nullable=False),
+    Column("kind", String, nullable=False),  # of the root fault
+    Column("cause", String, nullable=False),  # which correlation rule made it, with its version
+    Column("title", Text, nullable=False),
+    Column("root_fault", Integer),
+    Column("nodes", JSON, nullable=False, default=list),
+    Column("jobs", JSON, nullable=False, default=list),
+    Column("fault_at", Float, nullable=False),  # when the first fault began, watchdog's clock
+    Column("opened_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    Column("acknowledged_at", Float),
+    Column("acknowledged_by", String),
+    Column("resolved_at", Float),
+    Column("resolved_by", String),
+    Column("resolve_reason", Text),
+    Column("reopened_count", Integer, nullable=False, default=0),
+    Column("revision", Integer, nullable=False, default=1),  # grows when a person would want to know
+    Index("incidents_by_state", "state"),
+)
+
+notices = Table(
+    "notices",
+    METADATA,
+    Column("id", String, primary_key=True),  # <incident>/<revision or word>/<channel>
+    Column("incident", String, nullable=False),
+    Column("occasion", String, nullable=False),  # opened|updated|recovering|resolved|...
+    Column("channel", String, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("state", String, nullable=False),  # pending|delivered|failed
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("next_attempt_at", Float, nullable=False),
+    Column("delivered_at", Float),
+    Column("receipt", Text, nullable=False, default=""),
+    Column("last_error", Text, nullable=False, default=""),
+    Column("severity", Integer, nullable=False),
+    Column("is_resolved", Boolean, nullable=False, default=False),
+    Column("title", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("data", JSON, nullable=False),
+    Index("notices_by_state", "state", "next_attempt_at"),
+)
+
+recoveries = Table(
+    "recoveries",
+    METADATA,
+    Column("id", String, primary_key=True),  # rec-000001
+    Column("incident", String, nullable=False),
+    Column("adapter", String, nullable=False),
+    Column("mode", String, nullable=False),  # observe|notify|propose|act
+    Column("state", String, nullable=False),
+    # planned|proposed|running|verifying|done|failed|held|not_taken
+    Column("reason", Text, nullable=False, default=""),
+    Column("created_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    Column("detail", Text, nullable=False, default=""),
+    Index("recoveries_by_incident", "incident"),
+)
+
+recovery_steps = Table(
+    "recovery_steps",
+    METADATA,
+    Column("recovery", String, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("kind", String, nullable=False),
+    Column("target", String, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("timeout_seconds", Float, nullable=False),
+    Column("arguments", JSON, nullable=False, default=dict),
+    Column("state", String, nullable=False),  # planned|doing|done|failed
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("started_at", Float),
+    Column("done_at", Float),
+    Column("detail", Text, nullable=False, default=""),
+    Column("undo", JSON, nullable=False, default=dict),
+)
+
+isolations = Table(
+    "isolations",
+    METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("node", String, nullable=False),
+    Column("adapter", String, nullable=False),
+    Column("incident", String, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("undo", JSON, nullable=False, default=dict),
+    Column("isolated_at", Float, nullable=False),
+    Column("returned_at", Float),
+)
+
+ledger = Table(
+    "ledger",
+    METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("job", String, nullable=False),
+    Column("phase", String, nullable=False),
+    # detect|decide|isolate|restart|recompute|unexplained
+    Column("start_at", Float, nullable=False),
+    Column("end_at", Float),
+    Column("incident", String),
+    Column("detail", Text, nullable=False, default=""),
+    Index("ledger_by_job", "job", "start_at"),
+)
+
+audit = Table(
+    "audit",
+    METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("at", Float, nullable=False),
+    Column("who", String, nullable=False),
+    Column("act", String, nullable=False),
+    Column("target", String, nullable=False),
+    Column("detail", JSON, nullable=False, default=dict),
+)
+
+counters = Table(
+    "counters",
+    METADATA,
+    Column("name", String, primary_key=True),  # incident, recovery
+    Column("value", Integer, nullable=False),
+)
