@@ -1,8 +1,8 @@
 """The interface that a vendor implements, and through which the agent reads everything.
 
-A third party publishes its class as an entry point of the group `chipmedic.collectors`; the name of
-the entry point is the collector's source name. Failure, slowness, timing and metrics of a scan belong
-to the agent's scanner, never to the author of a collector.
+A third party publishes its class as an entry point of the group `chipmedic.collectors`; the name
+of the entry point is the collector's source name. Failure, slowness, timing and metrics of a scan
+belong to the agent's scanner, never to the author of a collector.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """TOML files decoded into frozen dataclasses, with every problem of a file in one report.
 
-An unknown key is an error with the nearest known name, because a typo that silently keeps a default can
-run for months. A secret is named by the path of a file (`*_file`) or by an environment variable, and
-never stands in the configuration itself.
+An unknown key is an error with the nearest known name, because a typo that silently keeps a default
+can run for months. A secret is named by the path of a file (`*_file`) or by an environment variable,
+and never stands in the configuration itself.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from enum import Enum
 from pathlib import Path
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from cattrs import BaseValidationError, Converter, transform_error
 
@@ -113,8 +113,7 @@ def _words(error: BaseException, kind: type | None) -> str:
         allowed = ", ".join(str(member.value) for member in kind)
         return f"{error.args[0].split(' is not')[0]} is not one of: {allowed}"
     if isinstance(error, ValueError | TypeError):
-        text = str(error)
-        return text if kind is None or get_origin(kind) is Union else text
+        return str(error)
     return f"{type(error).__name__}: {error}"
 
 

@@ -1,7 +1,7 @@
 """The one door to the machine: run a tool, read a file, list names, tell the time.
 
 Collectors get a `Host` and touch the world through it alone, so that a test (or the simulator) can
-give them another one. `LinuxHost` is the real one; `chipmedic.testing.FakeHost` answers from a table.
+give them another one. `LinuxHost` is the real one; `chipmedic.testing.FakeHost` is a table.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Host(Protocol):
 
 
 class LinuxHost:
-    """The real machine, or the part of it below `root` (a captured or simulated `/sys` and `/proc`)."""
+    """The real machine, or the part of it below `root` (a captured or simulated `/sys`, `/proc`)."""
 
     def __init__(self, root: str = "/", env: Mapping[str, str] | None = None) -> None:
         self._root = Path(root)

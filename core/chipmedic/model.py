@@ -15,7 +15,7 @@ from chipmedic.metric import Metric
 
 
 class Severity(IntEnum):
-    """How bad: will the running workload fail?"""
+    """The answer to one question: will the running workload fail."""
 
     INFO = 1
     """Recorded; no person is told."""

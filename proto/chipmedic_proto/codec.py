@@ -1,7 +1,8 @@
 """Model ⇄ messages: the only file that touches the generated code's fields.
 
-Decoding trusts nothing: a value that a later version may send is kept or read as its cautious meaning
-(severity as CRITICAL, verdict as UNKNOWN, action as NONE); what no version can mean raises ValueError.
+Decoding trusts nothing: a value that a later version may send is kept or read as its cautious
+meaning (severity as CRITICAL, verdict as UNKNOWN, action as NONE); what no version can mean raises
+ValueError.
 """
 
 from __future__ import annotations

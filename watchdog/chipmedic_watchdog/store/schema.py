@@ -179,7 +179,7 @@ incidents = Table(
     Column("resolved_by", String),
     Column("resolve_reason", Text),
     Column("reopened_count", Integer, nullable=False, default=0),
-    Column("revision", Integer, nullable=False, default=1),  # grows when a person would want to know
+    Column("revision", Integer, nullable=False, default=1),  # grows when people should know
     Index("incidents_by_state", "state"),
 )
 
