@@ -1,8 +1,8 @@
 """TOML files decoded into frozen dataclasses, with every problem of a file in one report.
 
 An unknown key is an error with the nearest known name, because a typo that silently keeps a default
-can run for months. A secret is named by the path of a file (`*_file`) or by an environment variable,
-and never stands in the configuration itself.
+can run for months. A secret is named by the path of a file (`*_file`) or by an environment
+variable, and never stands in the configuration itself.
 """
 
 from __future__ import annotations

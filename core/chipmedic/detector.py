@@ -1,8 +1,8 @@
 """The interface of a detector: a pure state machine from scans to changes of faults.
 
 A detector knows no I/O, no clock, no log and no hidden state, so a recorded night replays. Its
-state is a frozen dataclass (of plain values, tuples and dicts), saved by the agent, so a restart neither
-forgets nor repeats.
+state is a frozen dataclass (of plain values, tuples and dicts), saved by the agent, so a restart
+neither forgets nor repeats.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ class Host(Protocol):
 
 
 class LinuxHost:
-    """The real machine, or the part of it below `root` (a captured or simulated `/sys`, `/proc`)."""
+    """The real machine, or the part of it below `root` (a captured or simulated root)."""
 
     def __init__(self, root: str = "/", env: Mapping[str, str] | None = None) -> None:
         self._root = Path(root)

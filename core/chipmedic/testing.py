@@ -15,7 +15,8 @@ class FakeHost:
     """A `Host` that answers from tables and keeps its own time.
 
     `tools` maps the beginning of a command line (`"npu-smi info -t ecc"`; the longest match wins)
-    to stdout, an `Answer`, or an error to raise. `files` maps absolute paths to text or to an OSError.
+    to stdout, an `Answer`, or an error to raise. `files` maps absolute paths to text or to an
+    `OSError`.
     """
 
     tools: Mapping[str, str | Answer | ChipmedicError] = field(default_factory=dict)
