@@ -49,7 +49,7 @@ def alive() -> bool:
 
 
 def watchdog_interval_seconds() -> float | None:
-    """Return after how long without `alive` systemd kills this process; None: it does not watch us."""
+    """Return after how long without `alive` systemd kills this process; None: no watch is kept."""
     if os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None
     try:
