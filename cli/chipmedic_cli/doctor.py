@@ -1,0 +1,252 @@
+"""`chipmedic doctor`: what was found on this host, and what to do about each gap.
+
+Every check returns `Finding`s and changes nothing. What is in the machine (PCI) is asked apart from
+what the vendor's tools say, because a broken driver makes a tool say that nothing is there.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import platform
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from chipmedic.errors import CollectError
+from chipmedic.host import Host, LinuxHost
+
+OK, NOTE, GAP = "ok", "note", "gap"
+
+TOOL_TIMEOUT_SECONDS = 10.0
+AGENT_URL = "http://127.0.0.1:9480/healthz"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    area: str
+    what: str
+    state: str
+    """`ok`, `note` (worth knowing), `gap` (chipmedic sees less than it should)."""
+    detail: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Vendor:
+    """How to find a vendor's chips without its tools."""
+
+    name: str
+    pci_vendors: tuple[str, ...]
+    pci_classes: tuple[str, ...]
+    """Beginnings of the PCI class: 0x0300 VGA, 0x0302 3D, 0x0380 display, 0x1200 accelerator."""
+    tools: tuple[tuple[str, ...], ...]
+    """Command lines that print a version; the first that is installed counts."""
+    packages: str
+
+
+# PCI vendor numbers: the public PCI ID registry. Hygon's DCUs answer with 1d94.
+VENDORS = (
+    Vendor("nvidia", ("0x10de",), ("0x0300", "0x0302"), (("nvidia-smi", "--version"),), "driver"),
+    Vendor("ascend", ("0x19e5",), ("0x1200",), (("npu-smi", "-v"),), "Ascend HDK driver"),
+    Vendor(
+        "amd",
+        ("0x1002",),
+        ("0x0380", "0x1200"),
+        (("amd-smi", "version"), ("rocm-smi", "--version")),
+        "ROCm: amd-smi-lib",
+    ),
+    Vendor("hygon", ("0x1d94",), ("0x0380", "0x1200"), (("hy-smi", "--version"),), "DTK"),
+    Vendor("kunlun", ("0x1d22",), ("0x1200",), (("xpu-smi", "-v"), ("xpu_smi", "-v")), "XRE"),
+    Vendor("gaudi", ("0x1da3",), ("0x1200",), (("hl-smi", "--version"),), "habanalabs driver"),
+)
+
+
+def examine(host: Host | None = None) -> list[Finding]:
+    """Look at this host."""
+    host = host or LinuxHost()
+    return [
+        *_system(host),
+        *_chips(host),
+        *_collectors(host),
+        *_kernel_log(host),
+        *_agent(),
+        *_extras(),
+    ]
+
+
+def is_hurting(findings: Iterable[Finding]) -> bool:
+    """Say whether something is missing that chipmedic needs on this host."""
+    return any(finding.state == GAP for finding in findings)
+
+
+def to_json(findings: Iterable[Finding]) -> list[dict[str, Any]]:
+    """Return the findings for programs."""
+    return [asdict(finding) for finding in findings]
+
+
+def show(findings: Iterable[Finding]) -> None:
+    """Print the findings for a person, each remedy below what it cures."""
+    console = Console(highlight=False, soft_wrap=True)
+    marks = {OK: "[green]ok  [/]", NOTE: "[yellow]note[/]", GAP: "[red]gap [/]"}
+    for finding in findings:
+        what = f"{finding.area}: {finding.what}"
+        console.print(f"{marks[finding.state]}  {what:<28}  {escape(finding.detail)}")
+        if finding.remedy:
+            console.print(f"{'':36}[bold]do[/] {escape(finding.remedy)}")
+
+
+def _system(host: Host) -> Iterator[Finding]:
+    version = metadata.version("chipmedic")
+    yield Finding("host", "chipmedic", OK, f"{version} on Python {platform.python_version()}")
+    yield Finding("host", "kernel", OK, f"{platform.system()} {platform.release()}")
+    try:
+        host.read("/proc/1/environ")
+    except PermissionError:
+        yield Finding(
+            "host",
+            "processes of others",
+            NOTE,
+            "cannot be read as this user: jobs of others stay unknown",
+            "run as root, or let the unit give CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH",
+        )
+    except OSError as e:
+        yield Finding("host", "processes of others", NOTE, str(e))
+    else:
+        yield Finding("host", "processes of others", OK, "readable: jobs can be attributed")
+
+
+def _chips(host: Host) -> Iterator[Finding]:
+    found = list(_pci_devices(host))
+    any_here = False
+    for vendor in VENDORS:
+        count = sum(
+            1
+            for maker, kind in found
+            if maker in vendor.pci_vendors and kind.startswith(vendor.pci_classes)
+        )
+        tool = next((t for t in vendor.tools if host.which(t[0])), None)
+        if not count and tool is None:
+            continue
+        any_here = True
+        yield from _vendor(host, vendor, count, tool)
+    if not any_here:
+        yield Finding(
+            "chips",
+            "accelerators",
+            NOTE,
+            "none: no PCI device and no tool of a known vendor",
+            "to see chipmedic at work on simulated chips: chipmedic demo",
+        )
+
+
+def _vendor(
+    host: Host, vendor: Vendor, count: int, tool: tuple[str, ...] | None
+) -> Iterator[Finding]:
+    if count:
+        yield Finding("chips", vendor.name, OK, f"{count} on the PCI bus")
+    else:
+        yield Finding("chips", vendor.name, NOTE, f"none on the PCI bus, but {tool and tool[0]} is")
+    if tool is None:
+        names = " or ".join(t[0] for t in vendor.tools)
+        yield Finding(
+            "chips", vendor.name, GAP, f"{names}: not installed", f"install {vendor.packages}"
+        )
+        return
+    try:
+        answer = host.run(tool, timeout_seconds=TOOL_TIMEOUT_SECONDS)
+    except CollectError as e:
+        yield Finding("chips", vendor.name, GAP, str(e), "look at dmesg: the driver may be stuck")
+        return
+    lines = (answer.stdout.strip() or answer.stderr.strip()).splitlines()
+    first = lines[0] if lines else "no output"
+    if answer.exit_code != 0 or not lines:
+        detail = f"{' '.join(tool)}: exit status {answer.exit_code}: {first}"
+        yield Finding("chips", vendor.name, GAP, detail, f"check {vendor.packages}, then dmesg")
+    else:
+        yield Finding("chips", vendor.name, OK, first)
+
+
+def _pci_devices(host: Host) -> Iterator[tuple[str, str]]:
+    """Yield (vendor, class) of each PCI device, as sysfs prints them."""
+    for path in host.glob("/sys/bus/pci/devices/*/vendor"):
+        try:
+            yield host.read(path).strip(), host.read(path.replace("/vendor", "/class")).strip()
+        except OSError:  # a device that goes away while we look is simply not there
+            continue
+
+
+def _collectors(host: Host) -> Iterator[Finding]:
+    for entry in sorted(metadata.entry_points(group="chipmedic.collectors"), key=lambda e: e.name):
+        try:
+            collector = entry.load().discover(host)
+        except Exception as e:  # noqa: BLE001 - a plug-in is foreign code, and one bad one is news
+            yield Finding(
+                "collectors",
+                entry.name,
+                GAP,
+                f"cannot be loaded: {type(e).__name__}: {e}",
+                f"reinstall or remove {entry.value.partition(':')[0]}",
+            )
+            continue
+        if collector is None:
+            yield Finding("collectors", entry.name, OK, "nothing of it on this host")
+            continue
+        collector.close()
+        yield Finding(
+            "collectors", entry.name, OK, f"runs every {collector.period_seconds:g} s on this host"
+        )
+
+
+def _kernel_log(host: Host) -> Iterator[Finding]:
+    path = host.path("/dev/kmsg")
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
+    except FileNotFoundError:
+        remedy = "in a container: give it /dev/kmsg of the host"
+        yield Finding(
+            "kernel log", path, GAP, "is not there: Xid and link faults stay unseen", remedy
+        )
+    except OSError as e:
+        remedy = "run as root, or with CAP_SYSLOG (systemd/chipmedic-agent.service has it)"
+        yield Finding("kernel log", path, GAP, f"cannot be read: {e.strerror}", remedy)
+    else:
+        yield Finding("kernel log", path, OK, "readable")
+
+
+def _agent() -> Iterator[Finding]:
+    try:
+        with urllib.request.urlopen(AGENT_URL, timeout=2) as response:
+            answer = json.load(response)
+    except (urllib.error.URLError, OSError, ValueError) as e:
+        reason = getattr(e, "reason", e)
+        remedy = "systemctl enable --now chipmedic-agent (docs/operations.md)"
+        yield Finding("agent", AGENT_URL, NOTE, f"no agent answers here: {reason}", remedy)
+        return
+    state = str(answer.get("status", "unknown"))
+    detail = "; ".join(map(str, answer.get("reasons", []))) or state
+    yield Finding("agent", AGENT_URL, OK if state == "ok" else GAP, detail)
+
+
+def _extras() -> Iterator[Finding]:
+    needed = ("sqlalchemy", "alembic", "starlette", "uvicorn", "apprise", "httpx", "jinja2")
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
+    if missing:
+        yield Finding(
+            "installation",
+            "watchdog",
+            NOTE,
+            "not installed (a compute node does not need it)",
+            "on the central host: pip install 'chipmedic[watchdog]'",
+        )
+    else:
+        yield Finding("installation", "watchdog", OK, "installed")

@@ -1,0 +1,253 @@
+"""The command `chipmedic`: one function per command, each in a file of its own.
+
+Exit codes: 0 done, 1 something is wrong (an incident is open, an act was refused), 2 the command
+line or a configuration is wrong, 3 the watchdog cannot be reached.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from chipmedic.errors import ChipmedicError, ConfigError
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_UNREACHABLE = 3
+
+PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True}
+DEFAULT_WATCHDOG = "http://127.0.0.1:7480"
+
+app = typer.Typer(
+    name="chipmedic",
+    help="Watches the accelerator chips of training clusters and keeps the jobs on them running.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=True,
+)
+incidents_app = typer.Typer(no_args_is_help=True, help="What happened, and what became of it.")
+app.add_typer(incidents_app, name="incidents")
+
+WatchdogOption = Annotated[
+    str,
+    typer.Option(
+        "--watchdog", envvar="CHIPMEDIC_WATCHDOG", help="Address of the watchdog's HTTP interface."
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, ensure_ascii=False, indent=2))  # noqa: T201 - a command's answer
+
+
+def _become(program: str, arguments: list[str]) -> NoReturn:
+    """Replace this process by a daemon, which then has none of the command line's libraries."""
+    path = Path(sys.executable).with_name(program)
+    os.execv(path, [str(path), *arguments])  # noqa: S606 - our own program, no shell
+
+
+@app.command(context_settings=PASS_THROUGH, add_help_option=False)
+def agent(context: typer.Context) -> None:
+    """Run the agent of this host (the same as chipmedic-agent; see its --help)."""
+    _become("chipmedic-agent", context.args)
+
+
+@app.command(context_settings=PASS_THROUGH, add_help_option=False)
+def watchdog(context: typer.Context) -> None:
+    """Run the central watchdog (the same as chipmedic-watchdog; see its --help)."""
+    _become("chipmedic-watchdog", context.args)
+
+
+@app.command()
+def demo(
+    keep: Annotated[bool, typer.Option(help="Leave everything running afterwards.")] = False,
+    state: Annotated[
+        Path | None, typer.Option(help="Folder for it; default: a temporary one.")
+    ] = None,
+    language: Annotated[str, typer.Option(help="Language of the notices: en or zh.")] = "en",
+) -> None:
+    """Show the whole path on simulated chips: a fault, a notice, a job that runs again."""
+    from chipmedic_cli.demo import run_demo
+
+    raise typer.Exit(run_demo(keep=keep, state=state, language=language))
+
+
+@app.command()
+def status(watchdog: WatchdogOption = DEFAULT_WATCHDOG, as_json: JsonOption = False) -> None:
+    """Show nodes, jobs and open incidents; exits with 1 while an incident is open."""
+    from chipmedic_cli import status as command
+    from chipmedic_cli.client import Client
+
+    with Client(watchdog) as client:
+        answer = command.gather(client)
+    if as_json:
+        _print_json(answer)
+    else:
+        command.show(answer)
+    raise typer.Exit(EXIT_FAILED if answer["incidents"] else 0)
+
+
+@incidents_app.command("list")
+def incidents_list(
+    watchdog: WatchdogOption = DEFAULT_WATCHDOG,
+    show_all: Annotated[bool, typer.Option("--all", help="Resolved ones too.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List incidents, newest first."""
+    from chipmedic_cli import incidents as command
+    from chipmedic_cli.client import Client
+
+    with Client(watchdog) as client:
+        answer = command.gather(client, show_all=show_all)
+    if as_json:
+        _print_json(answer)
+    else:
+        command.show_list(answer)
+
+
+@incidents_app.command("show")
+def incidents_show(
+    incident: str, watchdog: WatchdogOption = DEFAULT_WATCHDOG, as_json: JsonOption = False
+) -> None:
+    """Show one incident: faults, evidence, notices, recovery steps."""
+    from chipmedic_cli import incidents as command
+    from chipmedic_cli.client import Client
+
+    with Client(watchdog) as client:
+        answer = client.get(f"/api/v1/incidents/{incident}")
+    if as_json:
+        _print_json(answer)
+    else:
+        command.show_one(answer)
+
+
+WhoOption = Annotated[str, typer.Option("--who", envvar="USER", help="Your name, for the audit.")]
+
+
+@incidents_app.command("ack")
+def incidents_acknowledge(
+    incident: str,
+    who: WhoOption = "",
+    why: Annotated[str, typer.Option("--why", help="A note for the others.")] = "",
+    watchdog: WatchdogOption = DEFAULT_WATCHDOG,
+) -> None:
+    """Say that somebody looks after an incident."""
+    _act(watchdog, incident, "acknowledge", who, why)
+
+
+@incidents_app.command("resolve")
+def incidents_resolve(
+    incident: str,
+    why: Annotated[str, typer.Option("--why", help="What was done.")],
+    who: WhoOption = "",
+    watchdog: WatchdogOption = DEFAULT_WATCHDOG,
+) -> None:
+    """Close an incident by hand."""
+    _act(watchdog, incident, "resolve", who, why)
+
+
+def _act(watchdog: str, incident: str, act: str, who: str, why: str) -> None:
+    from chipmedic_cli.client import Client
+
+    with Client(watchdog) as client:
+        answer = client.post(f"/api/v1/incidents/{incident}/{act}", {"who": who, "why": why})
+    typer.echo(f"{answer['id']}: {answer['state']}")
+
+
+@app.command()
+def explain(
+    file: Annotated[str, typer.Argument(help="A log; - for standard input.")] = "-",
+    as_json: JsonOption = False,
+    independent: Annotated[
+        bool, typer.Option("--independent", help="Each line by itself (with --json).")
+    ] = False,
+    language: Annotated[str, typer.Option(help="en or zh.")] = "en",
+) -> None:
+    """Say what a pasted log means: what happened, on which chip, how bad, where to start."""
+    from chipmedic_cli import explain as command
+
+    command.run(file, as_json=as_json, independent=independent, language=language)
+
+
+@app.command()
+def parse(
+    stdout_file: Path,
+    tool_argv: Annotated[
+        str, typer.Option("--tool-argv", help="The tool's command line, quoted as for a shell.")
+    ],
+    exit_code: Annotated[int | None, typer.Option(help="The tool's exit status.")] = None,
+    stderr: Annotated[Path | None, typer.Option(help="What it wrote to stderr.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what one run of a vendor's tool stated."""
+    from chipmedic_cli import parse as command
+
+    answer = command.parse_command(stdout_file, tool_argv, exit_code, stderr)
+    if as_json:
+        _print_json(answer)
+    else:
+        command.show(answer)
+
+
+@app.command()
+def doctor(as_json: JsonOption = False) -> None:
+    """Say what was found on this host and what to do about each gap (exit code 1 if any)."""
+    from chipmedic_cli import doctor as command
+
+    findings = command.examine()
+    if as_json:
+        _print_json(command.to_json(findings))
+    else:
+        command.show(findings)
+    raise typer.Exit(EXIT_FAILED if command.is_hurting(findings) else 0)
+
+
+@app.command()
+def inject(
+    fault: Annotated[str, typer.Argument(help="Which fault; --list names them.")] = "",
+    state: Annotated[
+        Path | None,
+        typer.Option(envvar="CHIPMEDIC_DEMO_STATE", help="Folder of a demo kept with --keep."),
+    ] = None,
+    node: Annotated[str, typer.Option(help="The simulated node.")] = "",
+    chip: Annotated[int, typer.Option(help="Index of the chip.")] = 0,
+    show_list: Annotated[bool, typer.Option("--list", help="Name the faults.")] = False,
+) -> None:
+    """Break a simulated chip or job, to see what chipmedic does."""
+    from chipmedic_cli import inject as command
+
+    command.run(fault, state=state, node=node, chip=chip, show_list=show_list)
+
+
+@app.command()
+def beat(
+    step: Annotated[int | None, typer.Option(help="The step that was just finished.")] = None,
+    phase: Annotated[str | None, typer.Option(help="init, train, checkpoint, evaluate.")] = None,
+    checkpoint: Annotated[int | None, typer.Option(help="Step of the last checkpoint.")] = None,
+    rank: Annotated[int | None, typer.Option(help="Rank of the speaker; default: $RANK.")] = None,
+) -> None:
+    """Tell the agent that a job moves, from a shell script."""
+    from chipmedic_cli import beat as command
+
+    command.run(step=step, phase=phase, checkpoint=checkpoint, rank=rank)
+
+
+def run() -> None:
+    """Run the command line; the one place where an error becomes a line and an exit code."""
+    try:
+        app()
+    except ConfigError as e:
+        sys.stderr.write(f"chipmedic: {e}\n")
+        sys.exit(EXIT_USAGE)
+    except ChipmedicError as e:
+        sys.stderr.write(f"chipmedic: {e}\n")
+        sys.exit(getattr(e, "exit_code", EXIT_FAILED))
+    except BrokenPipeError:  # `| head` is no error
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
