@@ -11,7 +11,7 @@ import dataclasses
 import tomllib
 from collections.abc import Iterator
 from difflib import get_close_matches
-from enum import Enum
+from enum import Enum, IntEnum, StrEnum
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -39,9 +39,20 @@ def _exactly(kind: type) -> Any:
     return structure
 
 
+def _strings(value: Any, _: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise TypeError(f"{value!r} is not a list of texts")
+    return tuple(value)
+
+
 CONVERTER.register_structure_hook(float, _number)
 for _kind in (str, int, bool):
     CONVERTER.register_structure_hook(_kind, _exactly(_kind))
+# A StrEnum is a str as well: without a hook of its own any word would pass for a member.
+for _names in (StrEnum, IntEnum):
+    CONVERTER.register_structure_hook(_names, lambda value, kind: kind(value))
+# A text where a list belongs ("cmd --all" for ["cmd", "--all"]) would become a list of letters.
+CONVERTER.register_structure_hook_func(lambda kind: kind == tuple[str, ...], _strings)
 
 
 def load(path: Path | str, settings: type[Settings]) -> Settings:
