@@ -46,7 +46,15 @@ class ToolFailed(CollectError):
 
 
 class ToolBlocked(CollectError):
-    """No answer within the deadline; whatever was started has been abandoned."""
+    """No answer within the deadline; whatever was started has been abandoned.
+
+    `abandoned_pid` names a process that even SIGKILL did not end (D state): start nothing of the
+    same vendor while it is there.
+    """
+
+    def __init__(self, message: str, *, abandoned_pid: int | None = None) -> None:
+        self.abandoned_pid = abandoned_pid
+        super().__init__(message)
 
 
 class StoreError(ChipmedicError):

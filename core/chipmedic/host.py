@@ -100,8 +100,16 @@ class LinuxHost:
         try:
             stdout, stderr = process.communicate(timeout=timeout_seconds)
         except subprocess.TimeoutExpired as e:
-            state = _kill_group(process)
-            raise ToolBlocked(f"{argv[0]}: no answer in {timeout_seconds:g} s; {state}") from e
+            is_dead = _kill_group(process)
+            state = (
+                "killed with its process group"
+                if is_dead
+                else f"abandoned, cannot be killed (pid {process.pid} is stuck in the kernel)"
+            )
+            raise ToolBlocked(
+                f"{argv[0]}: no answer in {timeout_seconds:g} s; {state}",
+                abandoned_pid=None if is_dead else process.pid,
+            ) from e
         return Answer(
             stdout.decode(errors="replace"), stderr.decode(errors="replace"), process.returncode
         )
@@ -128,12 +136,12 @@ class LinuxHost:
         return time.time()
 
 
-def _kill_group(process: subprocess.Popen[bytes]) -> str:
-    """Kill a process and all that it started; say what became of it."""
+def _kill_group(process: subprocess.Popen[bytes]) -> bool:
+    """Kill a process and all that it started; say whether it ended."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     try:
         process.communicate(timeout=REAP_SECONDS)
     except subprocess.TimeoutExpired:
-        return f"abandoned, cannot be killed (pid {process.pid} is stuck in the kernel)"
-    return "killed with its process group"
+        return False
+    return True
