@@ -205,6 +205,20 @@ notices = Table(
     Index("notices_by_state", "state", "next_attempt_at"),
 )
 
+notice_marks = Table(
+    "notice_marks",
+    METADATA,
+    # What of an incident the notices have told: written in the transaction that writes the notices.
+    Column("incident", String, primary_key=True),
+    Column("revision", Integer, nullable=False),
+    Column("severity", Integer, nullable=False),
+    Column("root_fault", Integer),
+    Column("is_resolved", Boolean, nullable=False, default=False),
+    Column("recovery", String),
+    Column("recovery_state", String),
+    Column("marked_at", Float, nullable=False),
+)
+
 recoveries = Table(
     "recoveries",
     METADATA,
@@ -213,11 +227,13 @@ recoveries = Table(
     Column("adapter", String, nullable=False),
     Column("mode", String, nullable=False),  # observe|notify|propose|act
     Column("state", String, nullable=False),
-    # planned|proposed|running|verifying|done|failed|held|not_taken
+    # planned|proposed|running|verifying|done|failed|held|not_taken|stopped
     Column("reason", Text, nullable=False, default=""),
     Column("created_at", Float, nullable=False),
     Column("updated_at", Float, nullable=False),
     Column("detail", Text, nullable=False, default=""),
+    # What the decision saw: nodes, jobs, faults, rule, budget; append-only in meaning.
+    Column("evidence", JSON, nullable=False, default=dict),
     Index("recoveries_by_incident", "incident"),
 )
 

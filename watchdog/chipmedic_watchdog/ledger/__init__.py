@@ -1,0 +1,1 @@
+"""Where the time of a job went: each lost second tied to an incident."""

@@ -1,0 +1,153 @@
+"""Section `[notify]` of the watchdog's configuration.
+
+    [notify]
+    language = "zh"
+    minimum_severity = "warning"
+
+    [notify.channels.on-call]
+    kind = "apprise"
+    url_file = "/etc/chipmedic/secrets/feishu-url"
+
+    [notify.channels.desk]
+    kind = "webhook"
+    url = "https://desk.example.org/chipmedic"
+    secret_file = "/etc/chipmedic/secrets/desk-hmac"
+
+A secret is named by the path of a file or by an environment variable and never stands here.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from chipmedic.errors import ConfigError
+from chipmedic.model import Severity
+
+
+class Language(StrEnum):
+    """A language that notices are written in."""
+
+    EN = "en"
+    ZH = "zh"
+
+
+class SeverityName(StrEnum):
+    """A severity as a configuration names it."""
+
+    INFO = "info"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+    @property
+    def severity(self) -> Severity:
+        """The severity of this name."""
+        return Severity[self.name]
+
+
+class ChannelKind(StrEnum):
+    """What sort of channel."""
+
+    APPRISE = "apprise"
+    """Chat or mail, by an apprise URL (which holds a secret)."""
+    WEBHOOK = "webhook"
+    """JSON by POST, signed with HMAC-SHA256."""
+    COMMAND = "command"
+    """A program that gets the notice on its standard input."""
+    STDOUT = "stdout"
+    """The watchdog's own standard output, as a person would read it."""
+
+
+NEEDED = {
+    ChannelKind.APPRISE: ("url_file", "url_env"),
+    ChannelKind.WEBHOOK: ("url", "url_file", "url_env"),
+    ChannelKind.COMMAND: ("argv",),
+    ChannelKind.STDOUT: (),
+}
+"""Of these keys a channel needs exactly one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelSettings:
+    """One channel."""
+
+    kind: ChannelKind
+    url: str = ""
+    """Webhook: the address, where it holds no secret."""
+    url_file: str = ""
+    url_env: str = ""
+    secret_file: str = ""
+    """Webhook: the file with the HMAC key."""
+    secret_env: str = ""
+    argv: tuple[str, ...] = ()
+    """Command: the program and its arguments; no shell."""
+    language: Language | None = None
+    """None: the language of `[notify]`."""
+    minimum_severity: SeverityName | None = None
+    """None: the one of `[notify]`."""
+    timeout_seconds: float = 10.0
+
+    def __post_init__(self) -> None:
+        given = [key for key in NEEDED[self.kind] if getattr(self, key)]
+        if NEEDED[self.kind] and len(given) != 1:
+            wanted = " or ".join(NEEDED[self.kind])
+            raise ValueError(f"a channel of kind {self.kind.value} needs exactly one of: {wanted}")
+        if self.kind is ChannelKind.WEBHOOK and bool(self.secret_file) == bool(self.secret_env):
+            raise ValueError("a webhook needs exactly one of: secret_file or secret_env")
+        if self.timeout_seconds <= 0:
+            raise ValueError(f"timeout_seconds: {self.timeout_seconds:g} is not a positive number")
+
+    def read_url(self) -> str:
+        """Return the address.
+
+        Raises:
+            ConfigError: the file or the variable is not there, or empty.
+        """
+        return self.url or _secret("url", self.url_file, self.url_env)
+
+    def read_secret(self) -> bytes:
+        """Return the HMAC key; raises as `read_url` does."""
+        return _secret("secret", self.secret_file, self.secret_env).encode()
+
+
+def _secret(name: str, file: str, variable: str) -> str:
+    if variable:
+        value = os.environ.get(variable, "")
+        if not value:
+            raise ConfigError("[notify]", [f"{name}_env: {variable} is not set in the environment"])
+        return value
+    try:
+        value = Path(file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as e:
+        raise ConfigError(file, [f"{name}_file: cannot be read: {e}"]) from e
+    if not value:
+        raise ConfigError(file, [f"{name}_file: is empty"])
+    return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotifySettings:
+    """Who is told, of what, in which language."""
+
+    language: Language = Language.EN
+    minimum_severity: SeverityName = SeverityName.WARNING
+    channels: dict[str, ChannelSettings] = field(default_factory=dict)
+    retry_first_seconds: float = 1.0
+    """Wait after the first failed delivery; it doubles each time."""
+    retry_longest_seconds: float = 300.0
+    give_up_after_seconds: float = 86_400.0
+    """A notice that did not arrive in this time is marked failed."""
+    decision_wait_seconds: float = 0.3
+    """How long a new incident's notice waits for the recovery's decision, to tell it."""
+
+    def __post_init__(self) -> None:
+        for name in self.channels:
+            if "/" in name or not name:
+                raise ValueError(f"channels: {name!r} is no name: it must not be empty or hold '/'")
+        for key in ("retry_first_seconds", "retry_longest_seconds", "give_up_after_seconds"):
+            if getattr(self, key) <= 0:
+                raise ValueError(f"{key}: {getattr(self, key):g} is not a positive number")
+        if self.decision_wait_seconds < 0:
+            raise ValueError(f"decision_wait_seconds: {self.decision_wait_seconds:g} is negative")

@@ -1,0 +1,168 @@
+"""Section `[recover]` of the watchdog's configuration.
+
+```toml
+over]
+ = "notify"                     # for all that no rule names
+
+cover.rules]]                   # the first rule that matches the incident's kind decides
+s = ["memory.*", "chip.*"]
+ = "act"
+
+over.slurm]                     # present: the adapter is used
+
+over.exec]
+ate = ["/usr/local/sbin/take-out", "{node}", "{reason}"]
+art = ["/usr/local/sbin/restart-job", "{job}"]
+```
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from string import Formatter
+
+from chipmedic.faults.kinds import KINDS
+
+
+class Mode(StrEnum):
+    """How far chipmedic goes by itself."""
+
+    OBSERVE = "observe"
+    """Record what would be done; people are not told of it."""
+    NOTIFY = "notify"
+    """Say in the notice what would be done."""
+    PROPOSE = "propose"
+    """Do it when a person approves."""
+    ACT = "act"
+    """Do it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleSettings:
+    """The mode for some kinds of incident."""
+
+    kinds: tuple[str, ...]
+    """Patterns over kinds: `memory.*`, `chip.lost`, `*`."""
+    mode: Mode
+
+    def __post_init__(self) -> None:
+        if not self.kinds:
+            raise ValueError("kinds: at least one pattern is needed")
+        for pattern in self.kinds:
+            if not any(fnmatchcase(kind, pattern) for kind in KINDS):
+                raise ValueError(f"kinds: {pattern!r} matches no kind of fault (docs/faults.md)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlurmSettings:
+    """Section `[recover.slurm]`."""
+
+    command_timeout_seconds: float = 10.0
+    """For each call of scontrol or sinfo."""
+    isolate_timeout_seconds: float = 60.0
+    restart_timeout_seconds: float = 300.0
+    """From requeue to running elsewhere; Slurm's KillWait (30 s) is a part of it."""
+    fence: tuple[str, ...] = ()
+    """A command that proves a node dead (power off), with `{node}`; without it a job whose node
+    does not answer is left to a person, because its old processes may still write."""
+    env: dict[str, str] = field(default_factory=dict)
+    """Added to the environment of the commands: `SLURM_CONF`, say."""
+
+    def __post_init__(self) -> None:
+        _positive(self, "command_timeout_seconds", "isolate_timeout_seconds")
+        _positive(self, "restart_timeout_seconds")
+        _placeholders("fence", self.fence, {"node", "incident"})
+
+
+PLACEHOLDERS = {"node", "job", "incident", "reason"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecSettings:
+    """Section `[recover.exec]`: programs for hosts without a scheduler.
+
+    Each is a list of arguments, run without a shell; `{node}`, `{job}`, `{incident}` and `{reason}`
+    are filled in. Exit status 0 is done, 75 is not yet (asked again), anything else has failed.
+    """
+
+    isolate: tuple[str, ...] = ()
+    restart: tuple[str, ...] = ()
+    give_back: tuple[str, ...] = ()
+    confirm_isolate: tuple[str, ...] = ()
+    """0 where the node is isolated now. Without it the exit status of `isolate` counts."""
+    confirm_restart: tuple[str, ...] = ()
+    confirm_give_back: tuple[str, ...] = ()
+    command_timeout_seconds: float = 30.0
+    step_timeout_seconds: float = 120.0
+    """For one step with all its repetitions."""
+    env: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for key in ("isolate", "restart", "give_back"):
+            for name in (key, f"confirm_{key}"):
+                target = {"job"} if key == "restart" else {"node"}
+                _placeholders(name, getattr(self, name), PLACEHOLDERS - {"node", "job"} | target)
+        _positive(self, "command_timeout_seconds", "step_timeout_seconds")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecoverSettings:
+    """What chipmedic may do to the cluster, and how much of it."""
+
+    mode: Mode = Mode.NOTIFY
+    rules: tuple[RuleSettings, ...] = ()
+    return_mode: Mode = Mode.PROPOSE
+    """Giving a node back after its incident is resolved."""
+    maximum_isolated_nodes: int = 4
+    """Isolation stops when so many nodes are out of service, whoever took them out."""
+    maximum_isolated_percent: float = 10.0
+    """The same as a share of the known nodes; the smaller counts, and is never below one."""
+    maximum_restarts_per_job: int = 3
+    maximum_isolations_per_node: int = 3
+    attempts_window_seconds: float = 86_400.0
+    """The time in which the two above are counted."""
+    maximum_step_attempts: int = 5
+    """Failed tries of one step."""
+    proposal_valid_seconds: float = 3_600.0
+    verify_timeout_seconds: float = 600.0
+    """From running again to the first step of the job, where the job reports steps."""
+    poll_seconds: float = 5.0
+    retry_seconds: float = 0.5
+    """Between two looks at a step that is under way."""
+    hold_file: str = "/etc/chipmedic/hold"
+    """While this file exists no isolation and no restart begins."""
+    slurm: SlurmSettings | None = None
+    exec: ExecSettings | None = None
+
+    def __post_init__(self) -> None:
+        _positive(self, "maximum_isolated_nodes", "maximum_isolated_percent")
+        _positive(self, "maximum_restarts_per_job", "maximum_isolations_per_node")
+        _positive(self, "attempts_window_seconds", "maximum_step_attempts", "poll_seconds")
+        _positive(self, "proposal_valid_seconds", "verify_timeout_seconds", "retry_seconds")
+        if self.maximum_isolated_percent > 100:
+            raise ValueError("maximum_isolated_percent: more than 100")
+
+    def mode_for(self, kind: str) -> tuple[Mode, str]:
+        """Return the mode for an incident of this kind, and the pattern that decided."""
+        for rule in self.rules:
+            for pattern in rule.kinds:
+                if fnmatchcase(kind, pattern):
+                    return rule.mode, pattern
+        return self.mode, "default"
+
+
+def _positive(settings: object, *keys: str) -> None:
+    for key in keys:
+        value = getattr(settings, key)
+        if value <= 0:
+            raise ValueError(f"{key}: {value:g} is not a positive number")
+
+
+def _placeholders(key: str, argv: tuple[str, ...], allowed: set[str]) -> None:
+    for argument in argv:
+        for _, name, _, _ in Formatter().parse(argument):
+            if name is not None and name not in allowed:
+                known = ", ".join("{" + word + "}" for word in sorted(allowed))
+                raise ValueError(f"{key}: {{{name}}} is not a placeholder here; there are: {known}")
