@@ -49,7 +49,8 @@ def _time(value: float, what: str) -> float:
 
 
 def _text(value: str) -> str:
-    return value[:TEXT_MAX]
+    # PostgreSQL refuses the zero character in any text.
+    return value[:TEXT_MAX].replace("\0", "\ufffd")
 
 
 def chip_to_message(chip: Chip, *, is_missing: bool = False) -> pb.Chip:

@@ -1,15 +1,17 @@
-"""The store's engine: one writer, many readers, every write durable when it returns.
+"""The store's engine: one writer, many readers, every write a transaction that is durable when it returns.
 
-SQLite allows one writer; a thread of its own serialises the writes, so that no caller meets a lock
-and writes that arrive together can share one commit.
+SQLite allows one writer; a thread of its own serialises the writes, so that no caller meets a lock and
+writes that arrive together can share one commit.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
@@ -19,18 +21,30 @@ from chipmedic.errors import StoreError
 Result = TypeVar("Result")
 
 BUSY_TIMEOUT_MILLISECONDS = 10_000
+IS_WRITE = "chipmedic_is_write"
+"""Execution option of a connection whose transaction will write."""
 
 
 def open_engine(url: str) -> Engine:
-    """Open a store: `sqlite:////var/lib/chipmedic/watchdog.db`."""
-    engine = create_engine(url)
+    """Open a store: `sqlite:////var/lib/chipmedic/watchdog.db`. Its folder is made when missing."""
+    engine = create_engine(url, json_serializer=_compact_json)
     if engine.dialect.name == "sqlite":
+        if engine.url.database and engine.url.database != ":memory:":
+            Path(engine.url.database).parent.mkdir(parents=True, exist_ok=True)
         event.listen(engine, "connect", _set_up_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 
-def _set_up_sqlite(connection: object, _: object) -> None:
-    cursor = connection.cursor()  # type: ignore[attr-defined]
+def _compact_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _set_up_sqlite(connection: Any, _: object) -> None:
+    # The driver's own BEGIN comes late and never before a SELECT, so reads would see several states
+    # of the store; `_begin_sqlite` begins instead.
+    connection.isolation_level = None
+    cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")
     # FULL: a commit is on the disk when it returns, which is what an acknowledgement promises.
     cursor.execute("PRAGMA synchronous=FULL")
@@ -39,8 +53,15 @@ def _set_up_sqlite(connection: object, _: object) -> None:
     cursor.close()
 
 
+def _begin_sqlite(connection: Connection) -> None:
+    # IMMEDIATE takes the write lock first: what a writer read is still true when it writes, also
+    # beside another process (the command line).
+    is_write = connection.get_execution_options().get(IS_WRITE, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
+
+
 class Database:
-    """Runs functions over the store off the event loop: writes in order, reads beside them."""
+    """Runs functions over the store off the event loop: writes one after the other, reads beside them."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -62,8 +83,10 @@ class Database:
     def write_now(self, work: Callable[[Connection], Result]) -> Result:
         """Do what `write` does, blocking; for the command line and tests."""
         try:
-            with self.engine.begin() as connection:
-                return work(connection)
+            with self.engine.connect() as connection:
+                connection.execution_options(**{IS_WRITE: True})
+                with connection.begin():
+                    return work(connection)
         except DBAPIError as e:
             raise StoreError(f"store: {e.orig}") from e
 

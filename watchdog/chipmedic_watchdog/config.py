@@ -1,0 +1,215 @@
+"""The watchdog's configuration: `/etc/chipmedic/watchdog.toml`, one dataclass per section.
+
+A missing file means the defaults: everything on loopback, SQLite under the state directory, notices
+only where channels are configured, no action on the cluster.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from chipmedic.config import load
+from chipmedic_watchdog.notify.settings import NotifySettings
+from chipmedic_watchdog.recover.settings import RecoverSettings
+
+DEFAULT_PATH = Path("/etc/chipmedic/watchdog.toml")
+DEFAULT_STATE_DIRECTORY = "/var/lib/chipmedic/watchdog"
+
+
+def _require(is_right: bool, problem: str) -> None:
+    if not is_right:
+        raise ValueError(problem)
+
+
+def split_address(text: str) -> tuple[str, int]:
+    """Take `host:port` or `[v6]:port` apart.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isdecimal() or int(port) > 65535:
+        raise ValueError(f"{text!r} is not host:port")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a listener on this host."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def default_store_url() -> str:
+    """Return the SQLite file under systemd's state directory."""
+    directory = os.environ.get("STATE_DIRECTORY", DEFAULT_STATE_DIRECTORY).split(":")[0]
+    return f"sqlite:///{directory}/watchdog.db"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreSettings:
+    """[store]: where everything is remembered."""
+
+    url: str = field(default_factory=default_store_url)
+    """An SQLAlchemy address. A password belongs into `url_file`."""
+    url_file: str | None = None
+    """A file whose first line is the address."""
+    group_commit_seconds: float = 0.02
+    """How long the first event of a group waits for others to share its commit."""
+    group_commit_events: int = 4096
+    """Events after which a group is committed without waiting longer."""
+    queue_events: int = 50_000
+    """Events held in memory before the streams are read no further (flow control)."""
+    keep_events_days: float = 90.0
+    """Events and job progress older than this are purged in small batches; 0 keeps them for ever."""
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.group_commit_seconds <= 1, "group_commit_seconds: allowed are 0 to 1")
+        _require(self.group_commit_events >= 1, "group_commit_events: allowed are 1 and more")
+        _require(self.queue_events >= 1024, "queue_events: allowed are 1024 and more")
+        _require(self.keep_events_days >= 0, "keep_events_days: allowed are 0 and more")
+
+    def resolved_url(self) -> str:
+        """Return the address, from the file where one is named.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        if self.url_file is None:
+            return self.url
+        return Path(self.url_file).read_text(encoding="utf-8").strip()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamSettings:
+    """[stream]: the agents' end."""
+
+    listen: str = "127.0.0.1:7443"
+    certificate_file: str | None = None
+    key_file: str | None = None
+    client_ca_file: str | None = None
+    """Set: agents must show a certificate that this authority signed."""
+    heartbeat_seconds: float = 5.0
+    snapshot_seconds: float = 60.0
+    hello_timeout_seconds: float = 10.0
+    events_per_second: float = 2_000.0
+    """Per agent, sustained; above it the agent is told to come back later."""
+    events_burst: int = 50_000
+
+    def __post_init__(self) -> None:
+        split_address(self.listen)
+        _require(
+            (self.certificate_file is None) == (self.key_file is None),
+            "certificate_file and key_file: give both or none",
+        )
+        _require(
+            self.client_ca_file is None or self.certificate_file is not None,
+            "client_ca_file: needs certificate_file and key_file",
+        )
+        _require(self.heartbeat_seconds > 0, "heartbeat_seconds: allowed is more than 0")
+        _require(self.snapshot_seconds > 0, "snapshot_seconds: allowed is more than 0")
+        _require(self.hello_timeout_seconds > 0, "hello_timeout_seconds: allowed is more than 0")
+        _require(self.events_per_second > 0, "events_per_second: allowed is more than 0")
+        _require(self.events_burst >= 512, "events_burst: allowed are 512 and more")
+
+    @property
+    def is_exposed(self) -> bool:
+        """Whether other machines can reach it while nothing is encrypted."""
+        return self.certificate_file is None and not is_loopback(split_address(self.listen)[0])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpSettings:
+    """[http]: API, metrics, health and the status page."""
+
+    listen: str = "127.0.0.1:7480"
+    token_file: str | None = None
+    """A file whose first line is the bearer token for callers from other machines."""
+
+    def __post_init__(self) -> None:
+        host, _ = split_address(self.listen)
+        _require(
+            is_loopback(host) or self.token_file is not None,
+            f"listen: {self.listen} is open to other machines, which needs token_file",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LivenessSettings:
+    """[liveness]: when a silent node is called unreachable."""
+
+    silence_seconds: float = 2.0
+    """From the loss of the stream to the verdict."""
+    startup_grace_seconds: float = 30.0
+    """How long agents may take to come back after the watchdog itself was away or stalled."""
+    stall_seconds: float = 5.0
+    """A pause of the watchdog's own loop above this makes its clock untrusted for the grace time."""
+    rebooted_expiry_seconds: float = 600.0
+    """How long `node.rebooted` stays open."""
+
+    def __post_init__(self) -> None:
+        _require(self.silence_seconds >= 0, "silence_seconds: allowed are 0 and more")
+        _require(self.startup_grace_seconds >= 0, "startup_grace_seconds: allowed are 0 and more")
+        _require(self.stall_seconds > 0, "stall_seconds: allowed is more than 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IncidentSettings:
+    """[incidents]: how faults become incidents."""
+
+    settle_seconds: float = 0.2
+    """How long a warning waits for a better explanation; a critical fault never waits."""
+    reopen_seconds: float = 600.0
+    """A fault that returns this soon reopens its incident."""
+    group_nodes: int = 3
+    """This many silent nodes of one rack, switch or power feed are one incident ..."""
+    group_ratio: float = 0.5
+    """... and so is this share of it (two nodes at least)."""
+    fleet_nodes: int = 20
+    """This many silent nodes without a common label are one incident ..."""
+    fleet_ratio: float = 0.1
+    """... and so is this share of all nodes (three at least)."""
+    group_window_seconds: float = 60.0
+    group_labels: tuple[str, ...] = ("switch", "rack", "power_feed")
+    software_window_seconds: float = 30.0
+    """The same code on two chips of one job this close together is a fault of software."""
+
+    def __post_init__(self) -> None:
+        _require(self.settle_seconds >= 0, "settle_seconds: allowed are 0 and more")
+        _require(self.reopen_seconds >= 0, "reopen_seconds: allowed are 0 and more")
+        _require(self.group_nodes >= 2, "group_nodes: allowed are 2 and more")
+        _require(self.fleet_nodes >= 3, "fleet_nodes: allowed are 3 and more")
+        _require(0 < self.group_ratio <= 1, "group_ratio: allowed is more than 0, up to 1")
+        _require(0 < self.fleet_ratio <= 1, "fleet_ratio: allowed is more than 0, up to 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchdogSettings:
+    """The whole file."""
+
+    store: StoreSettings = field(default_factory=StoreSettings)
+    stream: StreamSettings = field(default_factory=StreamSettings)
+    http: HttpSettings = field(default_factory=HttpSettings)
+    liveness: LivenessSettings = field(default_factory=LivenessSettings)
+    incidents: IncidentSettings = field(default_factory=IncidentSettings)
+    notify: NotifySettings = field(default_factory=NotifySettings)
+    recover: RecoverSettings = field(default_factory=RecoverSettings)
+
+
+def load_settings(path: Path | None) -> WatchdogSettings:
+    """Read the configuration; None means the usual place, which need not exist.
+
+    Raises:
+        ConfigError: with every problem of the file.
+    """
+    if path is None:
+        if not DEFAULT_PATH.exists():
+            return WatchdogSettings()
+        path = DEFAULT_PATH
+    return load(path, WatchdogSettings)
