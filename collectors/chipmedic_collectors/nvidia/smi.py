@@ -1,0 +1,90 @@
+"""Reads what NVIDIA's command-line tools print: `nvidia-smi` in all its forms, and `dcgmi`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import partial
+
+from chipmedic.tool_report import ProblemKind, ToolReader, ToolReport, ToolRun
+from chipmedic_collectors.nvidia import (
+    smi_csv,
+    smi_lists,
+    smi_messages,
+    smi_monitor,
+    smi_query,
+    smi_table,
+)
+from chipmedic_collectors.nvidia.smi_command import Command
+from chipmedic_collectors.tool_failures import shell_failure
+
+VENDOR = "nvidia"
+_MARK = re.compile(r"NVIDIA-SMI|<nvidia_smi_log|NVSMI LOG|nvsmi_device_v\d+\.dtd")
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00\ufeff]")
+
+
+def recognises(run: ToolRun) -> int:
+    """Say how sure it is that this is a run of one of NVIDIA's tools."""
+    if _MARK.search(run.stdout) or _MARK.search(run.stderr):
+        return 3
+    if Command.of(run.argv).tool is None:
+        return 0
+    return 2 if run.stdout.strip() else 1
+
+
+def read(run: ToolRun) -> ToolReport:
+    """Return what the run stated; what cannot be read is a problem of the report."""
+    report = ToolReport(vendor=VENDOR)
+    command = Command.of(run.argv)
+    stdout = _ESCAPES.sub("", run.stdout)
+    answer = smi_messages.take_messages(stdout, report)
+    smi_messages.take_messages(_ESCAPES.sub("", run.stderr), report)
+    read_answer = _layout(answer, command, report)
+    if read_answer is not None:
+        read_answer()
+        _complete_identity(command, report)
+    elif not report.problems and (failure := shell_failure(run)):
+        report.add_problem(failure.kind, failure.message)
+    smi_messages.note_exit_status(run.exit_code, report)
+    if read_answer is None and not report.problems:
+        _note_nothing(answer, command, report)
+    return report
+
+
+READER = ToolReader(vendor=VENDOR, recognises=recognises, read=read)
+
+
+def _layout(text: str, command: Command, report: ToolReport) -> Callable[[], None] | None:
+    """Choose the layout by the text; the arguments decide only about CSV, which has no mark."""
+    if smi_query.is_xml(text):
+        return partial(smi_query.read_query_xml, text, command, report)
+    if smi_table.is_table(text):
+        return partial(smi_table.read_table, text, report)
+    if smi_query.is_text(text):
+        return partial(smi_query.read_query_text, text, command, report)
+    if smi_monitor.is_monitor(text):
+        return partial(smi_monitor.read_monitor, text, report)
+    if smi_lists.is_list(text):
+        return partial(smi_lists.read_list, text, report)
+    if smi_lists.is_topology(text):
+        return partial(smi_lists.read_topology, text, report)
+    if smi_lists.is_version(text):
+        return partial(smi_lists.read_version, text, report)
+    if smi_csv.is_query(command) and text.strip():
+        return partial(smi_csv.read_csv, text, command, report)
+    return None
+
+
+def _complete_identity(command: Command, report: ToolReport) -> None:
+    """Take the index from the arguments where one chip was asked for and the text gives none."""
+    if command.only_index is not None and len(report.chips) == 1:
+        chip = report.chips[0]
+        chip.index = command.only_index if chip.index is None else chip.index
+
+
+def _note_nothing(answer: str, command: Command, report: ToolReport) -> None:
+    first = next((line.strip() for line in answer.splitlines() if line.strip()), None)
+    if first is not None:
+        report.add_problem(ProblemKind.MALFORMED, f"no form of nvidia-smi's output: {first[:200]}")
+    elif not smi_csv.lists_processes(command):
+        report.add_problem(ProblemKind.MALFORMED, "the tool printed nothing")

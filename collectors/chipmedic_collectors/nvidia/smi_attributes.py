@@ -1,0 +1,169 @@
+"""One GPU of `nvidia-smi -q` as a chip: which node of the tree states which fact.
+
+Names are those of the XML; where the text form or another version has another name, both stand
+there.
+Sources: nvsmi_device_v10.dtd to v13, and the text of the drivers 290 to 610.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from chipmedic.tool_report import ChipReport, Health, ProcessReport, ToolReport
+from chipmedic_collectors.nvidia import smi_facts as facts
+from chipmedic_collectors.nvidia.smi_process_table import add_process
+from chipmedic_collectors.nvidia.smi_tree import Node
+from chipmedic_collectors.values import (
+    identity,
+    integer,
+    is_placeholder,
+    memory_bytes,
+    normalise_pci,
+    number,
+)
+
+_NOTHING = Node("")
+_PROCESSES = ("processes", "compute_processes")
+_FREE_TEXT = frozenset({*_PROCESSES, "fabric", "accounted_processes", "supported_clocks"})
+"""Sections whose words say nothing about whether the chip answers."""
+
+
+def read_gpu(gpu: Node, chip: ChipReport, report: ToolReport) -> None:
+    """Fill the chip with what its node states; a node that was cut off gives no health `ok`."""
+    chip.name = identity(gpu.value("product_name"))
+    chip.uuid = identity(gpu.value("uuid", "gpu_uuid"))
+    chip.serial = identity(gpu.value("serial", "serial_number"))
+    bus_id = _section(gpu, "pci").value("pci_bus_id", "bus_id")
+    chip.pci = chip.pci or normalise_pci(bus_id)
+    _read_sensors(gpu, chip)
+    _read_errors(_section(gpu, "ecc_errors"), chip)
+    _read_retirement(gpu, chip)
+    _read_states(gpu, chip)
+    chip.processes = _processes(gpu.child(*_PROCESSES))
+    trouble = facts.trouble_of(gpu.leaves(without=_FREE_TEXT))
+    facts.note_trouble(report, chip, trouble, is_silent=not facts.has_reading(chip))
+    if not gpu.is_closed and chip.health is Health.OK:
+        chip.health = None
+
+
+def _section(node: Node, *keys: str) -> Node:
+    return node.child(*keys) or _NOTHING
+
+
+def _read_sensors(gpu: Node, chip: ChipReport) -> None:
+    temperature = _section(gpu, "temperature")
+    chip.temperature_celsius = number(temperature.value("gpu_temp", "gpu_current_temp", "gpu"))
+    chip.memory_temperature_celsius = number(
+        temperature.value("memory_temp", "memory_current_temp")
+    )
+    power = _section(gpu, "gpu_power_readings", "power_readings")
+    chip.power_watts = _first_number(
+        power, "power_draw", "average_power_draw", "instant_power_draw", "instantaneous_power_draw"
+    )
+    chip.power_limit_watts = _first_number(
+        power, "enforced_power_limit", "current_power_limit", "power_limit"
+    )
+    chip.utilization_ratio = facts.ratio_of_percent(
+        _section(gpu, "utilization").value("gpu_util", "gpu")
+    )
+    memory = _section(gpu, "fb_memory_usage", "memory_usage")
+    chip.memory_used_bytes = memory_bytes(memory.value("used"))
+    chip.memory_total_bytes = memory_bytes(memory.value("total"))
+
+
+def _first_number(section: Node, *keys: str) -> float | None:
+    values = (number(section.value(key)) for key in keys)
+    return next((value for value in values if value is not None), None)
+
+
+def _read_errors(errors: Node, chip: ChipReport) -> None:
+    """Take the lifetime counters; those since boot only for a kind that has no lifetime one."""
+    for period in ("volatile", "aggregate"):
+        section = _section(errors, period)
+        corrected = facts.total(_counts(section, is_uncorrected=False))
+        uncorrected = facts.total(_counts(section, is_uncorrected=True))
+        if corrected is not None:
+            chip.ecc_corrected_total = corrected
+        if uncorrected is not None:
+            chip.ecc_uncorrected_total = uncorrected
+
+
+def _counts(period: Node, *, is_uncorrected: bool) -> Iterator[int | None]:
+    """Yield the counters of one kind: by memory since Turing, by single and double bit before."""
+    old_layout = period.child("double_bit" if is_uncorrected else "single_bit")
+    if old_layout is not None:
+        whole = facts.counter(old_layout.value("total"))
+        parts = (facts.counter(node.text) for node in old_layout.children)
+        yield whole if whole is not None else facts.total(parts)
+    for node in period.children:
+        if "correctable" in node.key and ("uncorrectable" in node.key) is is_uncorrected:
+            yield facts.counter(node.text)
+
+
+def _read_retirement(gpu: Node, chip: ChipReport) -> None:
+    pages = _section(gpu, "retired_pages")
+    rows = _section(gpu, "remapped_rows")
+    chip.retired_pages = facts.total(
+        [
+            *(
+                facts.counter(_section(pages, section).value("retired_count"))
+                for section in ("multiple_single_bit_retirement", "double_bit_retirement")
+            ),
+            facts.counter(pages.value("single_bit_ecc")),
+            facts.counter(pages.value("double_bit_ecc")),
+            facts.counter(rows.value("remapped_row_corr", "correctable_error")),
+            facts.counter(rows.value("remapped_row_unc", "uncorrectable_error")),
+        ]
+    )
+    chip.remap_pending = facts.answer(rows.value("remapped_row_pending", "pending"))
+    chip.remap_failed = facts.answer(
+        rows.value("remapped_row_failure", "remapping_failure_occurred")
+    )
+    facts.judge_remapping(chip)
+    for key in ("pending_retirement", "pending_blacklist", "pending_page_blacklist", "pending"):
+        if facts.answer(pages.value(key)):
+            facts.worsen(chip, Health.WARNING)
+
+
+def _read_states(gpu: Node, chip: ChipReport) -> None:
+    facts.judge_recovery_action(chip, gpu.value("gpu_recovery_action"))
+    reset = _section(gpu, "gpu_reset_status")
+    if facts.answer(reset.value("reset_required")):
+        facts.worsen(chip, Health.CRITICAL)
+    if facts.answer(reset.value("drain_and_reset_recommended")):
+        facts.worsen(chip, Health.WARNING)
+    errors = _section(gpu, "ecc_errors")
+    if facts.answer(_section(errors, "aggregate").value("sram_threshold_exceeded")):
+        facts.worsen(chip, Health.WARNING)
+    for key in ("channel_repair_pending", "tpc_repair_pending"):
+        if facts.answer(errors.value(key)):
+            facts.worsen(chip, Health.WARNING)
+    if facts.answer(errors.value("unrepairable_memory")):
+        facts.worsen(chip, Health.CRITICAL)
+    fabric = _section(gpu, "fabric")
+    facts.judge_fabric_registration(chip, fabric.value("state"), fabric.value("status"))
+    for leaf in _section(fabric, "health").children:
+        facts.judge_fabric(chip, leaf.key, leaf.text)
+
+
+def _processes(section: Node | None) -> list[ProcessReport] | None:
+    """Return the processes of a GPU; None when the tool does not list them here."""
+    if section is None or (not section.children and _withholds(section.text)):
+        return None
+    if not section.is_closed and not section.children:
+        return None
+    found: dict[int, ProcessReport] = {}
+    for node in section.children:
+        if node.key not in {"process_info", "process_id"}:
+            continue
+        pid = integer(node.value("pid") or node.text)
+        if pid is None:
+            continue
+        name = identity(node.value("process_name", "name"))
+        memory = memory_bytes(node.value("used_memory", "used_gpu_memory"))
+        add_process(found, ProcessReport(pid, name, memory))
+    return list(found.values())
+
+
+def _withholds(text: str) -> bool:
+    return bool(text) and text.strip(" []").lower() != "none" and is_placeholder(text)
