@@ -1,0 +1,74 @@
+"""`hccn_tool`: the network port of a chip. `-i` is the physical device id, not the NPU id."""
+
+from __future__ import annotations
+
+import re
+
+from chipmedic.tool_report import ChipReport, Health, LinkReport, ToolReport
+from chipmedic_collectors.ascend.arguments import Arguments
+from chipmedic_collectors.values import integer
+
+_STATUS = re.compile(r"^\s*link status\s*:\s*(?P<state>\w+)", re.IGNORECASE | re.MULTILINE)
+_RECORD = re.compile(
+    r"^\s*(?:\[dev(?:ice|id)? ?(?P<device>\d+)\])?.*\d{4}\s+LINK (?P<state>UP|DOWN)\s*$",
+    re.IGNORECASE | re.MULTILINE,
+)
+_DEVICE = re.compile(r"^\s*\[dev(?:ice|id)? ?(?P<device>\d+)\]", re.MULTILINE)
+_DOWNS = re.compile(r"link down count\s*:\s*(?P<count>\d+)", re.IGNORECASE)
+_NET_HEALTH = re.compile(
+    r"net health status\s*:\s*(?P<state>.+?)\s*$", re.IGNORECASE | re.MULTILINE
+)
+_UNHEALTHY = frozenset(
+    {"fault", "socket fail", "receive timeout", "unreachable", "time exceeded", "thread error"}
+)
+"""`Init` (no address to detect is set) and `Detect ip set` are no faults."""
+_ANSWER = re.compile(r"^\s*\[?[A-Za-z][\w \[\]().-]*\s*:", re.MULTILINE)
+
+
+def read_hccn(text: str, arguments: Arguments, report: ToolReport) -> None:
+    """Add what one run of hccn_tool states to `report`."""
+    chip = ChipReport(index=arguments.card)
+    if chip.index is None and (device := _DEVICE.search(text)):
+        chip.index = int(device["device"])
+    if tables := _port_rows(text):
+        chip.links = [LinkReport(port, is_up) for port, is_up in tables]
+    elif status := _STATUS.search(text):
+        chip.links = [LinkReport(arguments.port, status["state"].upper() == "UP")]
+    elif newest := _RECORD.search(text):  # the newest record stands first
+        chip.links = [LinkReport(arguments.port, newest["state"].upper() == "UP")]
+    if (net := _NET_HEALTH.search(text)) and net["state"].lower() in _UNHEALTHY:
+        chip.health = Health.WARNING
+    if chip.links or _ANSWER.search(text):
+        report.chips.append(chip)
+
+
+def link_downs(text: str) -> int | None:
+    """Return how often `-link_stat` says the port went down; None where it does not say."""
+    found = _DOWNS.search(text)
+    return int(found["count"]) if found else None
+
+
+def net_health(text: str) -> str | None:
+    """Return the state word of `-net_health`, as printed."""
+    found = _NET_HEALTH.search(text)
+    return found["state"] if found else None
+
+
+def _port_rows(text: str) -> list[tuple[int, bool]]:
+    """Return (port, up) of every table with the columns `Port ID` and `Link Status` (950)."""
+    header: list[str] = []
+    ports = []
+    for line in text.splitlines():
+        row = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        if line.strip().startswith("|") and "Link Status" in row:
+            header = row
+        elif not line.strip().startswith("|"):
+            header = header if line.strip().startswith("+") else []
+        elif header and len(row) == len(header):
+            cell = dict(zip(header, row, strict=True))
+            port = integer(cell.get("Port ID", ""))
+            if port is not None:
+                ports.append((port, cell["Link Status"].upper() == "UP"))
+        else:
+            header = []
+    return ports

@@ -1,0 +1,92 @@
+"""The reader of `npu-smi` and `hccn_tool`: what one run of them stated."""
+
+from __future__ import annotations
+
+import re
+
+from chipmedic.tool_report import ProblemKind, ToolReader, ToolReport, ToolRun
+from chipmedic_collectors.ascend.arguments import HCCN_TOOL, Arguments, read_arguments
+from chipmedic_collectors.ascend.columns import (
+    is_mapping,
+    is_watch,
+    read_mapping_into,
+    read_watch,
+)
+from chipmedic_collectors.ascend.failures import is_driver_log, kind_of_exit, kind_of_line
+from chipmedic_collectors.ascend.hccn import read_hccn
+from chipmedic_collectors.ascend.info_table import read_info_table
+from chipmedic_collectors.ascend.key_value import is_key_value, is_pair, read_key_values
+
+VENDOR = "ascend"
+_MARK = re.compile(r"^\|\s*npu-smi \S+\s+Version:|\bdcmi mod[eu]le? initialize|NpuID\(Idx\)", re.M)
+_ROW = re.compile(r"^\s*\|", re.M)
+
+
+def read(run: ToolRun) -> ToolReport:
+    """Return what the run stated; never raises."""
+    report = ToolReport(vendor=VENDOR)
+    arguments = read_arguments(run.argv)
+    _read_answer(run.stdout, arguments, report)
+    _read_complaints(run, arguments, report)
+    if not report.chips and not report.problems and report.tool_version is None:
+        _read_silence(run, report)
+    return report
+
+
+def recognises(run: ToolRun) -> int:
+    """See `ToolReader.recognises`."""
+    if _MARK.search(run.stdout):
+        return 3
+    if not read_arguments(run.argv).program:
+        return 0
+    return 2 if is_key_value(run.stdout) or _ROW.search(run.stdout) else 1
+
+
+READER = ToolReader(VENDOR, recognises, read)
+
+
+def _read_answer(text: str, arguments: Arguments, report: ToolReport) -> None:
+    """The text tells its layout, not the command line: that was retyped, or is an older tool's."""
+    if arguments.program == HCCN_TOOL:
+        read_hccn(text, arguments, report)
+    elif is_mapping(text):
+        read_mapping_into(text, report)
+    elif is_watch(text):
+        read_watch(text, report)
+    elif _ROW.search(text):
+        read_info_table(text, report)
+    elif is_key_value(text):
+        read_key_values(text, arguments, report)
+
+
+def _read_complaints(run: ToolRun, arguments: Arguments, report: ToolReport) -> None:
+    logged = ""
+    for line in (*run.stdout.splitlines(), *run.stderr.splitlines()):
+        bare = line.strip()
+        if is_driver_log(bare):
+            logged = bare
+        elif bare and bare[0] not in "|+" and (kind := _complaint(line)) is not None:
+            if kind is ProblemKind.NO_DEVICES and arguments.card is not None:
+                kind = ProblemKind.CHIP_LOST  # one chip was asked for by its number
+            report.add_problem(kind, bare)
+    if logged and not report.problems and not report.chips:
+        report.add_problem(ProblemKind.DRIVER_DOWN, logged)
+
+
+def _complaint(line: str) -> ProblemKind | None:
+    if is_pair(line) and "ailed to" not in line:
+        return None  # `Compatibility : NOT SUPPORT` is an answer
+    return kind_of_line(line)
+
+
+def _read_silence(run: ToolRun, report: ToolReport) -> None:
+    """No chip and no known complaint: say what there was, never that all is well."""
+    lines = (*run.stdout.splitlines(), *run.stderr.splitlines())
+    text = next((line.strip() for line in lines if line.strip()), "")
+    status = kind_of_exit(run.exit_code) if run.exit_code is not None else None
+    if status is not None:
+        report.add_problem(status[0], f"{status[1]} {text}")
+    elif text:
+        report.add_problem(ProblemKind.MALFORMED, text)
+    else:
+        report.add_problem(ProblemKind.MALFORMED, "the tool printed nothing")
