@@ -67,7 +67,7 @@ class StoreSettings:
     queue_events: int = 50_000
     """Events held in memory before the streams are read no further (flow control)."""
     keep_events_days: float = 90.0
-    """Events and job progress older than this are purged in small batches; 0 keeps them for ever."""
+    """Older events and job progress are purged in small batches; 0 keeps them for ever."""
 
     def __post_init__(self) -> None:
         _require(0 <= self.group_commit_seconds <= 1, "group_commit_seconds: allowed are 0 to 1")
@@ -149,7 +149,7 @@ class LivenessSettings:
     startup_grace_seconds: float = 30.0
     """How long agents may take to come back after the watchdog itself was away or stalled."""
     stall_seconds: float = 5.0
-    """A pause of the watchdog's own loop above this makes its clock untrusted for the grace time."""
+    """After a longer pause of its own loop the watchdog distrusts its clock for the grace time."""
     rebooted_expiry_seconds: float = 600.0
     """How long `node.rebooted` stays open."""
 

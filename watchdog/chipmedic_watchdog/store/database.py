@@ -1,7 +1,7 @@
-"""The store's engine: one writer, many readers, every write a transaction that is durable when it returns.
+"""The store's engine: one writer, many readers; a write is durable when it returns.
 
-SQLite allows one writer; a thread of its own serialises the writes, so that no caller meets a lock and
-writes that arrive together can share one commit.
+SQLite allows one writer; a thread of its own serialises the writes, so that no caller meets a lock
+and writes that arrive together can share one commit.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 class Database:
-    """Runs functions over the store off the event loop: writes one after the other, reads beside them."""
+    """Runs functions over the store off the event loop: one write at a time, reads beside it."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine

@@ -1,0 +1,1 @@
+"""The agents' end of the stream: from messages to committed rows."""

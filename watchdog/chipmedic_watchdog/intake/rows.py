@@ -1,0 +1,110 @@
+"""The rows of the store that a group of arrivals reads and writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, insert, select, update
+
+from chipmedic_watchdog.intake.arrival import Arrival
+from chipmedic_watchdog.intake.board import FaultBoard, FaultRow
+from chipmedic_watchdog.intake.message import ReceivedEvent
+from chipmedic_watchdog.store import schema
+
+Epoch = tuple[str, str]
+"""(node, epoch)."""
+_FAULT_COLUMNS = tuple(
+    column.name for column in schema.faults.columns if column.name not in ("id", "incident")
+)
+
+
+def event_row(arrival: Arrival, event: ReceivedEvent) -> dict[str, Any]:
+    """Return the row of an event; what has no column of its own goes into `body`."""
+    fault = event.fault
+    body: dict[str, Any] = {"detail": event.detail} if event.detail else {}
+    if fault is not None:
+        body |= {
+            "action": fault.action.value,
+            "since": fault.since,
+            "summary": fault.summary,
+            "source": fault.source,
+            "codes": fault.codes,
+            "evidence": fault.evidence,
+            "count": fault.count,
+            "job": fault.job,
+        }
+    return {
+        "node": arrival.node,
+        "epoch": arrival.epoch,
+        "seq": event.seq,
+        "boot_id": event.boot_id,
+        "node_at": event.at,
+        "received_at": arrival.received_at,
+        "transition": event.transition,
+        "component": "" if fault is None else str(fault.component),
+        "kind": "" if fault is None else fault.kind,
+        "severity": 0 if fault is None else int(fault.severity),
+        "body": body,
+    }
+
+
+def load_boards(connection: Connection, nodes: Sequence[str]) -> dict[str, FaultBoard]:
+    """Return the open faults of each node, by node."""
+    boards = {node: FaultBoard(node) for node in nodes}
+    table = schema.faults
+    for row in connection.execute(
+        select(*(table.c[name] for name in ("id", *_FAULT_COLUMNS))).where(
+            table.c.node.in_(nodes), table.c.state != "cleared"
+        )
+    ).mappings():
+        fault = FaultRow(**row, is_changed=False)
+        boards[fault.node].open[fault.key] = fault
+    return boards
+
+
+def load_nodes(connection: Connection, nodes: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return the rows of those nodes that are known."""
+    table = schema.nodes
+    rows = connection.execute(select(table).where(table.c.node.in_(nodes))).mappings()
+    return {row["node"]: dict(row) for row in rows}
+
+
+def load_acked(connection: Connection, nodes: Sequence[str]) -> dict[Epoch, int]:
+    """Return the acknowledged seq of each epoch of these nodes."""
+    table = schema.epochs
+    rows = connection.execute(select(table).where(table.c.node.in_(nodes)))
+    return {(row.node, row.epoch): row.acked_seq for row in rows}
+
+
+def write_boards(connection: Connection, boards: Iterable[FaultBoard]) -> bool:
+    """Write what changed; rows that end go first, for one component may fail again at once."""
+    ended: list[FaultRow] = []
+    changed: list[FaultRow] = []
+    new: list[FaultRow] = []
+    for board in boards:
+        for row in (*board.ended, *board.open.values()):
+            if row.is_changed:
+                target = new if row.id is None else (ended if row.state == "cleared" else changed)
+                target.append(row)
+    table = schema.faults
+    statement = (
+        update(table)
+        .where(table.c.id == bindparam("row_id"))
+        .values({name: bindparam(f"new_{name}") for name in _FAULT_COLUMNS})
+    )
+    for rows in (ended, changed):
+        if rows:
+            connection.execute(statement, [_update_values(row) for row in rows])
+    if new:
+        connection.execute(insert(table), [_values(row) for row in new])
+    return bool(ended or changed or new)
+
+
+def _values(row: FaultRow) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in _FAULT_COLUMNS}
+
+
+def _update_values(row: FaultRow) -> dict[str, Any]:
+    values = {f"new_{name}": getattr(row, name) for name in _FAULT_COLUMNS}
+    return {**values, "row_id": row.id}

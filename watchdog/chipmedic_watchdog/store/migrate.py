@@ -1,0 +1,53 @@
+"""Brings a store to the tables of this version, in one transaction."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+
+from chipmedic.errors import StoreError
+from chipmedic_watchdog.store.database import IS_WRITE
+
+log = logging.getLogger(__name__)
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def migrate(engine: Engine) -> None:
+    """Create or upgrade the tables; a store of this version is left as it is.
+
+    Raises:
+        StoreError: the store is newer than this program, or cannot be written.
+    """
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    script = ScriptDirectory.from_config(config)
+    newest = script.get_current_head()
+    try:
+        with engine.connect() as connection:
+            connection.execution_options(**{IS_WRITE: True})
+            with connection.begin():
+                present = MigrationContext.configure(connection).get_current_revision()
+                if present == newest:
+                    return
+                if present is not None and present not in _known(script):
+                    raise StoreError(
+                        f"store: {engine.url.render_as_string()} is of schema {present}, this "
+                        f"program knows {newest} and older: run the newer chipmedic again"
+                    )
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+    except (DBAPIError, OSError) as e:
+        raise StoreError(f"store: {engine.url.render_as_string()}: {e}") from e
+    log.info("store migrated: from=%s to=%s", present, newest)
+
+
+def _known(script: ScriptDirectory) -> set[str]:
+    return {step.revision for step in script.walk_revisions()}
