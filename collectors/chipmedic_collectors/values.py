@@ -30,6 +30,7 @@ _NO_VALUE = frozenset(
         "not supported",
         "unsupported",
         "not active",
+        "not found",
         "unknown error",
         "requested functionality has been deprecated",
         "insufficient permissions",

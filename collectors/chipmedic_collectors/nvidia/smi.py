@@ -1,4 +1,7 @@
-"""Reads what NVIDIA's command-line tools print: `nvidia-smi` in all its forms, and `dcgmi`."""
+"""Reads what NVIDIA's command-line tools print: `nvidia-smi` in its many forms.
+
+A run of `dcgmi` is recognised and said to be unsupported.
+"""
 
 from __future__ import annotations
 
@@ -36,14 +39,14 @@ def read(run: ToolRun) -> ToolReport:
     """Return what the run stated; what cannot be read is a problem of the report."""
     report = ToolReport(vendor=VENDOR)
     command = Command.of(run.argv)
-    stdout = _ESCAPES.sub("", run.stdout)
-    answer = smi_messages.take_messages(stdout, report)
-    smi_messages.take_messages(_ESCAPES.sub("", run.stderr), report)
+    answer, messages = smi_messages.split_messages(_ESCAPES.sub("", run.stdout))
+    messages += smi_messages.split_messages(_ESCAPES.sub("", run.stderr))[1]
     read_answer = _layout(answer, command, report)
     if read_answer is not None:
         read_answer()
         _complete_identity(command, report)
-    elif not report.problems and (failure := shell_failure(run)):
+    smi_messages.note_messages(messages, report)
+    if read_answer is None and not report.problems and (failure := shell_failure(run)):
         report.add_problem(failure.kind, failure.message)
     smi_messages.note_exit_status(run.exit_code, report)
     if read_answer is None and not report.problems:
@@ -70,7 +73,7 @@ def _layout(text: str, command: Command, report: ToolReport) -> Callable[[], Non
         return partial(smi_lists.read_topology, text, report)
     if smi_lists.is_version(text):
         return partial(smi_lists.read_version, text, report)
-    if smi_csv.is_query(command) and text.strip():
+    if smi_csv.is_csv(text, command):
         return partial(smi_csv.read_csv, text, command, report)
     return None
 
@@ -83,6 +86,9 @@ def _complete_identity(command: Command, report: ToolReport) -> None:
 
 
 def _note_nothing(answer: str, command: Command, report: ToolReport) -> None:
+    if command.tool == "dcgmi" and answer.strip():
+        report.add_problem(ProblemKind.UNSUPPORTED, "the output of dcgmi is not read")
+        return
     first = next((line.strip() for line in answer.splitlines() if line.strip()), None)
     if first is not None:
         report.add_problem(ProblemKind.MALFORMED, f"no form of nvidia-smi's output: {first[:200]}")

@@ -77,9 +77,14 @@ def _first_number(section: Node, *keys: str) -> float | None:
 
 
 def _read_errors(errors: Node, chip: ChipReport) -> None:
-    """Take the lifetime counters; those since boot only for a kind that has no lifetime one."""
+    """Take the lifetime counters; those since boot only for a kind that has no lifetime one.
+
+    Of a section that was cut off nothing is added up: the sum would be too small.
+    """
     for period in ("volatile", "aggregate"):
         section = _section(errors, period)
+        if not section.is_closed or (period == "volatile" and not errors.is_closed):
+            continue
         corrected = facts.total(_counts(section, is_uncorrected=False))
         uncorrected = facts.total(_counts(section, is_uncorrected=True))
         if corrected is not None:
@@ -103,18 +108,8 @@ def _counts(period: Node, *, is_uncorrected: bool) -> Iterator[int | None]:
 def _read_retirement(gpu: Node, chip: ChipReport) -> None:
     pages = _section(gpu, "retired_pages")
     rows = _section(gpu, "remapped_rows")
-    chip.retired_pages = facts.total(
-        [
-            *(
-                facts.counter(_section(pages, section).value("retired_count"))
-                for section in ("multiple_single_bit_retirement", "double_bit_retirement")
-            ),
-            facts.counter(pages.value("single_bit_ecc")),
-            facts.counter(pages.value("double_bit_ecc")),
-            facts.counter(rows.value("remapped_row_corr", "correctable_error")),
-            facts.counter(rows.value("remapped_row_unc", "uncorrectable_error")),
-        ]
-    )
+    if gpu.is_closed or (rows is not _NOTHING and rows.is_closed):
+        chip.retired_pages = facts.total(_retired(pages, rows))
     chip.remap_pending = facts.answer(rows.value("remapped_row_pending", "pending"))
     chip.remap_failed = facts.answer(
         rows.value("remapped_row_failure", "remapping_failure_occurred")
@@ -123,6 +118,16 @@ def _read_retirement(gpu: Node, chip: ChipReport) -> None:
     for key in ("pending_retirement", "pending_blacklist", "pending_page_blacklist", "pending"):
         if facts.answer(pages.value(key)):
             facts.worsen(chip, Health.WARNING)
+
+
+def _retired(pages: Node, rows: Node) -> Iterator[int | None]:
+    """Yield the counts of retired pages (until Turing) and remapped rows (since Ampere)."""
+    for section in ("multiple_single_bit_retirement", "double_bit_retirement"):
+        yield facts.counter(_section(pages, section).value("retired_count"))
+    yield facts.counter(pages.value("single_bit_ecc"))
+    yield facts.counter(pages.value("double_bit_ecc"))
+    yield facts.counter(rows.value("remapped_row_corr", "correctable_error"))
+    yield facts.counter(rows.value("remapped_row_unc", "uncorrectable_error"))
 
 
 def _read_states(gpu: Node, chip: ChipReport) -> None:

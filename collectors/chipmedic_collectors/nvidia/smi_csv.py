@@ -31,15 +31,33 @@ _ALIASES = {
     "retired_pages.dbe": "retired_pages.double_bit.count",
 }
 _IDENTITIES = frozenset({"index", "uuid", "pci", "serial", "name", "timestamp"})
-_MARKS = frozenset({*_IDENTITIES, "pid", "driver_version", "temperature.gpu", "utilization.gpu"})
+_MARKS = frozenset(
+    {
+        *_IDENTITIES,
+        "pid",
+        "driver_version",
+        "temperature.gpu",
+        "utilization.gpu",
+        "memory.used",
+        "memory.total",
+        "power.draw",
+    }
+)
+"""Names that no value looks like: they tell a header where the arguments tell nothing."""
 _FREE_TEXT = frozenset({"name", "process_name"})
+
+_VALUE = re.compile(r"[\d.:]+|GPU-\S*|[\[\d]\S*\s?[%\]A-Za-z]*")
+"""What is left of a row that was cut in its first cell; other lines of one cell are no row."""
 
 Row = dict[str, str]
 
 
-def is_query(command: Command) -> bool:
-    """Say whether the command line asks for CSV."""
-    return command.has(*_QUERIES)
+def is_csv(text: str, command: Command) -> bool:
+    """Say whether this is CSV: it was asked for, or its first line with cells names columns."""
+    if command.has(*_QUERIES):
+        return bool(text.strip())
+    first = next((line for line in text.splitlines() if ", " in line), "")
+    return len(_MARKS.intersection(_columns(first.split(","), is_of_processes=False))) > 1
 
 
 def lists_processes(command: Command) -> bool:
@@ -62,7 +80,7 @@ def read_csv(text: str, command: Command, report: ToolReport) -> None:
         cells = _rejoin(cells, columns)
         if columns and len(cells) == len(columns) and "nvidia-smi" not in line:
             reader.read(dict(zip(columns, cells, strict=True)))
-        elif len(cells) > 1:
+        elif len(cells) > 1 or _VALUE.fullmatch(line):
             is_cut = position == len(lines) - 1 and len(cells) < len(columns)
             kind = ProblemKind.TRUNCATED if is_cut else ProblemKind.MALFORMED
             report.add_problem(kind, f"{len(cells)} cells for {len(columns)} columns: {line}")
@@ -74,9 +92,12 @@ def read_csv(text: str, command: Command, report: ToolReport) -> None:
 def _asked_columns(command: Command) -> list[str]:
     asked = command.value(*_QUERIES) or ""
     is_of_processes = command.has(*_PROCESSES)
-    return [
-        _column(name, is_of_processes=is_of_processes) for name in asked.split(",") if name.strip()
-    ]
+    names = [name for name in asked.split(",") if name.strip()]
+    return _columns(names, is_of_processes=is_of_processes)
+
+
+def _columns(names: list[str], *, is_of_processes: bool) -> list[str]:
+    return [_column(name, is_of_processes=is_of_processes) for name in names]
 
 
 def _column(name: str, *, is_of_processes: bool) -> str:
@@ -89,7 +110,7 @@ def _column(name: str, *, is_of_processes: bool) -> str:
 
 def _header(cells: list[str], asked: list[str], *, is_of_processes: bool) -> list[str] | None:
     """Return the columns if this line names them: as asked, or by names that no value has."""
-    names = [_column(cell, is_of_processes=is_of_processes) for cell in cells]
+    names = _columns(cells, is_of_processes=is_of_processes)
     if asked:
         return names if names[0] == asked[0] or (len(names) > 1 and names == asked) else None
     return names if _MARKS.intersection(names) else None

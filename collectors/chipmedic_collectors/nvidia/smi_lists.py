@@ -11,7 +11,7 @@ from chipmedic_collectors.values import identity, integer, number
 
 _GPU = re.compile(
     r"GPU (?P<index>\d+):\s*(?P<name>.*?)\s*"
-    r"\((?:UUID|S/N|Serial):?\s*(?P<uuid>[^)\s]*)\)?(?:\s*\(S/N:\s*(?P<serial>[^)]*)\))?(?P<rest>.*)"
+    r"\((?:UUID|S/N|Serial):?\s*(?P<uuid>[^)\s]*)\)(?:\s*\(S/N:\s*(?P<serial>[^)]*)\))?(?P<rest>.*)"
 )
 _LINK = re.compile(r"Link\s+(?P<index>\d+):\s*(?P<state>.*)")
 _NO_LINK = re.compile(r"all links are inactive", re.IGNORECASE)
@@ -50,6 +50,15 @@ def read_list(text: str, report: ToolReport) -> None:
             chip = _cut_gpu(line, chips, report) or chip
         if chip is not None:
             _read_below(line, chip, report)
+    first, last = report.chips[0], report.chips[-1]
+    if first.links and first.name == last.name and _lacks_links(last, len(first.links)):
+        report.add_problem(
+            ProblemKind.TRUNCATED, f"{facts.label(last)} has fewer links than others"
+        )
+
+
+def _lacks_links(chip: ChipReport, expected: int) -> bool:
+    return chip.links is None or 0 < len(chip.links) < expected
 
 
 def _cut_gpu(line: str, chips: Chips, report: ToolReport) -> ChipReport | None:

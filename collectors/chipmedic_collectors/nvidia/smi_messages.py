@@ -7,6 +7,7 @@ exit status 0 too often to rely on it. Wordings: drivers 346 to 610, from public
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from chipmedic.tool_report import ChipReport, Health, ProblemKind, ToolReport
 from chipmedic_collectors.nvidia import smi_facts as facts
@@ -71,6 +72,7 @@ _SECOND_LINES = re.compile(
     r"^(?:NVML library version:|Please run '?nvidia-smi|GPU access blocked)", re.I
 )
 
+_INFOROM_STATUS = 14
 _EXIT_STATUS = {
     2: (ProblemKind.UNSUPPORTED, "an argument is not valid"),
     3: (ProblemKind.UNSUPPORTED, "not available on the target device"),
@@ -81,7 +83,7 @@ _EXIT_STATUS = {
     10: (ProblemKind.PARTIAL, "the kernel detected an interrupt issue with a GPU"),
     12: (ProblemKind.DRIVER_DOWN, "the NVML library could not be found or loaded"),
     13: (ProblemKind.UNSUPPORTED, "the local version of NVML does not implement this function"),
-    14: (ProblemKind.PARTIAL, "an infoROM is corrupted"),
+    _INFOROM_STATUS: (ProblemKind.PARTIAL, "an infoROM is corrupted"),
     15: (ProblemKind.CHIP_LOST, "a GPU has fallen off the bus"),
     18: (ProblemKind.DRIVER_DOWN, "driver and library versions do not match"),
     255: (ProblemKind.DRIVER_DOWN, "an internal driver error occurred"),
@@ -89,40 +91,64 @@ _EXIT_STATUS = {
 """Source: `man nvidia-smi`, RETURN VALUE; 18 is NVML's own code."""
 
 
-def take_messages(text: str, report: ToolReport) -> str:
-    """Note what the sentences of a text tell; return the text without them."""
-    rest = [line for line in text.splitlines() if not _take(line.strip(), report)]
-    return "\n".join(rest)
+def split_messages(text: str) -> tuple[str, list[str]]:
+    """Part a text into the answer and the sentences of the tool that stand in it."""
+    answer: list[str] = []
+    messages: list[str] = []
+    for line in text.splitlines():
+        (messages if _is_message(line.strip()) else answer).append(line)
+    return "\n".join(answer), [line.strip() for line in messages]
+
+
+def _is_message(line: str) -> bool:
+    if not line or line.startswith("|"):
+        return False
+    patterns = (_HANDLE, _INFOROM, _LOST_LINE, _SECOND_LINES, *(one for _, one in _SENTENCES))
+    return any(pattern.search(line) for pattern in patterns)
+
+
+def note_messages(messages: Iterable[str], report: ToolReport) -> None:
+    """Note what the sentences tell of the run and of single chips, beside what the answer told."""
+    for line in messages:
+        if handle := _HANDLE.search(line):
+            _note_handle(handle, line, report)
+        elif damaged := _INFOROM.search(line):
+            _note_inforom(normalise_pci(damaged["pci"]), line, report)
+        elif lost := _LOST_LINE.match(line):
+            chip = Chips(report).add(ChipReport(pci=normalise_pci(lost["pci"])))
+            facts.mark_lost(report, chip, line)
+        else:
+            _note_sentence(line, report)
 
 
 def note_exit_status(exit_code: int | None, report: ToolReport) -> None:
-    """Note what the exit status tells where no sentence told it."""
-    if not exit_code:
+    """Note what the exit status tells where nothing else told it."""
+    if not exit_code or report.problems:
+        return
+    if exit_code == _INFOROM_STATUS and any(chip.health for chip in report.chips):
         return
     kind, meaning = _EXIT_STATUS.get(exit_code, (ProblemKind.MALFORMED, "of no known meaning"))
-    if not report.problems:
-        report.add_problem(kind, f"exit status {exit_code}: {meaning}")
+    report.add_problem(kind, f"exit status {exit_code}: {meaning}")
 
 
-def _take(line: str, report: ToolReport) -> bool:
-    if line.startswith("|") or not line:
-        return False
-    if handle := _HANDLE.search(line):
-        _note_handle(handle, line, report)
-        return True
-    if damaged := _INFOROM.search(line):
-        chip = Chips(report).add(ChipReport(pci=normalise_pci(damaged["pci"])))
-        facts.worsen(chip, Health.WARNING)
-        return True
-    if lost := _LOST_LINE.match(line):
-        chip = Chips(report).add(ChipReport(pci=normalise_pci(lost["pci"])))
-        facts.mark_lost(report, chip, line)
-        return True
+def _note_sentence(line: str, report: ToolReport) -> None:
     for kind, sentence in _SENTENCES:
         if sentence.search(line):
             report.add_problem(kind, line)
-            return True
-    return _SECOND_LINES.match(line) is not None and bool(report.problems)
+            return
+
+
+def _note_inforom(pci: str | None, line: str, report: ToolReport) -> None:
+    """Note a chip whose infoROM is damaged: it works, and its counters are not to be trusted."""
+    chip = Chips(report).find(ChipReport(pci=pci))
+    if chip is None and len(report.chips) == 1 and report.chips[0].pci is None:
+        chip = report.chips[0]
+    if chip is None and not report.chips:
+        chip = Chips(report).add(ChipReport(pci=pci))
+    if chip is None:  # the answer names its chips in another way, so it cannot be told which it is
+        report.add_problem(ProblemKind.PARTIAL, line)
+    else:
+        facts.worsen(chip, Health.WARNING)
 
 
 def _note_handle(handle: re.Match[str], line: str, report: ToolReport) -> None:

@@ -42,6 +42,8 @@ def read_query_text(text: str, command: Command, report: ToolReport) -> None:
     _read_log(log, command, report)
     gpus = list(_gpus(log))
     if not gpus:
+        if not report.problems:
+            report.add_problem(ProblemKind.TRUNCATED, "the answer stops before its first GPU")
         return
     last = gpus[-1]
     if "[...]" in text:
@@ -79,9 +81,9 @@ def _read_log(log: Node, command: Command, report: ToolReport) -> None:
     chips = Chips(report)
     listed = 0
     for node in _gpus(log):
+        if not node.children:
+            continue  # cut inside its headline: even its address may not be whole
         chip = ChipReport(pci=normalise_pci(node.id))
-        if chip.pci is None:
-            chip.index = integer(node.id)
         read_gpu(node, chip, report)
         chips.add(chip)
         listed += 1

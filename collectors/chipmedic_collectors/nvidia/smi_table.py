@@ -65,6 +65,8 @@ def read_table(text: str, report: ToolReport) -> None:
     last = samples[-1]
     if not last.is_closed or any(len(rows) < 2 for rows in last.chips):
         report.add_problem(ProblemKind.TRUNCATED, "the table has no closing line")
+    elif last.processes is None:
+        report.add_problem(ProblemKind.PARTIAL, "the table of processes is missing")
     elif not report.chips:
         report.add_problem(ProblemKind.NO_DEVICES, "the table lists no GPU")
 
@@ -79,7 +81,7 @@ def _samples(text: str) -> Iterator[_Sample]:
             sample = _Sample(versions["tool"], versions["driver"], is_closed=False)
         elif _RULE.fullmatch(line):
             is_in_chip = False
-            sample.is_closed = "=" not in line
+            sample.is_closed = "=" not in line and line.endswith(("+", "|"))
             if sample.processes is not None:
                 sample.processes.read_rule(line)
         elif line.startswith("|"):
@@ -91,7 +93,7 @@ def _samples(text: str) -> Iterator[_Sample]:
             elif _starts_chip(line):
                 sample.chips.append([_cells(line)])
                 is_in_chip = True
-            elif is_in_chip and line.endswith("|"):
+            elif is_in_chip and len(_cells(line)) == len(sample.chips[-1][0]):
                 sample.chips[-1].append(_cells(line))
     yield sample
 
