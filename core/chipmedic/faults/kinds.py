@@ -1,4 +1,4 @@
-"""The kinds of fault: `domain.condition`, with the severity and action that apply where no code says more.
+"""The kinds of fault: `domain.condition`, with severity and action where no code says more.
 
 A table of data; docs/faults.md explains each row with an example.
 """

@@ -1,0 +1,91 @@
+"""Intel: GPU Max, Flex and Arc (i915, xe), and Gaudi (habanalabs).
+
+Source: the vendor's own list of critical patterns in xpumanager and captures for the GPUs; for
+Gaudi the driver's format strings, because no capture of a real fault has been published.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from chipmedic.faults.finding import Finding
+from chipmedic.faults.rule import BDF, rule
+
+_GAUDI = r"(?:habanalabs|accel accel\d+)\b"
+_GAUDI_NEEDLES = ("habanalabs", "accel accel")
+
+
+def _gaudi_device(match: re.Match[str], finding: Finding) -> Finding:
+    """Name the device (`hl3`, `accel3`) where the line has no address."""
+    named = re.search(r"\b(?:hl|accel)\d+\b", finding.message)
+    return replace(finding, device=named.group()) if named and finding.pci is None else finding
+
+
+RULES = (
+    rule("", "GPU hang", r"GPU hangs can indicate a bug|Please file a _?new_? bug report"),
+    rule(
+        "intel.wedged",
+        "wedged",
+        rf"declared device (?P<pci>{BDF}) as wedged|device wedged, needs recovery",
+    ),
+    rule(
+        "intel.lost",
+        "MMIO unreliable",
+        r"MMIO unreliable \(forcewake register returns 0xFFFFFFFF\)",
+    ),
+    rule(
+        "intel.init_failed",
+        ("forcewake", "GuC ", "LMEM not", "Failed to initialize GPU"),
+        r"timed out waiting for forcewake ack|GuC initialization failed|GuC load failed|"
+        r"LMEM not initialized by firmware|(?:i915|xe) .*Failed to initialize GPU",
+    ),
+    rule("intel.iommu", "IOMMU catastrophic", r"IOMMU catastrophic error"),
+    rule(
+        "intel.hung",
+        ("GPU HANG", "GPU hang", "Xe device coredump", "stuck on", "Timedout job"),
+        r"\bGPU HANG: ecode|context reset due to GPU hang|Xe device coredump has been created|"
+        r"\bstuck on \w+ ring|Timedout job",
+    ),
+    rule(
+        "intel.engine_reset",
+        ("Engine reset: ", "Resetting "),
+        r"Engine reset: engine_class=|Resetting \w+ for (?:preemption time ?out|stopped heartbeat)",
+    ),
+    rule("intel.cat_error", "memory CAT error", r"Engine memory CAT error"),
+    rule("intel.page_fault", "Fault response", r"\bxe .*Fault response: Unsuccessful"),
+    rule("intel.gsc", "mei_gsc", r"mei_gsc.*id exceeded"),
+    rule("intel.driver_error", "*ERROR*", r"\b(?:i915|xe)\b.*\*ERROR\*"),
+    rule(
+        "gaudi.lost",
+        _GAUDI_NEEDLES,
+        rf"{_GAUDI}.*heartbeat failed! PCI link is broken",
+        _gaudi_device,
+    ),
+    rule("gaudi.heartbeat", _GAUDI_NEEDLES, rf"{_GAUDI}.*heartbeat failed", _gaudi_device),
+    rule(
+        "gaudi.unusable",
+        _GAUDI_NEEDLES,
+        rf"{_GAUDI}.*(?:Failed to reset! Device is NOT usable|is not usable)",
+        _gaudi_device,
+    ),
+    rule(
+        "gaudi.reset_begin",
+        _GAUDI_NEEDLES,
+        rf"{_GAUDI}.*(?:Failed to do soft-reset, trying hard reset|Going to reset(?: the)? device)",
+        _gaudi_device,
+    ),
+    rule(
+        "gaudi.reset_done",
+        _GAUDI_NEEDLES,
+        rf"{_GAUDI}.*Successfully finished resetting the device",
+        _gaudi_device,
+    ),
+    rule(
+        "gaudi.uncorrectable",
+        _GAUDI_NEEDLES,
+        rf"{_GAUDI}.*(?:ECC event.*(?:critical|DERR|uncorrectable)|\bDERR\b)",
+        _gaudi_device,
+    ),
+    rule("gaudi.correctable", _GAUDI_NEEDLES, rf"{_GAUDI}.*(?:ECC event|\bSERR\b)", _gaudi_device),
+)
