@@ -35,7 +35,7 @@ def read_arguments(argv: Sequence[str]) -> Arguments:
     if start is None:
         return Arguments("")
     options: dict[str, str] = {}
-    for word, following in zip(argv[start + 1 :], [*argv[start + 2 :], ""], strict=True):
+    for word, following in zip(argv[start + 1 :], [*argv[start + 2 :], ""], strict=False):
         option, equals, value = word.partition("=")
         if option.startswith("-"):
             options[option] = value if equals else following

@@ -1,8 +1,8 @@
 """Names of chips that survive a reboot.
 
 The die id (VDie) is burnt into the chip, but only `-t board` prints it, and a sick chip may not
-answer that. What was once found is therefore kept (in the collector's cursor) and used when the chip
-is silent.
+answer that. What was once found is therefore kept (in the collector's cursor) and used when the
+chip is silent.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The slow questions: fault codes, ECC counters, ports, serial numbers, the mapping of ids.
 
 Each is asked about once a minute, as many in one scan as fit into its time, the longest waiting
-first. A question that hangs rests; one that this chip or driver does not support is not asked again.
+first. A question that hangs rests; one that this chip or driver does not support is dropped.
 """
 
 from __future__ import annotations

@@ -1,0 +1,60 @@
+"""The fake `hccn_tool`; `-i` is the physical device id."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+
+from chipmedic_simulator.ascend_tools.state import AscendChip, load_named
+
+_BUSY_STATUS = 11
+_ERROR_STATUS = 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool; returns its exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    host = load_named()
+    time.sleep(host.hang_seconds)
+    if host.is_hccn_busy:
+        sys.stderr.write("hccn_tool is busy, please try again.\n")
+        return _BUSY_STATUS
+    device = words[words.index("-i") + 1] if "-i" in words[:-1] else ""
+    chips = [chip for chip in host.chips if str(chip.phy_id) == device and not chip.is_lost]
+    if not chips or host.driver != "up":
+        sys.stderr.write(f"The device {device} does not exist.\n")
+        return _ERROR_STATUS
+    time.sleep(chips[0].hang_seconds)
+    lines = _answer(chips[0], words)
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    return 0 if lines else _ERROR_STATUS
+
+
+def _answer(chip: AscendChip, words: list[str]) -> list[str]:
+    if "-link" in words:
+        return [f"link status: {chip.link}"]
+    if "-net_health" in words:
+        return [f"net health status: {'Success' if chip.link == 'UP' else 'Fault'}"]
+    if "-link_stat" in words:
+        return _link_stat(chip)
+    sys.stderr.write("command line is not supported\n")
+    return []
+
+
+def _link_stat(chip: AscendChip) -> list[str]:
+    """The newest change stands first."""
+    ups = chip.link_downs + (chip.link == "UP")
+    newest = ["UP", "DOWN"] if chip.link == "UP" else ["DOWN", "UP"]
+    changes = [newest[i % 2] for i in range(chip.link_downs + ups)][:16]
+    start = f"[devid {chip.phy_id}]"
+    return [
+        f"{start}current time        : Mon Mar  3 10:20:30 2025",
+        f"{start}link up count       : {ups}",
+        f"{start}link down count     : {chip.link_downs}",
+        f"{start}link change records :",
+        *(
+            f"{start}    Mon Mar  3 09:{50 - i:02d}:10 2025    LINK {c}"
+            for i, c in enumerate(changes)
+        ),
+    ]
