@@ -1,0 +1,99 @@
+"""When a code was said of a component, and whether one more word of it is a new occurrence.
+
+One event often arrives twice: NVML's event set and the kernel log both tell of an Xid, a restart
+of the agent may read a record again, a polled tool lists a code for as long as it is true.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from chipmedic.model import Event
+
+SAME_SECONDS = 5.0
+"""Two sources within this time speak of one event."""
+KEPT_PER_CODE = 8
+KEPT_CODES = 512
+KEPT_SECONDS = 86_400.0
+
+LASTING = {"nvml:": 30.0, "ascend:tool:": 60.0, "ascend:": 300.0}
+"""Prefixes of codes that a polled tool states for as long as they are true (the longest that fits
+counts), and for how long such a code must not have been stated to be over. Ascend chips are asked
+in turn, hence the long time."""
+
+_PID = re.compile(r"\bpid[=: ]+'?(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Occurrence:
+    """One time that a code was said of a component."""
+
+    at: float
+    source: str
+    id: str = ""
+    program: str = ""
+    """The job where it is known, else the process; empty: the text names none."""
+
+
+def quiet_seconds_of(event: Event) -> float | None:
+    """Return after how much silence a lasting code is over; None: the code is of one moment.
+
+    A record of the kernel log (it has an identity) is always of one moment.
+    """
+    if event.id:
+        return None
+    prefix = max((p for p in LASTING if event.code.startswith(p)), key=len, default=None)
+    return None if prefix is None else LASTING[prefix]
+
+
+def program_of(event: Event, jobs: Mapping[str, str]) -> str:
+    """Return which program an event names: its job if known, else its process."""
+    match = _PID.search(event.message)
+    if match is None:
+        return ""
+    return jobs.get(match[1], f"pid:{match[1]}")
+
+
+def is_repeat(event: Event, source: str, known: Iterable[Occurrence]) -> bool:
+    """Say whether an event is one that was seen already, told a second time."""
+    quiet = quiet_seconds_of(event)
+    for occurrence in known:
+        if event.id and event.id == occurrence.id:
+            return True
+        if source != occurrence.source and abs(event.at - occurrence.at) <= SAME_SECONDS:
+            return True
+        if quiet is not None and source == occurrence.source:
+            return abs(event.at - occurrence.at) < quiet
+    return False
+
+
+def with_occurrence(
+    known: tuple[Occurrence, ...], occurrence: Occurrence
+) -> tuple[Occurrence, ...]:
+    """Add an occurrence; the newest stand first."""
+    return (occurrence, *known)[:KEPT_PER_CODE]
+
+
+def with_repeat(known: tuple[Occurrence, ...], event: Event) -> tuple[Occurrence, ...]:
+    """Move the newest occurrence of a lasting code to when it was stated last."""
+    if not known or quiet_seconds_of(event) is None:
+        return known
+    newest = replace(known[0], at=max(known[0].at, event.at))
+    return (newest, *known[1:])
+
+
+def pruned(
+    occurrences: Mapping[str, tuple[Occurrence, ...]], at: float
+) -> dict[str, tuple[Occurrence, ...]]:
+    """Forget what is older than a day, and the oldest of too many."""
+    recent = {
+        key: kept
+        for key, several in occurrences.items()
+        if (kept := tuple(o for o in several if at - o.at < KEPT_SECONDS))
+    }
+    if len(recent) <= KEPT_CODES:
+        return recent
+    newest = sorted(recent, key=lambda key: recent[key][0].at, reverse=True)[:KEPT_CODES]
+    return {key: recent[key] for key in newest}
