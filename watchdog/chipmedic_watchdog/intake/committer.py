@@ -1,0 +1,208 @@
+"""Group commit: arrivals of all agents that come close together share one transaction.
+
+An arrival is acknowledged after its group is durable and never before. While the store refuses
+(full disk), the group is kept and tried again, the queue fills, and the streams are read no
+further; nothing is dropped, because the agents' spools still hold everything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sqlalchemy.exc import (
+    DataError,
+    IntegrityError,
+    InterfaceError,
+    ProgrammingError,
+    StatementError,
+)
+
+from chipmedic.errors import StoreError
+from chipmedic_watchdog.health import Health
+from chipmedic_watchdog.intake.arrival import Arrival
+from chipmedic_watchdog.intake.commit import Committed, Memory, commit_group
+from chipmedic_watchdog.intake.message import Batch
+from chipmedic_watchdog.metrics import Metrics
+from chipmedic_watchdog.store.database import Database
+
+log = logging.getLogger(__name__)
+
+RETRY_FIRST_SECONDS, RETRY_LAST_SECONDS = 0.5, 10.0
+POISON = (DataError, IntegrityError, InterfaceError, ProgrammingError, OverflowError, UnicodeError)
+"""Causes that lie in what is written, not in the store: trying again cannot help."""
+
+
+class Unstorable(StoreError):
+    """What this one agent sent cannot be written; others are not concerned."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommitterSettings:
+    """How groups are made."""
+
+    linger_seconds: float = 0.02
+    group_events: int = 4096
+    queue_events: int = 50_000
+
+
+class Committer:
+    """The one writer of what agents say."""
+
+    def __init__(
+        self,
+        database: Database,
+        metrics: Metrics,
+        health: Health,
+        settings: CommitterSettings | None = None,
+    ) -> None:
+        self._database = database
+        self._metrics = metrics
+        self._health = health
+        self._settings = settings or CommitterSettings()
+        self._queue: deque[Arrival] = deque()
+        self._queued = 0
+        self._arrived = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._memory = Memory()
+        self.on_faults: Callable[[], None] = lambda: None
+        """Called when a committed group has changed faults."""
+        self.on_progress: Callable[[], None] = lambda: None
+        self.on_recovered: Callable[[], None] = lambda: None
+        """Called when the store works again."""
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether the store refuses now."""
+        return "store" in self._health.problems
+
+    async def put(self, arrival: Arrival) -> None:
+        """Queue an arrival; waits while the queue is full."""
+        await self._room.wait()
+        self.put_now(arrival)
+
+    def put_now(self, arrival: Arrival) -> None:
+        """Queue what the watchdog itself found out, full or not: it is little."""
+        arrival.queued_at = time.monotonic()
+        self._queue.append(arrival)
+        self._queued += arrival.weight
+        if self._queued >= self._settings.queue_events:
+            self._room.clear()
+        self._arrived.set()
+
+    async def run(self) -> None:
+        """Commit groups until cancelled; then commit what is left."""
+        try:
+            while True:
+                await self._gather()
+                await self._commit(self._next_group())
+        except asyncio.CancelledError:
+            while self._queue and not self.is_failing:
+                await self._commit(self._next_group(), is_last=True)
+            raise
+
+    async def _gather(self) -> None:
+        """Wait for the first arrival, then a moment for others."""
+        while not self._queue:
+            self._arrived.clear()
+            await self._arrived.wait()
+        if self._queued < self._settings.group_events:
+            await asyncio.sleep(self._settings.linger_seconds)
+
+    def _next_group(self) -> list[Arrival]:
+        group: list[Arrival] = []
+        weight = 0
+        while self._queue and weight < self._settings.group_events:
+            arrival = self._queue.popleft()
+            group.append(arrival)
+            weight += arrival.weight
+        return group
+
+    async def _commit(self, group: list[Arrival], *, is_last: bool = False) -> None:
+        wait_seconds = RETRY_FIRST_SECONDS
+        while True:
+            try:
+                committed = await self._write(group)
+                break
+            except StoreError as e:
+                self._metrics.store_failures.inc()
+                if _is_poison(e):
+                    await self._commit_singly(group, e)
+                    return
+                self._begin_trouble(e)
+                if is_last:
+                    self._queue.extendleft(reversed(group))
+                    return
+                await asyncio.sleep(wait_seconds)
+                wait_seconds = min(wait_seconds * 2, RETRY_LAST_SECONDS)
+        self._end_trouble()
+        self._finish(group, committed)
+
+    async def _write(self, group: list[Arrival]) -> Committed:
+        try:
+            return await self._database.write(
+                lambda connection: commit_group(connection, group, self._memory)
+            )
+        except (StatementError, OverflowError, UnicodeError) as e:
+            # A value that the driver cannot bind never became an error of the database.
+            raise StoreError(f"store: {e}") from e
+
+    async def _commit_singly(self, group: list[Arrival], error: StoreError) -> None:
+        """Find the one arrival that the store cannot take, so that it costs only itself."""
+        if len(group) > 1:
+            for arrival in group:
+                await self._commit([arrival])
+            return
+        (arrival,) = group
+        log.error("cannot be stored: node=%s why=%s", arrival.node, error)
+        self._metrics.messages_refused.labels("unstorable").inc()
+        self._release(group)
+        if arrival.done is not None and not arrival.done.done():
+            arrival.done.set_exception(Unstorable(f"{arrival.node}: {error}"))
+
+    def _finish(self, group: list[Arrival], committed: Committed) -> None:
+        self._memory.take_over(committed)
+        self._release(group)
+        now = time.monotonic()
+        metrics = self._metrics
+        for arrival in group:
+            if arrival.done is not None and not arrival.done.done():
+                arrival.done.set_result(committed.acked.get((arrival.node, arrival.epoch), 0))
+            if isinstance(arrival.body, Batch):
+                metrics.commit_seconds.observe(now - arrival.queued_at)
+        metrics.events_committed.inc(committed.committed)
+        metrics.events_duplicate.inc(committed.duplicates)
+        metrics.events_unreadable.inc(committed.unreadable)
+        metrics.events_missing.inc(committed.missing)
+        if committed.has_changed_faults:
+            self.on_faults()
+        if committed.has_new_progress:
+            self.on_progress()
+
+    def _release(self, group: list[Arrival]) -> None:
+        self._queued -= sum(arrival.weight for arrival in group)
+        self._metrics.queue_events.set(self._queued)
+        if self._queued < self._settings.queue_events:
+            self._room.set()
+
+    def _begin_trouble(self, error: StoreError) -> None:
+        self._metrics.store_failing.set(1)
+        if self._health.begin("store", f"{error}; events stay in the agents' spools"):
+            log.error("store refuses: why=%s; nothing is acknowledged until it takes", error)
+
+    def _end_trouble(self) -> None:
+        self._metrics.store_failing.set(0)
+        if self._health.end("store"):
+            log.warning("store takes again: queued_events=%d", self._queued)
+            self.on_recovered()
+
+
+def _is_poison(error: StoreError) -> bool:
+    cause = error.__cause__
+    # A plain StatementError is a failed binding; its subclasses speak for the database.
+    return isinstance(cause, POISON) or type(cause) is StatementError

@@ -1,0 +1,118 @@
+"""What one agent's messages say, held to the contract."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import grpc
+
+from chipmedic_proto.v1 import chipmedic_pb2 as pb
+from chipmedic_watchdog.clock import Clock
+from chipmedic_watchdog.config import StreamSettings
+from chipmedic_watchdog.intake import message
+from chipmedic_watchdog.intake.arrival import Body
+from chipmedic_watchdog.intake.bucket import Bucket
+from chipmedic_watchdog.intake.message import Batch, Unreadable
+from chipmedic_watchdog.intake.refusals import Refused, TooFast
+from chipmedic_watchdog.intake.sessions import Session
+from chipmedic_watchdog.intake.thinning import Thinning
+from chipmedic_watchdog.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+
+class MessageReader:
+    """Turns the bytes of one stream into what is to be committed."""
+
+    def __init__(
+        self,
+        session: Session,
+        settings: StreamSettings,
+        metrics: Metrics,
+        clock: Clock,
+        complaints: dict[str, str],
+    ) -> None:
+        self._session = session
+        self._metrics = metrics
+        self._clock = clock
+        self._complaints = complaints
+        self._thinning = Thinning()
+        self._bucket = Bucket(settings.events_per_second, settings.events_burst, time.monotonic())
+
+    def read(self, data: bytes) -> Body | None:
+        """Take one message; None: nothing of it is to be written.
+
+        Raises:
+            TooFast: the agent is over its limit.
+            Refused: it breaks the contract.
+        """
+        received = message.parse(data)
+        amount = 1
+        if isinstance(received, pb.AgentMessage):
+            amount = max(1, len(received.events.events))
+        wait_seconds = self._bucket.take(amount, time.monotonic())
+        if wait_seconds:
+            raise TooFast(wait_seconds)
+        match received:
+            case Unreadable(problem):
+                self._complain("malformed", problem)
+                return None
+            case Batch():
+                return self._checked(received)
+        try:
+            return self._body(received, len(data))
+        except ValueError as e:
+            self._complain("malformed", str(e))
+            return None
+
+    def _body(self, received: pb.AgentMessage, size_bytes: int) -> Body | None:
+        match received.WhichOneof("body"):
+            case "events":
+                return self._checked(message.batch(received.events, size_bytes))
+            case "heartbeat":
+                return self._thinning(message.heartbeat(received.heartbeat), self._clock.now())
+            case "snapshot":
+                return message.snapshot(received.snapshot)
+            case "command_result":
+                self._settle(received.command_result)
+            case "goodbye":
+                self._session.has_said_goodbye = True
+            case "hello":
+                self._complain("second_hello", "a second hello in one stream")
+            case _:
+                self._complain("unknown", "a message of a later version")
+        return None
+
+    def _checked(self, batch: Batch) -> Batch:
+        """Hold a batch to the contract's limits, and say once what in it cannot be read."""
+        count = len(batch.events) + batch.lost
+        if count > message.BATCH_MAX_EVENTS or batch.size_bytes > message.BATCH_MAX_BYTES:
+            raise Refused(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                "batch_too_large",
+                f"a batch of {count} events and {batch.size_bytes} bytes; allowed are "
+                f"{message.BATCH_MAX_EVENTS} events and {message.BATCH_MAX_BYTES} bytes",
+            )
+        self._metrics.events_received.inc(count)
+        if batch.lost:
+            self._metrics.messages_refused.labels("no_seq").inc(batch.lost)
+        for problem in batch.problems:
+            self._complain("event", problem)
+        now = self._clock.now()
+        for event in batch.events:
+            self._metrics.event_age_seconds.observe(max(0.0, now - event.at))
+        return batch
+
+    def _settle(self, result: pb.CommandResult) -> None:
+        waiting = self._session.commands.pop(result.id, None)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(result)
+
+    def _complain(self, reason: str, words: str) -> None:
+        """Count a bad message, and tell of each trouble of a node once."""
+        node = self._session.node
+        self._metrics.messages_refused.labels(reason).inc()
+        if self._complaints.get(node) != reason:
+            self._complaints[node] = reason
+            log.warning("cannot be read: node=%s what=%s why=%s", node, reason, words[:200])

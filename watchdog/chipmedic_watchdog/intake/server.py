@@ -1,0 +1,72 @@
+"""The gRPC server: its address, its encryption and the options that make silence visible."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import grpc
+from grpc import aio
+
+from chipmedic.errors import ChipmedicError, ConfigError
+from chipmedic_watchdog.config import StreamSettings
+from chipmedic_watchdog.intake.message import MESSAGE_MAX_BYTES
+from chipmedic_watchdog.intake.service import StreamService
+
+OPTIONS = (
+    ("grpc.keepalive_time_ms", 1000),
+    ("grpc.keepalive_timeout_ms", 1000),
+    # Without this one the two above never end the stream of a stopped or unplugged host.
+    ("grpc.http2.ping_timeout_ms", 1000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    # The agents ping every second; the default would answer GOAWAY too_many_pings.
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 500),
+    ("grpc.http2.max_ping_strikes", 0),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.max_receive_message_length", MESSAGE_MAX_BYTES),
+    # Or a second watchdog would bind the same port and get half of the agents.
+    ("grpc.so_reuseport", 0),
+)
+
+
+def build_server(service: StreamService, settings: StreamSettings) -> tuple[aio.Server, int]:
+    """Return a server that is bound and not yet started, and its port.
+
+    Raises:
+        ConfigError: a key or certificate cannot be read.
+        ChipmedicError: the address cannot be bound.
+    """
+    server = aio.server(options=OPTIONS)
+    server.add_generic_rpc_handlers((service.handler(),))
+    credentials = _credentials(settings)
+    try:
+        if credentials is None:
+            port = server.add_insecure_port(settings.listen)
+        else:
+            port = server.add_secure_port(settings.listen, credentials)
+    except RuntimeError as e:
+        raise ChipmedicError(
+            f"stream: cannot listen on {settings.listen}: is another watchdog running? ({e})"
+        ) from e
+    return server, port
+
+
+def _credentials(settings: StreamSettings) -> grpc.ServerCredentials | None:
+    if settings.certificate_file is None or settings.key_file is None:
+        return None
+    key = _read("key_file", settings.key_file)
+    certificate = _read("certificate_file", settings.certificate_file)
+    authority = None
+    if settings.client_ca_file is not None:
+        authority = _read("client_ca_file", settings.client_ca_file)
+    return grpc.ssl_server_credentials(
+        [(key, certificate)],
+        root_certificates=authority,
+        require_client_auth=authority is not None,
+    )
+
+
+def _read(key: str, path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as e:
+        raise ConfigError(path, [f"stream.{key}: cannot be read: {e.strerror}"]) from e

@@ -1,0 +1,235 @@
+"""The gRPC service: one coroutine per agent's stream.
+
+Messages are taken as bytes and decoded here, so that a damaged one costs only itself and not the
+stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import Any
+
+import grpc
+from grpc.aio import ServicerContext
+
+from chipmedic_proto.v1 import chipmedic_pb2 as pb
+from chipmedic_watchdog.clock import Clock
+from chipmedic_watchdog.config import StreamSettings
+from chipmedic_watchdog.intake import hello as hello_message
+from chipmedic_watchdog.intake import message
+from chipmedic_watchdog.intake.arrival import Arrival, Body, Greeting, StateChange
+from chipmedic_watchdog.intake.committer import Committer, Unstorable
+from chipmedic_watchdog.intake.message import Batch
+from chipmedic_watchdog.intake.reader import MessageReader
+from chipmedic_watchdog.intake.refusals import Refused, TooFast
+from chipmedic_watchdog.intake.sessions import NameTaken, Session, Sessions
+from chipmedic_watchdog.metrics import Metrics
+from chipmedic_watchdog.version import own_version
+
+log = logging.getLogger(__name__)
+
+Context = ServicerContext[bytes, pb.WatchdogMessage]
+SERVICE, METHOD = "chipmedic.v1.Watchdog", "Connect"
+
+
+class StreamService:
+    """Serves every agent."""
+
+    def __init__(
+        self,
+        committer: Committer,
+        sessions: Sessions,
+        metrics: Metrics,
+        settings: StreamSettings,
+        clock: Clock | None = None,
+    ) -> None:
+        self._committer = committer
+        self._sessions = sessions
+        self._metrics = metrics
+        self.settings = settings
+        self._clock = clock or Clock()
+        self._complaints: dict[str, str] = {}
+        self._version = own_version()
+
+    def handler(self) -> grpc.GenericRpcHandler[bytes, pb.WatchdogMessage]:
+        """Return what a gRPC server serves."""
+        return grpc.method_handlers_generic_handler(
+            SERVICE,
+            {
+                METHOD: grpc.stream_stream_rpc_method_handler(
+                    self.connect,
+                    response_serializer=pb.WatchdogMessage.SerializeToString,
+                )
+            },
+        )
+
+    async def connect(self, _: Any, context: Context) -> None:
+        """Serve one stream from its hello to its end."""
+        try:
+            session, greeting = await self._open(context)
+        except Refused as e:
+            await self._refuse(context, e)
+            return
+        reason = "the stream ended without a goodbye"
+        try:
+            session.acked_seq = await self._welcome(session, greeting)
+            await self._serve(session, context)
+        except Refused as e:
+            reason = str(e)
+            await self._refuse(context, e)
+        except Unstorable as e:
+            reason = str(e)
+            await context.abort(grpc.StatusCode.INTERNAL, reason)
+        except asyncio.CancelledError:
+            reason = "the connection was lost"
+            raise
+        finally:
+            self._close(session, reason)
+
+    async def _open(self, context: Context) -> tuple[Session, Greeting]:
+        try:
+            async with asyncio.timeout(self.settings.hello_timeout_seconds):
+                data = await context.read()
+        except TimeoutError as e:
+            raise Refused(grpc.StatusCode.DEADLINE_EXCEEDED, "no_hello", "no hello came") from e
+        first = message.parse(data) if isinstance(data, bytes) else None
+        if not isinstance(first, pb.AgentMessage) or first.WhichOneof("body") != "hello":
+            raise Refused(
+                grpc.StatusCode.INVALID_ARGUMENT, "no_hello", "the first message must be Hello"
+            )
+        try:
+            greeting = hello_message.check(first.hello)
+        except ValueError as e:
+            raise Refused(grpc.StatusCode.INVALID_ARGUMENT, "bad_hello", f"hello: {e}") from e
+        session = Session(
+            node=first.hello.node,
+            machine_id=greeting.machine_id,
+            epoch=first.hello.epoch,
+            peer=context.peer(),
+            opened_at=self._clock.now(),
+            catch_up_seq=max(0, greeting.next_seq - 1),
+        )
+        try:
+            replaced = self._sessions.open(session)
+        except NameTaken as e:
+            raise Refused(grpc.StatusCode.ALREADY_EXISTS, "name_taken", str(e)) from e
+        if replaced is not None:
+            replaced.end()
+        self._metrics.connected_agents.set(len(self._sessions.live))
+        return session, greeting
+
+    async def _welcome(self, session: Session, greeting: Greeting) -> int:
+        """Make the hello durable and answer it; returns the seq from which the agent goes on."""
+        arrival = self._arrival(session, greeting)
+        arrival.done = asyncio.get_running_loop().create_future()
+        await self._committer.put(arrival)
+        acked = await arrival.done
+        log.info("connected: node=%s peer=%s acked_seq=%d", session.node, session.peer, acked)
+        welcome = pb.Welcome(
+            acked_seq=acked,
+            watchdog_version=self._version,
+            heartbeat_seconds=self.settings.heartbeat_seconds,
+            snapshot_seconds=self.settings.snapshot_seconds,
+            time=self._clock.now(),
+        )
+        session.send(pb.WatchdogMessage(welcome=welcome))
+        if acked > session.catch_up_seq:
+            log.warning(
+                "the agent's numbering went back: node=%s epoch=%s acked_seq=%d next_seq=%d; "
+                "its events count as repeated until they pass it, snapshots go on",
+                session.node, session.epoch, acked, greeting.next_seq,
+            )  # fmt: skip
+        return acked
+
+    async def _serve(self, session: Session, context: Context) -> None:
+        reader = asyncio.create_task(self._read(session, context))
+        writer = asyncio.create_task(self._write(session, context))
+        try:
+            ends: set[asyncio.Future[Any]] = {reader, writer, session.closing}
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (reader, writer):
+                if not task.done():
+                    task.cancel()
+            outcomes = await asyncio.gather(reader, writer, return_exceptions=True)
+        last = session.closing.result() if session.closing.done() else None
+        for outcome in outcomes:
+            if isinstance(outcome, TooFast):
+                session.wait_seconds = outcome.wait_seconds
+                self._metrics.streams_refused.labels("too_fast").inc()
+                last = pb.WatchdogMessage(
+                    retry_after=pb.RetryAfter(seconds=outcome.wait_seconds, reason=str(outcome))
+                )
+            elif isinstance(outcome, Exception) and not _is_lost_stream(outcome):
+                raise outcome
+        if last is not None:
+            with contextlib.suppress(asyncio.InvalidStateError, grpc.RpcError):
+                await context.write(last)
+
+    async def _read(self, session: Session, context: Context) -> None:
+        """Take messages until the agent ends the stream."""
+        reader = MessageReader(session, self.settings, self._metrics, self._clock, self._complaints)
+        while not session.has_said_goodbye:
+            data = await context.read()
+            if not isinstance(data, bytes):  # grpc.aio.EOF
+                return
+            body = reader.read(data)
+            if body is not None:
+                await self._queue(session, body)
+
+    async def _queue(self, session: Session, body: Body) -> None:
+        arrival = self._arrival(session, body)
+        if isinstance(body, Batch):
+            arrival.done = asyncio.get_running_loop().create_future()
+            arrival.done.add_done_callback(lambda done: _acknowledge(session, done))
+        await self._committer.put(arrival)
+
+    def _arrival(self, session: Session, body: Body) -> Arrival:
+        return Arrival(
+            node=session.node, epoch=session.epoch, received_at=self._clock.now(), body=body
+        )
+
+    async def _write(self, session: Session, context: Context) -> None:
+        """Send what waits; of acknowledgements only the newest."""
+        sent_seq = session.acked_seq
+        while True:
+            session.has_outgoing.clear()
+            while session.outbox:
+                await context.write(session.outbox.popleft())
+            if session.acked_seq > sent_seq:
+                sent_seq = session.acked_seq
+                await context.write(pb.WatchdogMessage(ack=pb.Ack(seq=sent_seq)))
+            if not session.outbox and session.acked_seq == sent_seq:
+                await session.has_outgoing.wait()
+
+    async def _refuse(self, context: Context, refused: Refused) -> None:
+        self._metrics.streams_refused.labels(refused.reason).inc()
+        log.warning("stream refused: peer=%s why=%s", context.peer(), refused)
+        await context.abort(refused.code, str(refused))
+
+    def _close(self, session: Session, reason: str) -> None:
+        state = self._sessions.close(session, reason)
+        self._metrics.connected_agents.set(len(self._sessions.live))
+        for waiting in session.commands.values():
+            waiting.cancel()
+        if state is None:
+            return
+        log.info("disconnected: node=%s state=%s why=%s", session.node, state, reason)
+        self._committer.put_now(self._arrival(session, StateChange(state)))
+
+
+def _acknowledge(session: Session, done: asyncio.Future[int]) -> None:
+    if done.cancelled():
+        return
+    error = done.exception()
+    if error is None:
+        session.acknowledge(done.result())
+    else:
+        session.end()
+
+
+def _is_lost_stream(error: Exception) -> bool:
+    """A write after the peer has gone raises one or the other, depending on the moment."""
+    return isinstance(error, asyncio.InvalidStateError | grpc.RpcError | grpc.aio.UsageError)

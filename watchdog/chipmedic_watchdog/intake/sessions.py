@@ -1,0 +1,141 @@
+"""Who is connected and who has gone silent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from chipmedic.errors import ChipmedicError
+from chipmedic_proto.v1 import chipmedic_pb2 as pb
+from chipmedic_watchdog.clock import Clock
+
+
+class NameTaken(ChipmedicError):
+    """Two machines claim one node name."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Session:
+    """One live stream of one agent."""
+
+    node: str
+    machine_id: str
+    epoch: str
+    peer: str
+    opened_at: float
+    catch_up_seq: int = 0
+    """The last seq that the agent had when it connected: what comes up to it is backlog."""
+    acked_seq: int = 0
+    has_said_goodbye: bool = False
+    wait_seconds: float = 0.0
+    """The agent was told to come back not sooner than this; it is not silent meanwhile."""
+    closing: asyncio.Future[pb.WatchdogMessage | None] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+    """Done: the stream must end, after this last message."""
+    outbox: deque[pb.WatchdogMessage] = field(default_factory=deque)
+    has_outgoing: asyncio.Event = field(default_factory=asyncio.Event)
+    commands: dict[str, asyncio.Future[pb.CommandResult]] = field(default_factory=dict)
+
+    @property
+    def is_catching_up(self) -> bool:
+        """Whether events from before the connection are still on their way."""
+        return self.acked_seq < self.catch_up_seq
+
+    def send(self, message: pb.WatchdogMessage) -> None:
+        """Queue a message for the agent."""
+        self.outbox.append(message)
+        self.has_outgoing.set()
+
+    def acknowledge(self, seq: int) -> None:
+        """Let the agent know that everything up to this seq is durable."""
+        if seq > self.acked_seq:
+            self.acked_seq = seq
+            self.has_outgoing.set()
+
+    def end(self, last: pb.WatchdogMessage | None = None) -> None:
+        """Ask the stream to end."""
+        if not self.closing.done():
+            self.closing.set_result(last)
+
+
+@dataclass(slots=True)
+class Away:
+    """A known node without a stream, that did not say goodbye."""
+
+    since: float
+    """UNIX seconds."""
+    due: float
+    """Elapsed seconds at which silence becomes a verdict."""
+    reason: str
+    is_judged: bool = False
+
+
+class Sessions:
+    """The streams by node, and the nodes that should have one."""
+
+    def __init__(self, clock: Clock, silence_seconds: float) -> None:
+        self._clock = clock
+        self.silence_seconds = silence_seconds
+        self.live: dict[str, Session] = {}
+        self.away: dict[str, Away] = {}
+
+    def open(self, session: Session) -> Session | None:
+        """Register a stream; returns the one that it replaces.
+
+        Raises:
+            NameTaken: another machine has this name and is connected.
+        """
+        old = self.live.get(session.node)
+        if old is not None and _are_different(old.machine_id, session.machine_id):
+            raise NameTaken(
+                f"node {session.node} is connected from {old.peer} with machine-id "
+                f"{old.machine_id}; this machine-id is {session.machine_id}: give one of the two "
+                "hosts another node name"
+            )
+        self.live[session.node] = session
+        self.away.pop(session.node, None)
+        return old
+
+    def close(self, session: Session, reason: str) -> str | None:
+        """Take a stream away; returns the node's new state, None if it has another stream."""
+        if self.live.get(session.node) is not session:
+            return None
+        del self.live[session.node]
+        if session.has_said_goodbye:
+            return "stopped"
+        self.away[session.node] = Away(
+            since=self._clock.now(),
+            due=self._clock.elapsed() + self.silence_seconds + session.wait_seconds,
+            reason=reason,
+        )
+        return "silent"
+
+    def expect(self, nodes: Iterable[str], since: float, grace_seconds: float) -> None:
+        """Wait for nodes that the store knows and that are not here yet."""
+        due = self._clock.elapsed() + grace_seconds
+        for node in nodes:
+            if node not in self.live and node not in self.away:
+                self.away[node] = Away(since, due, "not seen since the watchdog started")
+
+    def forgive(self, grace_seconds: float) -> None:
+        """Give every silent node this time again: our own clock cannot be trusted."""
+        due = self._clock.elapsed() + grace_seconds
+        for away in self.away.values():
+            away.due = max(away.due, due)
+
+    @property
+    def catching_up(self) -> frozenset[str]:
+        """Nodes whose backlog is still coming in."""
+        return frozenset(n for n, session in self.live.items() if session.is_catching_up)
+
+    @property
+    def silent(self) -> frozenset[str]:
+        """Nodes without a stream, judged or not."""
+        return frozenset(self.away)
+
+
+def _are_different(old: str, new: str) -> bool:
+    return bool(old and new) and old != new
