@@ -1,0 +1,285 @@
+"""The child's answer as a scan: which chips are there, which are lost, what is wrong. Pure.
+
+`translate` takes what was known before (`Memory`) and returns what is known now, so a recorded
+night replays. The rules, each learnt from a tool that lies:
+
+- a chip that cannot be opened hides no other, and is named from what was known, or by its PCI
+  address;
+- a known chip that is absent, or answers 15, is present 0 and not among the chips; one that only
+  answers 999 is neither present nor gone until it has done so twice in a row;
+- a driver that cannot be reached says nothing about chips: gaps, and no inventory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from chipmedic.metric import Metric
+from chipmedic.model import (
+    HOST,
+    Chip,
+    ChipProcess,
+    Component,
+    ComponentKind,
+    Gap,
+    GapReason,
+    Reading,
+    Scan,
+    Severity,
+    collector_component,
+)
+from chipmedic_collectors.nvidia import codes
+from chipmedic_collectors.nvidia.conditions import Conditions
+from chipmedic_collectors.nvidia.fabric import fabric_trouble, is_waiting
+from chipmedic_collectors.nvidia.naming import identify, name_failed, pci_component
+from chipmedic_collectors.nvidia.readings import is_whole, read_chip
+from chipmedic_collectors.nvidia.reply import SUCCESS, Answer, ChipAnswers, FailedChip, Reply
+
+SOURCE = "nvidia"
+DRIVER_GRACE_SECONDS = 60.0
+"""A driver that has not worked yet may be on its way: the host is starting."""
+RESET_WANTED = 1
+"""What field 230 answers when the driver wants a reset; the code 16 says the same."""
+NOT_ASKED: Answer = (codes.NOT_SUPPORTED, None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """What earlier scans of this run of the agent have left."""
+
+    chips: Mapping[str, Chip] = field(default_factory=dict)
+    """Every chip ever seen, by uid."""
+    processes: Mapping[str, tuple[ChipProcess, ...]] = field(default_factory=dict)
+    """The last list of each chip: it is asked for less often than scans are made."""
+    streaks: Mapping[str, int] = field(default_factory=dict)
+    told_at: Mapping[str, float] = field(default_factory=dict)
+    trouble_since: float | None = None
+    """Since when NVML cannot be reached."""
+
+    def chip_at(self, index: int | None) -> Chip | None:
+        """Return the chip that had this index last."""
+        return next((chip for chip in self.chips.values() if chip.index == index), None)
+
+
+def translate(
+    reply: Reply, memory: Memory, *, at: float, pci_addresses: Sequence[str] = ()
+) -> tuple[Scan, Memory]:
+    """Turn an answer into a scan. `pci_addresses` are the GPUs that PCI shows, in bus order."""
+    work = _Translation(memory, at, pci_addresses)
+    code = reply.init if reply.init != SUCCESS else reply.count[0]
+    if code != SUCCESS:
+        work.take_driver_trouble(code)
+        is_inventory = False
+    else:
+        is_inventory = work.take_chips(reply)
+        work.take_event_set(reply)
+    return work.scan(is_inventory=is_inventory), work.memory()
+
+
+class _Translation:
+    """One translation under way."""
+
+    def __init__(self, memory: Memory, at: float, pci_addresses: Sequence[str]) -> None:
+        self._at = at
+        self._pci_addresses = pci_addresses
+        self._known = dict(memory.chips)
+        self._processes = dict(memory.processes)
+        self._conditions = Conditions.after(memory.told_at, memory.streaks, at=at)
+        self._earlier_trouble_since = memory.trouble_since
+        self._trouble_since: float | None = None
+        self._seen: dict[str, Chip] = {}
+        """Chips that are here now."""
+        self._gone: set[str] = set()
+        """Chips of which this answer itself says that they are lost."""
+        self._readings: list[Reading] = []
+        self._gaps: list[Gap] = []
+
+    def scan(self, *, is_inventory: bool) -> Scan:
+        """Return the scan so far."""
+        return Scan(
+            source=SOURCE,
+            at=self._at,
+            chips=tuple(sorted(self._seen.values(), key=lambda chip: chip.index)),
+            readings=tuple(self._readings),
+            events=tuple(self._conditions.events),
+            gaps=tuple(self._gaps),
+            processes=tuple(p for uid in self._seen for p in self._processes.get(uid, ())),
+            is_inventory=is_inventory,
+        )
+
+    def memory(self) -> Memory:
+        """Return what the next scan should know."""
+        return Memory(
+            chips=self._known | self._seen,
+            processes=self._processes,
+            streaks=self._conditions.streaks,
+            told_at=self._conditions.told_at,
+            trouble_since=self._trouble_since,
+        )
+
+    def take_driver_trouble(self, code: int) -> None:
+        """Say that NVML cannot be reached: every chip of this host is unknown, none is lost."""
+        since = self._earlier_trouble_since
+        self._trouble_since = self._at if since is None else min(since, self._at)
+        named = {chip.pci for chip in self._known.values()}
+        components = [chip.component for chip in self._known.values()]
+        components += [pci_component(pci) for pci in self._pci_addresses if pci not in named]
+        for component in components or [HOST]:
+            self._gap(component, codes.gap_reason(code), codes.words(code))
+        is_starting = not self._known and self._at - self._trouble_since < DRIVER_GRACE_SECONDS
+        if code in codes.DRIVER_KINDS and not is_starting:
+            self._tell(HOST, code, codes.DRIVER_KINDS[code])
+
+    def take_chips(self, reply: Reply) -> bool:
+        """Take all chips; return whether a known one that is absent is truly lost."""
+        taken = [self._take_chip(chip) for chip in reply.chips]
+        unnamed = [chip for chip in taken if chip is not None]
+        failed = sorted([*reply.failed, *unnamed], key=lambda chip: chip.index)
+        components = name_failed(
+            failed,
+            known=self._known,
+            seen=self._seen,
+            count=reply.count[1],
+            pci_addresses=self._pci_addresses,
+        )
+        is_clear = [
+            self._take_failed(chip, component)
+            for chip, component in zip(failed, components, strict=True)
+        ]
+        if all(is_clear):
+            self._name_missing()
+        if not failed:
+            self._name_unlisted()
+        return all(is_clear)
+
+    def take_event_set(self, reply: Reply) -> None:
+        """Say which Xids do not come through NVML; the kernel log has them too."""
+        deaf = {f" for GPU {index}": code for index, code in sorted(reply.deaf.items())}
+        for whose, code in ({"": reply.events} | deaf).items():
+            if code != SUCCESS:
+                detail = f"no Xid events from NVML{whose}: {codes.words(code)}"
+                self._gap(collector_component(SOURCE), codes.gap_reason(code), detail)
+
+    def _take_chip(self, answers: ChipAnswers) -> FailedChip | None:
+        """Take an open chip; return it as one that failed when it does not say who it is."""
+        chip = identify(answers)
+        if chip is None:
+            trouble = [code for code, _ in answers.identity.values() if code != SUCCESS]
+            code = codes.GPU_IS_LOST if answers.is_lost else [*trouble, codes.UNREADABLE][0]
+            return FailedChip(answers.index, code, 1)
+        if answers.is_lost:
+            self._known[chip.uid] = chip
+            self._lose(chip.component, codes.GPU_IS_LOST)
+            return None
+        self._seen[chip.uid] = chip
+        self._judge(chip, answers.answers)
+        self._read(chip, answers.answers)
+        return None
+
+    def _read(self, chip: Chip, answers: Mapping[str, Answer]) -> None:
+        if _wants_reset(answers):
+            answers = {**answers, "recovery_action": (SUCCESS, RESET_WANTED)}
+        read = read_chip(chip.uid, answers)
+        self._readings += read.readings
+        self._gaps += read.gaps
+        answered = [code for code, _ in answers.values()]
+        if SUCCESS in answered:
+            self._readings.append(Reading(chip.component, Metric.PRESENT, 1.0))
+        elif answered:
+            self._gap(chip.component, codes.gap_reason(answered[0]), codes.words(answered[0]))
+        self._take_processes(chip, answers)
+
+    def _judge(self, chip: Chip, answers: Mapping[str, Answer]) -> None:
+        """Tell what the codes of an open chip mean for the chip."""
+        unknown = [
+            self._conditions.is_lasting(f"{chip.uid} {name}", is_seen=code == codes.UNKNOWN)
+            for name, (code, _) in answers.items()
+        ]
+        told = {code for code, _ in answers.values() if code != codes.UNKNOWN}
+        if any(unknown):
+            told.add(codes.UNKNOWN)
+        for code, kind in codes.CHIP_KINDS.items():
+            if code in told:
+                self._tell(chip.component, code, kind)
+        if "fabric" in answers:
+            self._judge_fabric(chip, answers["fabric"])
+
+    def _judge_fabric(self, chip: Chip, answer: Answer) -> None:
+        trouble = fabric_trouble(answer)
+        if self._conditions.is_lasting(f"{chip.uid} waits", is_seen=is_waiting(answer)):
+            trouble = "NVSwitch fabric: registration does not complete; look at nv-fabricmanager"
+        if trouble is not None:
+            self._conditions.tell(
+                chip.component,
+                "nvml:fabric",
+                trouble,
+                kind="link.degraded",
+                severity=Severity.WARNING,
+            )
+
+    def _take_processes(self, chip: Chip, answers: Mapping[str, Answer]) -> None:
+        if "processes" not in answers:
+            return
+        code, rows = answers["processes"]
+        self._processes.pop(chip.uid, None)
+        if code != SUCCESS or not isinstance(rows, list):
+            return
+        self._processes[chip.uid] = tuple(
+            ChipProcess(chip.uid, row[0], row[1] if is_whole(row[1]) else None)
+            for row in rows
+            if isinstance(row, list) and len(row) == 2 and is_whole(row[0])
+        )
+
+    def _take_failed(self, chip: FailedChip, component: Component) -> bool:
+        """Take a chip that cannot be opened; return False when a chip may be here unnamed."""
+        is_lasting = chip.code == codes.UNKNOWN and chip.times >= 2
+        if chip.code == codes.GPU_IS_LOST or is_lasting:
+            self._lose(component, chip.code)
+            if is_lasting:
+                self._tell(component, chip.code, "chip.lost")
+            return True
+        self._gap(component, codes.gap_reason(chip.code), codes.words(chip.code))
+        if chip.code == codes.RESET_REQUIRED and component != HOST:
+            self._readings.append(Reading(component, Metric.RECOVERY_ACTION, RESET_WANTED))
+        if chip.code in codes.CHIP_KINDS and chip.code != codes.UNKNOWN:
+            self._tell(component, chip.code, codes.CHIP_KINDS[chip.code])
+        if component.kind is not ComponentKind.CHIP:
+            return False
+        self._seen[component.name] = self._known[component.name]
+        return True
+
+    def _lose(self, component: Component, code: int) -> None:
+        self._gap(component, GapReason.FAILED, codes.words(code))
+        if component != HOST:
+            self._readings.append(Reading(component, Metric.PRESENT, 0.0))
+        self._gone.add(component.name)
+
+    def _name_missing(self) -> None:
+        """Name the chips that were here before and that enumeration no longer shows."""
+        for uid, chip in self._known.items():
+            if uid not in self._seen and uid not in self._gone:
+                self._readings.append(Reading(chip.component, Metric.PRESENT, 0.0))
+                detail = f"NVML no longer lists it; it was GPU {chip.index} at {chip.pci}"
+                self._gap(chip.component, GapReason.MISSING, detail)
+
+    def _name_unlisted(self) -> None:
+        """Name what PCI shows and NVML does not; a container may hide it, so it is not lost."""
+        accounted = {chip.pci for chip in (self._known | self._seen).values()}
+        for address in self._pci_addresses:
+            if address not in accounted:
+                detail = "PCI shows this GPU and NVML does not list it"
+                self._gap(pci_component(address), GapReason.MISSING, detail)
+
+    def _gap(self, component: Component, reason: GapReason, detail: str) -> None:
+        self._gaps.append(Gap(component, None, reason, detail))
+
+    def _tell(self, component: Component, code: int, kind: str) -> None:
+        self._conditions.tell(component, f"nvml:{code}", codes.words(code), kind=kind)
+
+
+def _wants_reset(answers: Mapping[str, Answer]) -> bool:
+    """Say whether some call answered 16 and field 230 does not name a verdict itself."""
+    code, verdict = answers.get("recovery_action", NOT_ASKED)
+    has_verdict = code == SUCCESS and verdict != 0
+    return not has_verdict and any(c == codes.RESET_REQUIRED for c, _ in answers.values())

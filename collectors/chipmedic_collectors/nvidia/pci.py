@@ -1,0 +1,34 @@
+"""The NVIDIA GPUs that PCI shows; needs no driver and no tool."""
+
+from __future__ import annotations
+
+from chipmedic.host import Host
+from chipmedic_collectors.values import normalise_pci
+
+DEVICES = "/sys/bus/pci/devices"
+VENDOR_NVIDIA = "0x10de"
+CLASSES = ("0x0300", "0x0302")
+"""Display controller, 3D controller; not the audio function or an NVSwitch."""
+GIVEN_AWAY = "/sys/bus/pci/drivers/vfio-pci"
+"""Devices here belong to virtual machines; the host is not to touch them."""
+
+
+def gpu_addresses(host: Host) -> tuple[str, ...]:
+    """Return the addresses of the GPUs that this host may use, `dddd:bb:dd.f`, in bus order."""
+    given_away = {path.rpartition("/")[2] for path in host.glob(f"{GIVEN_AWAY}/*")}
+    addresses = []
+    for path in host.glob(f"{DEVICES}/*/vendor"):
+        folder = path.rpartition("/")[0]
+        name = folder.rpartition("/")[2]
+        address = normalise_pci(name)
+        if address is None or name in given_away:
+            continue
+        try:
+            is_gpu = host.read(path).strip() == VENDOR_NVIDIA and host.read(
+                f"{folder}/class"
+            ).startswith(CLASSES)
+        except OSError:  # the device is being removed, or its folder is not ours to read
+            continue
+        if is_gpu:
+            addresses.append(address)
+    return tuple(addresses)
