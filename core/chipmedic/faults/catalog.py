@@ -31,6 +31,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+from chipmedic.faults.ascend_codes import decode, is_network_code
 from chipmedic.faults.kinds import KINDS
 from chipmedic.model import Action, Severity
 
@@ -164,23 +165,41 @@ _VENDORS = {
 
 def unknown_row(code: str) -> CatalogRow:
     """Return the row that stands for a code nobody has described to us yet."""
-    prefix = code.partition(":")[0]
+    prefix, _, key = code.partition(":")
+    severity, action = Severity.WARNING, Action.NONE
+    name = f"unknown code {code}"
+    if prefix == "ascend":
+        severity, action = _ascend_default(key)
+        if event := decode(key):
+            name = f"{event.node}: {event.sensor} state {event.state} (not in the catalog)"
     return CatalogRow(
         code=code,
         vendor=_VENDORS.get(prefix, "host"),
-        name=f"unknown code {code}",
+        name=name,
         kind="chip.internal",
-        severity=Severity.WARNING,
-        action=Action.NONE,
+        severity=severity,
+        action=action,
         hint=(
-            f"The code {code} is not in chipmedic's catalog, so its meaning and its severity are "
-            f"unknown. "
+            f"The code {code} is not in chipmedic's catalog, so its meaning is unknown. "
             "Look it up in the vendor's current manual and watch whether the job goes on."
         ),
         hint_zh=(
-            f"代码 {code} 不在 chipmedic 的目录中，含义与严重程度未知。"
+            f"代码 {code} 不在 chipmedic 的目录中，含义未知。"
             "请查阅厂商最新手册，并观察作业是否继续运行。"
         ),
         source="none",
         is_known=False,
     )
+
+
+def _ascend_default(key: str) -> tuple[Severity, Action]:
+    """Return what the vendor's scheduler plug-in does with a code that its own tables do not hold.
+
+    Minor by its sensor and state: recorded. A network code: no new work. All others: isolated.
+    """
+    if is_network_code(key):
+        return Severity.WARNING, Action.ISOLATE_NODE
+    event = decode(key)
+    if event is not None and event.is_harmless:
+        return Severity.INFO, Action.NONE
+    return Severity.CRITICAL, Action.ISOLATE_NODE
