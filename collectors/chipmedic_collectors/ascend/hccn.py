@@ -48,27 +48,22 @@ def link_downs(text: str) -> int | None:
     return int(found["count"]) if found else None
 
 
-def net_health(text: str) -> str | None:
-    """Return the state word of `-net_health`, as printed."""
-    found = _NET_HEALTH.search(text)
-    return found["state"] if found else None
-
-
 def _port_rows(text: str) -> list[tuple[int, bool]]:
     """Return (port, up) of every table with the columns `Port ID` and `Link Status` (950)."""
     header: list[str] = []
     ports = []
-    for line in text.splitlines():
-        row = [cell.strip() for cell in line.strip().strip("|").split("|")]
-        if line.strip().startswith("|") and "Link Status" in row:
+    was_rule = False
+    for line in map(str.strip, text.splitlines()):
+        row = [cell.strip() for cell in line.strip("|").split("|")]
+        is_rule = line.startswith("+")
+        if not line.startswith("|"):
+            header = header if is_rule and not was_rule else []  # two rules: the next table
+        elif "Link Status" in row:
             header = row
-        elif not line.strip().startswith("|"):
-            header = header if line.strip().startswith("+") else []
         elif header and len(row) == len(header):
             cell = dict(zip(header, row, strict=True))
             port = integer(cell.get("Port ID", ""))
             if port is not None:
                 ports.append((port, cell["Link Status"].upper() == "UP"))
-        else:
-            header = []
+        was_rule = is_rule
     return ports

@@ -24,7 +24,6 @@ _PROCESS = re.compile(
 )
 _IDLE = "No process in device"
 _NO_ANSWER = re.compile(r"Failed to query npu chip: (?P<die>\d+) info")
-_VERSION = re.compile(r"npu-smi version\s*:\s*(\S+)")
 _OF_THE_CARD = frozenset({"chip count", "chip type", "total count", "card count"})
 _NOT_A_CHIP = frozenset({"mcu", "3559"})
 
@@ -134,9 +133,6 @@ def is_pair(line: str) -> bool:
 
 def read_key_values(text: str, arguments: Arguments, report: ToolReport) -> None:
     """Add what the lines state to `report`."""
-    if version := _VERSION.search(text):
-        report.tool_version = cells.name(version[1])
-        return
     sorter = _Sorter(arguments)
     for line in text.splitlines():
         _take(line, sorter)

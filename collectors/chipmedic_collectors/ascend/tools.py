@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from chipmedic.tool_report import ProblemKind, ToolReader, ToolReport, ToolRun
+from chipmedic_collectors.ascend import cells
 from chipmedic_collectors.ascend.arguments import HCCN_TOOL, Arguments, read_arguments
 from chipmedic_collectors.ascend.columns import (
     is_mapping,
@@ -19,6 +20,7 @@ from chipmedic_collectors.ascend.key_value import is_key_value, is_pair, read_ke
 
 VENDOR = "ascend"
 _MARK = re.compile(r"^\|\s*npu-smi \S+\s+Version:|\bdcmi mod[eu]le? initialize|NpuID\(Idx\)", re.M)
+_VERSION = re.compile(r"^\s*npu-smi version\s*:\s*(\S+)", re.MULTILINE)
 _ROW = re.compile(r"^\s*\|", re.M)
 
 
@@ -47,7 +49,9 @@ READER = ToolReader(VENDOR, recognises, read)
 
 def _read_answer(text: str, arguments: Arguments, report: ToolReport) -> None:
     """The text tells its layout, not the command line: that was retyped, or is an older tool's."""
-    if arguments.program == HCCN_TOOL:
+    if version := _VERSION.search(text):
+        report.tool_version = cells.name(version[1])
+    elif arguments.program == HCCN_TOOL:
         read_hccn(text, arguments, report)
     elif is_mapping(text):
         read_mapping_into(text, report)
