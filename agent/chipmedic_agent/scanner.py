@@ -1,0 +1,352 @@
+"""One collector on its beat: discovered, woken, given a deadline, and never started twice.
+
+What a collector does here can hurt nobody else: it runs in a thread of its own that can be
+abandoned, and whatever it raises becomes a gap. A scan that misses its deadline is left alone until
+it comes back; what it then brings is still taken in, because the events in it will not be told
+again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+from chipmedic.collector import Collector
+from chipmedic.errors import CollectError, ToolBlocked
+from chipmedic.model import Coverage, Gap, GapReason, Scan, collector_component
+from chipmedic_agent.config import CollectorSettings
+from chipmedic_agent.coverage import Look, judge, look_at
+from chipmedic_agent.registry import Absent, Broken, Discovery, Found
+from chipmedic_agent.worker import Worker, finished
+
+REDISCOVER_SECONDS = 60.0
+"""How often a source that is not here is looked for: a driver may be loaded later."""
+DISCOVER_SECONDS = 10.0
+"""When a discovery that has not returned is reported."""
+ABSENCE_GRACE_SECONDS = 300.0
+"""After the start, how long a known source may be absent before its chips count as gone: a tool on
+a network file system, or a module that is loaded late, is no loss of eight chips."""
+SPACING_SECONDS = 0.05
+"""The least time between two scans, however often a source wakes us."""
+SLACK_SECONDS = 60.0
+"""How late our own loop may be before `is_moving` says that it is stuck."""
+
+logger = logging.getLogger(__name__)
+
+Consume = Callable[[Scan, str | None], None]
+"""Takes a scan and the cursor that belongs to it."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What the framework counts for each collector."""
+
+    scans: int = 0
+    failed: int = 0
+    blocked: int = 0
+    seconds: float | None = None
+    """Of the last scan that returned."""
+    is_success: bool = False
+    last_success_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """What came of one call of `scan`."""
+
+    scan: Scan | None
+    error: BaseException | None
+    cursor: str | None
+    wake_fd: int | None
+    seconds: float
+
+
+class Scanner:
+    """Runs one collector for ever."""
+
+    def __init__(
+        self,
+        name: str,
+        find: Callable[[], Discovery],
+        *,
+        consume: Consume,
+        now: Callable[[], float],
+        settings: CollectorSettings | None = None,
+        knows_chips: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.name = name
+        self.settings = settings or CollectorSettings()
+        self.tally = Tally()
+        self._find = find
+        self._consume = consume
+        self._now = now
+        self._knows_chips = knows_chips
+        self._worker = Worker(f"scan-{name}")
+        self._collector: Collector | None = None
+        self._running: asyncio.Future[Attempt] | None = None
+        self._is_late = False
+        self.closing: asyncio.Future[None] | None = None
+        self._wake = asyncio.Event()
+        self._wake_fd: int | None = None
+        self._due = 0.0
+        self._began_at = now()
+        self._moved = time.monotonic()
+        self._look: Look | None = None
+        self._trouble = ""
+        self._waiting: list[asyncio.Future[str]] = []
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the source was found."""
+        return self._collector is not None
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether a scan is running past its deadline."""
+        return self._is_late
+
+    @property
+    def period_seconds(self) -> float:
+        """How often it scans."""
+        collector = self._collector or Collector
+        return max(self.settings.period_seconds or collector.period_seconds, SPACING_SECONDS)
+
+    @property
+    def deadline_seconds(self) -> float:
+        """When a scan is given up."""
+        collector = self._collector or Collector
+        return self.settings.deadline_seconds or collector.deadline_seconds
+
+    def is_moving(self) -> bool:
+        """Tell whether this loop still turns; a stuck collector does not stop it."""
+        allowed = self.period_seconds + self.deadline_seconds + REDISCOVER_SECONDS + SLACK_SECONDS
+        return time.monotonic() - self._moved < allowed
+
+    def coverage(self, *, now: float, is_open: bool) -> Coverage | None:
+        """Return the verdict of this check; None: its source is not on this host, and never was."""
+        if self._look is None:
+            if self._collector is None and not self._knows_chips():
+                return None
+            look = Look(self._began_at, blind="has not looked yet")
+        else:
+            look = self._look
+        period = self.period_seconds if self._collector else REDISCOVER_SECONDS
+        # A healthy scan may take as long as its deadline: it is not stale before that.
+        period = max(period, self.deadline_seconds / 2)
+        return judge(self.name, look, now=now, period_seconds=period, is_open=is_open)
+
+    async def scan_now(self) -> str:
+        """Scan without waiting for the beat; return what came of it in a few words."""
+        if self.is_stuck:
+            return "blocked"
+        waiting: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiting)
+        self._wake.set()
+        return await waiting
+
+    async def run(self) -> None:
+        """Discover the source, then scan on its beat, for ever."""
+        try:
+            self._collector = await self._discover()
+            self._due = time.monotonic()
+            while True:
+                await self._beat(self._collector)
+                await self._rest()
+        finally:
+            self._close()
+
+    # -- discovery
+
+    async def _discover(self) -> Collector:
+        while True:
+            answer = await self._ask()
+            match answer:
+                case Found(collector):
+                    logger.info("collector found: name=%s", self.name)
+                    return collector
+                case Absent(detail):
+                    self._absent(detail)
+                case Broken(detail, is_blocked, defect):
+                    self.tally.failed += 1
+                    self._say(detail, defect)
+                    self._report_gap(
+                        GapReason.TIMED_OUT if is_blocked else GapReason.FAILED, detail
+                    )
+            await self._wait(REDISCOVER_SECONDS)
+
+    async def _ask(self) -> Discovery:
+        asked = self._worker.call(self._find)
+        patience = DISCOVER_SECONDS
+        while not await finished(asked, patience):
+            patience = REDISCOVER_SECONDS
+            self.tally.blocked += 1
+            detail = f"discovery has not answered in {DISCOVER_SECONDS:g} s"
+            self._say(detail, None)
+            self._report_gap(GapReason.TIMED_OUT, detail)
+        return asked.result()
+
+    def _absent(self, detail: str) -> None:
+        """Report a source that is not here; only one that has been here before is missed."""
+        self._moved = time.monotonic()
+        if not self._knows_chips():
+            self._look = None
+            self._answer("not on this host")
+            return
+        why = f"not found, though its chips are known: {detail}"
+        self._say(why, None)
+        if self._now() - self._began_at < ABSENCE_GRACE_SECONDS:
+            self._report_gap(GapReason.FAILED, why)
+            return
+        gap = Gap(collector_component(self.name), None, GapReason.FAILED, why)
+        scan = Scan(source=self.name, at=self._now(), gaps=(gap,), is_inventory=True)
+        self._look = Look(scan.at, blind=why)
+        self._hand_on(scan, None, why)
+
+    # -- the beat
+
+    async def _beat(self, collector: Collector) -> None:
+        patience = self.deadline_seconds
+        if self._running is None:
+            self._running = self._worker.call(partial(_attempt, collector))
+        elif self._is_late:
+            patience = self.period_seconds
+        if not await finished(self._running, patience):
+            self._is_late = True
+            self._blocked(f"no answer in {self.deadline_seconds:g} s")
+            return
+        attempt = self._running.result()
+        was_late, self._is_late = self._is_late, False
+        self._running = None
+        self.tally.scans += 1
+        self.tally.seconds = attempt.seconds
+        self._wake_fd = attempt.wake_fd
+        if attempt.scan is None:
+            self._failed(attempt)
+            return
+        scan = replace(attempt.scan, source=self.name)
+        if was_late:
+            scan = replace(scan, at=self._now())  # it ended now; time must not run backwards
+        self.tally.is_success = True
+        self.tally.last_success_at = self._now()
+        self._say(str(attempt.error or ""), attempt.error)
+        self._look = look_at(scan)
+        self._hand_on(scan, attempt.cursor, self._look.blind or "done")
+
+    def _blocked(self, detail: str) -> None:
+        self.tally.blocked += 1
+        self.tally.is_success = False
+        self._say(detail, None)
+        self._report_gap(GapReason.TIMED_OUT, detail)
+
+    def _failed(self, attempt: Attempt) -> None:
+        error = attempt.error
+        if isinstance(error, ToolBlocked):
+            self._blocked(str(error))
+            return
+        self.tally.failed += 1
+        self.tally.is_success = False
+        detail = str(error) if isinstance(error, CollectError) else repr(error)
+        self._say(detail, error)
+        self._report_gap(GapReason.FAILED, detail)
+
+    def _report_gap(self, reason: GapReason, detail: str) -> None:
+        gap = Gap(collector_component(self.name), None, reason, detail)
+        scan = Scan(source=self.name, at=self._now(), gaps=(gap,))
+        self._look = Look(scan.at, blind=f"{reason.value}: {detail}")
+        self._hand_on(scan, None, detail)
+
+    def _hand_on(self, scan: Scan, cursor: str | None, words: str) -> None:
+        self._moved = time.monotonic()
+        self._consume(scan, cursor)
+        self._answer(words)
+
+    def _answer(self, words: str) -> None:
+        """Tell whoever asked for a scan what came of it."""
+        for waiting in self._waiting:
+            if not waiting.done():
+                waiting.set_result(words)
+        self._waiting.clear()
+
+    # -- waiting
+
+    async def _rest(self) -> None:
+        """Wait for the next beat, or for the source to wake us."""
+        self._due = max(self._due + self.period_seconds, time.monotonic())
+        loop = asyncio.get_running_loop()
+        watched = None if self._running else self._wake_fd
+        await asyncio.sleep(SPACING_SECONDS)
+        if watched is not None:
+            try:
+                loop.add_reader(watched, self._wake.set)
+            except (OSError, ValueError) as e:  # closed, or a file that cannot be waited for
+                self._say(f"cannot wait for its descriptor {watched}: {e}", None)
+                watched = None
+        try:
+            await self._wait(self._due - time.monotonic())
+        finally:
+            if watched is not None:
+                loop.remove_reader(watched)
+
+    async def _wait(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(max(seconds, 0.0)):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+        self._wake.clear()
+
+    def _say(self, trouble: str, error: BaseException | None) -> None:
+        """Log a trouble when it begins, changes or ends, not at each beat."""
+        if trouble == self._trouble:
+            return
+        if trouble:
+            defect = None if isinstance(error, CollectError) else error
+            logger.warning("scan failed: collector=%s why=%s", self.name, trouble, exc_info=defect)
+        else:
+            logger.info("scan works again: collector=%s", self.name)
+        self._trouble = trouble
+
+    def _close(self) -> None:
+        self._answer("stopped")
+        if self._collector is not None:
+            self.closing = self._worker.call(partial(_close, self._collector))
+        self._worker.close()
+
+
+def _attempt(collector: Collector) -> Attempt:
+    """Call a collector in its thread; the wall around foreign code."""
+    started = time.monotonic()
+    scan: Scan | None = None
+    error: BaseException | None = None
+    cursor: str | None = None
+    wake_fd: int | None = None
+    try:
+        scan = _checked(collector.scan())
+        cursor = collector.cursor()
+        wake_fd = collector.wake_fd()
+    except (Exception, SystemExit) as e:  # noqa: BLE001 - the wall around foreign code
+        error = e
+    return Attempt(
+        scan=scan,
+        error=error,
+        cursor=cursor,
+        wake_fd=wake_fd,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _checked(scan: object) -> Scan:
+    if not isinstance(scan, Scan):
+        raise TypeError(f"scan returned {type(scan).__name__}, not a Scan")
+    return scan
+
+
+def _close(collector: Collector) -> None:
+    try:
+        collector.close()
+    except Exception:
+        logger.exception("collector did not close cleanly")
