@@ -231,11 +231,13 @@ def beat(
     phase: Annotated[str | None, typer.Option(help="init, train, checkpoint, evaluate.")] = None,
     checkpoint: Annotated[int | None, typer.Option(help="Step of the last checkpoint.")] = None,
     rank: Annotated[int | None, typer.Option(help="Rank of the speaker; default: $RANK.")] = None,
+    job: Annotated[str | None, typer.Option(help="Job; default: Slurm's or torchrun's.")] = None,
+    log: Annotated[str | None, typer.Option(help="A file whose growth is progress.")] = None,
 ) -> None:
     """Tell the agent that a job moves, from a shell script."""
     from chipmedic_cli import beat as command
 
-    command.run(step=step, phase=phase, checkpoint=checkpoint, rank=rank)
+    command.run(step=step, phase=phase, checkpoint=checkpoint, rank=rank, job=job, log=log)
 
 
 def run() -> None:

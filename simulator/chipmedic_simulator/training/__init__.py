@@ -1,0 +1,6 @@
+"""A small data-parallel training job: real processes, a real barrier, real checkpoints.
+
+It needs the standard library alone. It behaves as training does where it matters to a watcher: one
+rank that does not arrive stalls all of them without a word, a rank whose chip has an uncorrectable
+error dies and takes the others with it, and a restart begins at the last checkpoint.
+"""
