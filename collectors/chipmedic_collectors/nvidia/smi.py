@@ -49,7 +49,7 @@ def read(run: ToolRun) -> ToolReport:
     if read_answer is None and not report.problems and (failure := shell_failure(run)):
         report.add_problem(failure.kind, failure.message)
     smi_messages.note_exit_status(run.exit_code, report)
-    if read_answer is None and not report.problems:
+    if not report.problems and not report.chips and not smi_lists.is_version(answer):
         _note_nothing(answer, command, report)
     return report
 
@@ -89,8 +89,10 @@ def _note_nothing(answer: str, command: Command, report: ToolReport) -> None:
     if command.tool == "dcgmi" and answer.strip():
         report.add_problem(ProblemKind.UNSUPPORTED, "the output of dcgmi is not read")
         return
+    if smi_csv.may_be_empty(answer, command):
+        return
     first = next((line.strip() for line in answer.splitlines() if line.strip()), None)
     if first is not None:
-        report.add_problem(ProblemKind.MALFORMED, f"no form of nvidia-smi's output: {first[:200]}")
-    elif not smi_csv.lists_processes(command):
+        report.add_problem(ProblemKind.MALFORMED, f"no GPU can be read from: {first[:200]}")
+    else:
         report.add_problem(ProblemKind.MALFORMED, "the tool printed nothing")

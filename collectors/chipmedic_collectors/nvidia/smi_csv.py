@@ -60,9 +60,15 @@ def is_csv(text: str, command: Command) -> bool:
     return len(_MARKS.intersection(_columns(first.split(","), is_of_processes=False))) > 1
 
 
-def lists_processes(command: Command) -> bool:
-    """Say whether no output at all is a good answer: no process, or no page, to list."""
-    return command.has(*_PROCESSES, "--query-retired-pages", "--query-remapped-rows")
+def may_be_empty(text: str, command: Command) -> bool:
+    """Say whether no row is a good answer here: there was no process, or no page, to list."""
+    if not command.has(*_PROCESSES, "--query-retired-pages", "--query-remapped-rows"):
+        return False
+    is_of_processes = command.has(*_PROCESSES)
+    lines = [line.split(",") for line in text.splitlines() if line.strip()]
+    return all(
+        _header(cells, _asked_columns(command), is_of_processes=is_of_processes) for cells in lines
+    )
 
 
 def read_csv(text: str, command: Command, report: ToolReport) -> None:
@@ -71,11 +77,10 @@ def read_csv(text: str, command: Command, report: ToolReport) -> None:
     is_of_processes = command.has(*_PROCESSES)
     reader = _RowReader(command, report)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    has_header = False
     for position, line in enumerate(lines):
         cells = [cell.strip() for cell in line.split(",")]
         if header := _header(cells, columns, is_of_processes=is_of_processes):
-            columns, has_header = header, True
+            columns = header
             continue
         cells = _rejoin(cells, columns)
         if columns and len(cells) == len(columns) and "nvidia-smi" not in line:
@@ -85,8 +90,6 @@ def read_csv(text: str, command: Command, report: ToolReport) -> None:
             kind = ProblemKind.TRUNCATED if is_cut else ProblemKind.MALFORMED
             report.add_problem(kind, f"{len(cells)} cells for {len(columns)} columns: {line}")
     reader.finish()
-    if lines and not has_header and not reader.count and not report.problems:
-        report.add_problem(ProblemKind.MALFORMED, f"not a row of the query: {lines[0]}")
 
 
 def _asked_columns(command: Command) -> list[str]:
@@ -130,7 +133,6 @@ class _RowReader:
     """Turns rows into chips; remembers what only all rows together tell."""
 
     def __init__(self, command: Command, report: ToolReport) -> None:
-        self.count = 0
         self._command = command
         self._report = report
         self._chips = Chips(report)
@@ -141,7 +143,6 @@ class _RowReader:
 
     def read(self, row: Row) -> None:
         """Read one row."""
-        self.count += 1
         self._report.driver_version = (
             identity(row.get("driver_version", "")) or self._report.driver_version
         )

@@ -61,7 +61,7 @@ _SENTENCES: tuple[tuple[ProblemKind, re.Pattern[str]], ...] = tuple(
             ProblemKind.UNSUPPORTED,
             r"^(?:error: )?(?:invalid|unknown) (?:combination|argument|option)",
         ),
-        (ProblemKind.UNSUPPORTED, r"^(?:nvml: )?(?:not supported|feature not supported)\W*$"),
+        (ProblemKind.UNSUPPORTED, r"^(?:nvml: )?\[?(?:feature )?not supported\W*$"),
         (
             ProblemKind.UNSUPPORTED,
             r"\bis not supported (?:for|on|by)\b.*(?:gpu|device|driver|system)",

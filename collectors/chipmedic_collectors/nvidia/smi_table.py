@@ -63,8 +63,9 @@ def read_table(text: str, report: ToolReport) -> None:
     if samples[0].tool_version is None:
         report.add_problem(ProblemKind.PARTIAL, "the table's header is missing")
     last = samples[-1]
-    if not last.is_closed or any(len(rows) < 2 for rows in last.chips):
-        report.add_problem(ProblemKind.TRUNCATED, "the table has no closing line")
+    is_header_only = not last.chips and last.processes is None
+    if not last.is_closed or is_header_only or any(len(rows) < 2 for rows in last.chips):
+        report.add_problem(ProblemKind.TRUNCATED, "the table stops before its closing line")
     elif last.processes is None:
         report.add_problem(ProblemKind.PARTIAL, "the table of processes is missing")
     elif not report.chips:

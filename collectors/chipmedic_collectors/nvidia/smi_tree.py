@@ -87,7 +87,7 @@ def _close(open_nodes: list[tuple[Node, int]], name: str, text: str, end: int) -
     while node.key != name:
         node, start = open_nodes.pop()
     node.is_closed = True
-    if not any(child.is_closed for child in node.children):
+    if not any(child.is_closed or child.children for child in node.children):
         node.children.clear()
         node.text = html.unescape(text[start:end]).strip()
 
