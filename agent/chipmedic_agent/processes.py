@@ -1,9 +1,9 @@
 """Who a process is: its job, rank, user and owner, from `/proc`.
 
-What the kernel says goes before what the process says of itself: a Slurm or Kubernetes cgroup cannot be
-forged by its user, an environment can. The outer scheduler names the job (a Kubernetes or Slurm job that
-starts torchrun is Slurm's), the other names become labels. `environ` of a process in D state is not
-read: that read can block with it.
+What the kernel says goes before what the process says of itself: a Slurm or Kubernetes cgroup
+cannot be forged by its user, an environment can. The outer scheduler names the job (a Kubernetes
+or Slurm job that starts torchrun is Slurm's), the other names become labels. `environ` of a
+process in D state is not read: that read can block with it.
 """
 
 from __future__ import annotations
@@ -53,6 +53,8 @@ class ProcessIdentity:
     name: str | None = None
     log: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    is_whole: bool = True
+    """False: the process slept in D state, so its environment was left alone; ask again."""
 
     @property
     def is_marked(self) -> bool:
@@ -81,11 +83,12 @@ def read_stat(host: Host, pid: int) -> Stat | None:
 
 
 def identify(host: Host, pid: int) -> ProcessIdentity | None:
-    """Return who a process is; None if it is gone, or sleeps so that asking could block."""
+    """Return who a process is; None if it is gone."""
     stat = read_stat(host, pid)
-    if stat is None or not stat.is_alive or stat.state == "D":
+    if stat is None or not stat.is_alive:
         return None
-    environ = _environ(host, pid)
+    is_stuck = stat.state == "D"
+    environ = {} if is_stuck else _environ(host, pid)
     cgroup = _read(host, f"/proc/{pid}/cgroup")
     labels: dict[str, str] = {}
     if environ is None:
@@ -104,6 +107,7 @@ def identify(host: Host, pid: int) -> ProcessIdentity | None:
         name=environ.get("SLURM_JOB_NAME") or environ.get("CHIPMEDIC_JOB") or stat.command,
         log=environ.get("CHIPMEDIC_LOG"),
         labels=labels,
+        is_whole=not is_stuck,
     )
 
 

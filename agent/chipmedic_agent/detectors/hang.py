@@ -116,7 +116,7 @@ class Hang:
         return replace(course, phase=status.phase, phase_at=at, moved_at=at, history=history)
 
     def _with_step(self, course: Course, status: JobStatus, at: float) -> Course:
-        assert_step = status.step if status.step is not None else 0
+        step = 0 if status.step is None else status.step
         moved_at = min(at, status.step_at if status.step_at is not None else at)
         history = course.history
         if course.step is None:
@@ -126,12 +126,12 @@ class Hang:
             longest = _number(status.labels.get("longest_step_seconds"))
             history = after_steps(
                 history,
-                steps=assert_step - course.step,
+                steps=step - course.step,
                 seconds=seconds,
                 longest_seconds=seconds if longest is None else min(seconds, longest),
                 settings=self.settings,
             )
-        return replace(course, step=status.step, moved_at=moved_at, history=history)
+        return replace(course, step=step, moved_at=moved_at, history=history)
 
     def _with_log(self, course: Course, log_at: float, at: float) -> Course:
         history = course.history
@@ -142,7 +142,10 @@ class Hang:
 
     def _judge(self, board: Board, course: Course, status: JobStatus, scan: Scan) -> None:
         """Open a fault when the silence is longer than the job's history explains."""
-        if not (status.chips or status.pids) or course.phase in DONE:
+        if not (status.chips or status.pids):
+            self._clear(board, status.job, scan.at, "its processes have ended")
+            return
+        if course.phase in DONE:
             return
         limit, words = self._limit(course)
         if limit is None or scan.at - course.moved_at < limit:
