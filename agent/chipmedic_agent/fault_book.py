@@ -26,7 +26,7 @@ REPEAT_SECONDS = 30.0
 """How often the mere repeats of a fault are told."""
 CODES_MAX = 32
 ORPHAN = "?"
-"""Holds a fault whose detector lost its memory; see `disown`."""
+"""Holds a fault whose detector lost its memory; see `disown_all_but`."""
 ORPHAN_SECONDS = 600.0
 """How long a warning that no detector remembers stays open while its check sees nothing of it."""
 
@@ -94,13 +94,13 @@ class FaultBook:
         gone = [entry for entry in self._entries.values() if is_gone(entry.fault.component)]
         return [self._end(entry, at, reason) for entry in gone]
 
-    def disown(self, detectors: Iterable[str], at: float) -> None:
+    def disown_all_but(self, detectors: Iterable[str], at: float) -> None:
         """Take faults from detectors that lost their state and will never clear them."""
-        lost = frozenset(detectors)
+        remember = {ORPHAN, *detectors}
         for key, entry in list(self._entries.items()):
-            if not lost & entry.holders.keys():
+            holders = {name: f for name, f in entry.holders.items() if name in remember}
+            if len(holders) == len(entry.holders):
                 continue
-            holders = {name: f for name, f in entry.holders.items() if name not in lost}
             holders[ORPHAN] = entry.fault
             self._entries[key] = replace(entry, holders=holders, orphaned_at=at)
 

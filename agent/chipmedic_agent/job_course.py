@@ -123,9 +123,7 @@ class JobCourse:
         ]
 
     def ended_helpers(self, stats: Mapping[int, Stat]) -> list[ProcessIdentity]:
-        """Return the members that lived only to tell something (`chipmedic beat`) and have
-        ended.
-        """
+        """Return the ended members that lived only to tell something (`chipmedic beat`)."""
         return [
             member.who
             for member in self.members.values()

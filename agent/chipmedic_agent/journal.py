@@ -78,8 +78,8 @@ class Journal:
         """While in memory; the spool counts its own."""
         self.trouble = ""
         """Why the disk cannot be used; empty: it can."""
-        self.changed = asyncio.Event()
-        """Set whenever there may be more to read, or the epoch has changed."""
+        self.on_change: Callable[[], None] = lambda: None
+        """Called whenever there may be more to read, or the epoch has changed."""
         self._disk = disk
         self._boot_id = boot_id
         self._now = now
@@ -142,7 +142,7 @@ class Journal:
         else:
             self._memory += records
             self._bound_memory(sum(record.size for record in records))
-            self.changed.set()
+            self.on_change()
 
     def touch(self) -> None:
         """Say that the state has changed though no fault did."""
@@ -275,7 +275,7 @@ class Journal:
         if records:
             self.durable_seq = records[-1].seq
             self._recent.extend(records)
-            self.changed.set()
+            self.on_change()
 
     def _state(self, outbox: Sequence[Record]) -> AgentState:
         return replace(
@@ -352,7 +352,7 @@ class Journal:
         logger.error("events are kept in memory: epoch=%s why=%s", self.epoch, why)
         self._due = None
         self._plan(RETRY_SECONDS)
-        self.changed.set()
+        self.on_change()
 
     def _bound_memory(self, added_bytes: int) -> None:
         self._memory_bytes += added_bytes
@@ -390,7 +390,7 @@ class Journal:
         logger.info("events are on disk again: epoch=%s events=%d", self.epoch, len(records))
         self._is_dirty = True  # the next state need not hold all events once more
         self._plan(0.0)
-        self.changed.set()
+        self.on_change()
 
     def _still_failing(self, why: str) -> None:
         if why != self.trouble:

@@ -150,6 +150,11 @@ class Scanner:
 
     async def run(self) -> None:
         """Discover the source, then scan on its beat, for ever."""
+        if self._running is not None:  # switched off while it was stuck, and on again
+            await asyncio.wait({self._running})
+            self._running, self._is_late = None, False
+        self._worker = Worker(f"scan-{self.name}")
+        self._moved = time.monotonic()
         try:
             self._collector = await self._discover()
             self._due = time.monotonic()
@@ -193,7 +198,10 @@ class Scanner:
         """Report a source that is not here; only one that has been here before is missed."""
         self._moved = time.monotonic()
         if not self._knows_chips():
+            if self._look is not None:  # its trouble is over: it is not here
+                self._hand_on(Scan(source=self.name, at=self._now()), None, "")
             self._look = None
+            self._say("", None)
             self._answer("not on this host")
             return
         why = f"not found, though its chips are known: {detail}"
@@ -314,6 +322,8 @@ class Scanner:
         self._answer("stopped")
         if self._collector is not None:
             self.closing = self._worker.call(partial(_close, self._collector))
+            self._collector = None
+            self._look = None
         self._worker.close()
 
 

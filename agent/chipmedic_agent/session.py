@@ -1,0 +1,263 @@
+"""One stream to one watchdog, from Hello to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from chipmedic.errors import ChipmedicError
+from chipmedic_agent.config import StreamSettings
+from chipmedic_agent.journal import Journal
+from chipmedic_agent.record import Record
+from chipmedic_agent.reporter import Reporter
+from chipmedic_agent.roster import Roster
+from chipmedic_proto.v1 import chipmedic_pb2 as pb
+
+WELCOME_SECONDS = 10.0
+WINDOW_EVENTS = 4096
+"""Events on their way that are not acknowledged; above it the stream waits."""
+FAREWELL_SECONDS = 2.0
+"""How long the end may take: what is ready is sent, then Goodbye."""
+PACE_SECONDS = (0.5, 600.0)
+"""What a watchdog may ask for as heartbeat and snapshot periods."""
+
+logger = logging.getLogger(__name__)
+
+Call = Any
+"""`grpc.aio.StreamStreamCall[pb.AgentMessage, pb.WatchdogMessage]`."""
+
+
+class StreamLost(ChipmedicError):
+    """The stream has ended; the caller connects again."""
+
+    def __init__(
+        self, why: str, *, wait_seconds: float | None = None, is_ours: bool = False
+    ) -> None:
+        super().__init__(why)
+        self.wait_seconds = wait_seconds
+        """What the watchdog asked for; None: the caller's own backoff."""
+        self.is_ours = is_ours
+        """We ended it, to begin anew at once."""
+
+
+class Session:
+    """Sends what the journal has, and does what the watchdog asks."""
+
+    def __init__(
+        self,
+        call: Call,
+        *,
+        journal: Journal,
+        reporter: Reporter,
+        roster: Roster,
+        settings: StreamSettings,
+        wake: asyncio.Event,
+        take_token: Callable[[int], bool],
+        welcomed: Callable[[], None],
+    ) -> None:
+        self.farewell: str | None = None
+        """Set to end the stream politely; then set `wake`."""
+        self._call = call
+        self._journal = journal
+        self._reporter = reporter
+        self._roster = roster
+        self._heartbeat_seconds = settings.heartbeat_seconds
+        self._snapshot_seconds = settings.snapshot_seconds
+        self._wake = wake
+        self._take_token = take_token
+        self._welcomed = welcomed
+        self._epoch = journal.epoch
+        self._sent_seq = 0
+        self._snapshot_at = 0.0
+        self._heartbeat_at = 0.0
+        self._results: list[pb.CommandResult] = []
+
+    async def run(self) -> None:
+        """Speak until the stream ends.
+
+        Raises:
+            StreamLost: always, but after a farewell.
+        """
+        await self._greet()
+        try:
+            async with asyncio.TaskGroup() as group:
+                reading = group.create_task(self._listen(group), name="stream listen")
+                await self._speak()
+                async with asyncio.timeout(FAREWELL_SECONDS):  # the last acknowledgements
+                    await reading
+        except* StreamLost as lost:
+            if self.farewell is None:
+                raise _first(lost) from None
+        except* TimeoutError:
+            pass
+
+    async def _greet(self) -> None:
+        await self._write(self._reporter.hello())
+        try:
+            async with asyncio.timeout(WELCOME_SECONDS):
+                message = await self._read()
+        except TimeoutError:
+            raise StreamLost(f"no welcome within {WELCOME_SECONDS:g} s") from None
+        match message.WhichOneof("body"):
+            case "welcome":
+                await self._welcome(message.welcome)
+            case "retry_after":
+                raise _sent_away(message.retry_after)
+            case other:
+                raise StreamLost(f"the first message is {other}, not a welcome")
+
+    async def _welcome(self, welcome: pb.Welcome) -> None:
+        acked = welcome.acked_seq
+        if acked > self._journal.durable_seq and not self._journal.is_failing:
+            why = f"the watchdog has event {acked}, we have written {self._journal.durable_seq}"
+            await self._journal.begin_epoch(why)
+        if self._journal.epoch != self._epoch:
+            raise StreamLost("a new epoch has begun", is_ours=True)
+        self._journal.acknowledge(acked)
+        self._sent_seq = max(acked, self._journal.first_seq - 1)
+        self._heartbeat_seconds = _pace(welcome.heartbeat_seconds, self._heartbeat_seconds)
+        self._snapshot_seconds = _pace(welcome.snapshot_seconds, self._snapshot_seconds)
+        self._welcomed()
+
+    # -- speaking
+
+    async def _speak(self) -> None:
+        """Send what is due, in order of urgency; ends after the farewell."""
+        while self.farewell is None:
+            if self._journal.epoch != self._epoch:
+                raise StreamLost("a new epoch has begun", is_ours=True)
+            self._wake.clear()
+            now = time.monotonic()
+            if self._results:
+                await self._write(pb.AgentMessage(command_result=self._results.pop(0)))
+            elif now >= self._snapshot_at:
+                self._snapshot_at = now + self._snapshot_seconds
+                await self._write(self._reporter.snapshot())
+            elif now >= self._heartbeat_at:
+                self._heartbeat_at = now + self._heartbeat_seconds
+                await self._write(self._reporter.heartbeat())
+            elif not await self._send_events():
+                await self._idle(min(self._snapshot_at, self._heartbeat_at) - now)
+        try:
+            async with asyncio.timeout(FAREWELL_SECONDS):
+                while await self._send_events():
+                    pass
+                await self._write(pb.AgentMessage(goodbye=pb.Goodbye(reason=self.farewell)))
+                await self._call.done_writing()
+        except TimeoutError:
+            raise StreamLost("the watchdog does not take our farewell") from None
+
+    async def _send_events(self) -> bool:
+        """Send one batch; False: there is none, or too many are on their way."""
+        if self._sent_seq - self._journal.acked_seq >= WINDOW_EVENTS:
+            return False
+        records = await self._journal.read(self._sent_seq + 1)
+        if not records or self._journal.epoch != self._epoch:
+            return False
+        await self._write(_batch(records))
+        self._sent_seq = records[-1].seq
+        return True
+
+    async def _idle(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(max(seconds, 0.0)):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    async def _write(self, message: pb.AgentMessage) -> None:
+        try:
+            await self._call.write(message)
+        except (asyncio.InvalidStateError, grpc.aio.AioRpcError, grpc.aio.UsageError) as e:
+            raise StreamLost(await self._reason(e)) from e
+
+    # -- listening
+
+    async def _listen(self, group: asyncio.TaskGroup) -> None:
+        while True:
+            message = await self._read()
+            match message.WhichOneof("body"):
+                case "ack":
+                    self._journal.acknowledge(min(message.ack.seq, self._sent_seq))
+                    self._wake.set()
+                case "command":
+                    group.create_task(self._obey(message.command))
+                case "snapshot_request":
+                    self._snapshot_at = 0.0
+                    self._wake.set()
+                case "retry_after":
+                    raise _sent_away(message.retry_after)
+                case _:  # of a later version
+                    pass
+
+    async def _read(self) -> pb.WatchdogMessage:
+        try:
+            message = await self._call.read()
+        except (asyncio.InvalidStateError, grpc.aio.AioRpcError, grpc.aio.UsageError) as e:
+            raise StreamLost(await self._reason(e)) from e
+        if not isinstance(message, pb.WatchdogMessage):  # grpc.aio.EOF
+            raise StreamLost(await self._reason(None))
+        return message
+
+    async def _reason(self, error: BaseException | None) -> str:
+        """Say in the other side's words why the stream has ended."""
+        if not isinstance(error, grpc.aio.AioRpcError) and not self._call.done():
+            return "the stream is closed"
+        code = await self._call.code()
+        details = await self._call.details()
+        return f"{code.name.lower()}: {details}" if details else code.name.lower()
+
+    # -- obeying
+
+    async def _obey(self, command: pb.Command) -> None:
+        ok, detail = await self._carry_out(command)
+        self._results.append(pb.CommandResult(id=command.id, ok=ok, detail=detail))
+        self._wake.set()
+
+    async def _carry_out(self, command: pb.Command) -> tuple[bool, str]:
+        expires = command.expires_after_seconds
+        if not math.isfinite(expires) or expires < 0:
+            return False, "expired"
+        if not self._take_token(command.fencing_token):
+            return False, f"fencing token {command.fencing_token} is older than one seen before"
+        if command.WhichOneof("body") != "collect_now":
+            return False, "unknown command: this agent is of another version"
+        try:
+            words = await self._roster.scan_now(command.collect_now.checks)
+        except KeyError as e:
+            return False, f"unknown check: {e.args[0]}"
+        blind = [name for name, word in words.items() if word not in ("done", "not on this host")]
+        return not blind, ", ".join(f"{name}: {word}" for name, word in words.items())
+
+
+def _batch(records: list[Record]) -> pb.AgentMessage:
+    """Put stored events into a message; the bytes are those of the spool."""
+    events = [pb.Event.FromString(record.payload) for record in records]
+    return pb.AgentMessage(events=pb.EventBatch(events=events))
+
+
+def _pace(asked_seconds: float, own_seconds: float) -> float:
+    if not asked_seconds > 0:
+        return own_seconds
+    return min(max(asked_seconds, PACE_SECONDS[0]), PACE_SECONDS[1])
+
+
+def _sent_away(retry: pb.RetryAfter) -> StreamLost:
+    seconds = retry.seconds if math.isfinite(retry.seconds) else 1.0
+    return StreamLost(
+        f"told to come back in {seconds:g} s: {retry.reason}",
+        wait_seconds=min(max(seconds, 0.0), PACE_SECONDS[1]),
+    )
+
+
+def _first(group: BaseExceptionGroup[StreamLost]) -> StreamLost:
+    """Return one exception of a group that may be nested."""
+    inner = group.exceptions[0]
+    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
