@@ -36,8 +36,9 @@ class Ascend(Collector):
     period_seconds: ClassVar[float] = 15.0
     deadline_seconds: ClassVar[float] = 30.0
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, *, summary_seconds: float = SUMMARY_SECONDS) -> None:
         self._host = host
+        self._summary_seconds = summary_seconds
         self._tools = Tools(host)
         self._roster = Roster(self._tools)
         self._codes = ActiveCodes()
@@ -123,7 +124,7 @@ class Ascend(Collector):
         if at < self._rest_until:
             return _hung(f"hung {self._hangs} times, not asked for now")
         try:
-            asked = self._tools.npu_smi("info", timeout_seconds=SUMMARY_SECONDS)
+            asked = self._tools.npu_smi("info", timeout_seconds=self._summary_seconds)
         except ToolBlocked as e:
             rest = _REST_SECONDS[min(self._hangs, len(_REST_SECONDS) - 1)]
             self._hangs += 1

@@ -1,4 +1,4 @@
-"""Plain columns under one header line: `npu-smi info -m` (mapping) and `npu-smi info watch`."""
+"""Plain columns under one header line: `npu-smi info -m` (mapping), `info watch` and `-t topo`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from chipmedic_collectors.values import integer
 _NOT_A_CHIP = frozenset({"mcu", "3559"})
 """What the mapping lists beside the chips: the board's controller, the board's CPU."""
 _WATCH_COLUMN = re.compile(r"\S[^()]*\([^)]*\)")
+_TOPOLOGY_HEADER = re.compile(r"^\s*(?:NPU|Phy-ID)\d+\s+(?:(?:NPU|Phy-ID)\d+|CPU Affinity)", re.M)
+_TOPOLOGY_ROW = re.compile(r"^\s*(?:NPU|Phy-ID)(\d+)\s+(?!(?:NPU|Phy-ID)\d|CPU Aff)[A-Z]", re.M)
 _MAPPING_COLUMN = re.compile(r"\S+(?: \S+)*")
 
 
@@ -69,6 +71,19 @@ def read_mapping_into(text: str, report: ToolReport) -> None:
         report.chips.append(ChipReport(index=chip.npu, die=chip.die, name=chip.name))
     if not report.chips:
         report.add_problem(ProblemKind.NO_DEVICES, "the mapping lists no chip")
+
+
+def is_topology(text: str) -> bool:
+    """Say whether the text is the matrix of `npu-smi info -t topo`."""
+    return _TOPOLOGY_HEADER.search(text) is not None
+
+
+def read_topology(text: str, report: ToolReport) -> None:
+    """Add the chips that the matrix names to `report`; it states nothing else of a chip."""
+    for number in dict.fromkeys(_TOPOLOGY_ROW.findall(text)):
+        report.chips.append(ChipReport(index=int(number)))
+    if not report.chips:
+        report.add_problem(ProblemKind.TRUNCATED, "the matrix has no rows")
 
 
 def is_watch(text: str) -> bool:

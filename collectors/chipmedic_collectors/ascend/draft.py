@@ -78,6 +78,10 @@ class Draft:
         for process in row.processes or []:
             self._processes.append(ChipProcess(chip.uid, process.pid, process.memory_bytes))
 
+    def shows(self, chip: Chip) -> bool:
+        """Say whether the tool showed this chip in this scan."""
+        return chip.uid in self._chips
+
     def health(self, chip: Chip, health: Health | None) -> None:
         """Note a state of a chip; of two samples in one scan the worse counts."""
         code = HEALTH_CODES.get(health) if health is not None else None

@@ -16,6 +16,7 @@ _TEXTS: tuple[tuple[re.Pattern[str], ProblemKind], ...] = tuple(
     for pattern, kind in (
         (
             r"shared librar|shared object file|undefined symbol|symbol lookup error"
+            r"|davinci_manager.*fail|fail.*davinci_manager"
             r"|version `.*not found",
             ProblemKind.DRIVER_DOWN,
         ),

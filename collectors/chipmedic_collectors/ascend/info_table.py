@@ -64,7 +64,7 @@ class _Box:
         if versions := _VERSIONS.search(text):
             self._report.tool_version = cells.name(versions["tool"])
             self._report.driver_version = cells.name(versions["driver"])
-        elif "Process id" in text:
+        elif "process id" in text.lower():
             self._close_pending()
             self._in_processes = True
         elif self._in_processes:
@@ -82,7 +82,10 @@ class _Box:
         report = self._report
         if self._in_processes and report.chips and not (self._idle or self._processes):
             is_closed = False
-        if not is_closed:
+        is_other = not (self._first_names or self._second_names or report.tool_version)
+        if is_other and not report.chips:
+            report.add_problem(ProblemKind.MALFORMED, "a table without chips")
+        elif not is_closed:
             report.add_problem(ProblemKind.TRUNCATED, "the table stops before its closing rule")
         elif not report.chips:
             report.add_problem(ProblemKind.NO_DEVICES, "the table has no rows")

@@ -72,6 +72,8 @@ class Questions:
         for question in dict.fromkeys([*urgent, *self._schedule.due(draft.at)]):
             if self._host.now() >= stop_at:
                 return
+            if not self._is_answerable(question, draft):
+                continue
             try:
                 rest = self._askers[question.topic](question, draft)
             except ToolBlocked as e:
@@ -79,6 +81,15 @@ class Questions:
                 self._note_hung(question, str(e), draft)
                 return
             self._schedule.rest(question, draft.at + rest)
+
+    def _is_answerable(self, question: Question, draft: Draft) -> bool:
+        """Say whether the chip is there to be asked; one that is lost or hangs is left alone."""
+        if question.topic == "mapping":
+            return True
+        if question.topic in ("ecc", "serial"):
+            return any(draft.shows(chip) for chip in self._roster.of_card(question.npu))
+        chip = self._roster.at((question.npu, question.die))
+        return chip is not None and draft.shows(chip)
 
     def _add_new(self) -> None:
         if not len(self._roster):
@@ -135,7 +146,7 @@ class Questions:
             row = chip_of(asked, chip.die)
             if row is not None:
                 draft.ecc(chip, row)
-            else:
+            elif draft.shows(chip):
                 draft.gap(
                     chip.component, Metric.ECC_UNCORRECTED, _reason(asked), asked.words or "no row"
                 )

@@ -9,8 +9,10 @@ from chipmedic_collectors.ascend import cells
 from chipmedic_collectors.ascend.arguments import HCCN_TOOL, Arguments, read_arguments
 from chipmedic_collectors.ascend.columns import (
     is_mapping,
+    is_topology,
     is_watch,
     read_mapping_into,
+    read_topology,
     read_watch,
 )
 from chipmedic_collectors.ascend.failures import is_driver_log, kind_of_exit, kind_of_line
@@ -55,6 +57,8 @@ def _read_answer(text: str, arguments: Arguments, report: ToolReport) -> None:
         read_hccn(text, arguments, report)
     elif is_mapping(text):
         read_mapping_into(text, report)
+    elif is_topology(text):
+        read_topology(text, report)
     elif is_watch(text):
         read_watch(text, report)
     elif _ROW.search(text):

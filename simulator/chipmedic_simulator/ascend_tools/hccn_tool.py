@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from chipmedic_simulator.ascend_tools.state import AscendChip, load_named
+from chipmedic_simulator.ascend_tools.state import AscendChip, AscendHost, load_named
 
 _BUSY_STATUS = 11
 _ERROR_STATUS = 1
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(
+    argv: Sequence[str] | None = None,
+    *,
+    host: AscendHost | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> int:
     """Run the tool; returns its exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
-    host = load_named()
-    time.sleep(host.hang_seconds)
+    host = load_named() if host is None else host
+    sleep(host.hang_seconds)
     if host.is_hccn_busy:
         sys.stderr.write("hccn_tool is busy, please try again.\n")
         return _BUSY_STATUS
@@ -25,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not chips or host.driver != "up":
         sys.stderr.write(f"The device {device} does not exist.\n")
         return _ERROR_STATUS
-    time.sleep(chips[0].hang_seconds)
+    sleep(chips[0].hang_seconds)
     lines = _answer(chips[0], words)
     sys.stdout.write("".join(f"{line}\n" for line in lines))
     return 0 if lines else _ERROR_STATUS

@@ -28,47 +28,55 @@ _LOADER = (
 )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+Sleep = Callable[[float], None]
+
+
+def main(
+    argv: Sequence[str] | None = None,
+    *,
+    host: AscendHost | None = None,
+    sleep: Sleep = time.sleep,
+) -> int:
     """Run the tool; returns its exit status, the negative DCMI code modulo 256."""
     words = list(sys.argv[1:] if argv is None else argv)
-    host = load_named()
-    time.sleep(host.hang_seconds)
+    host = load_named() if host is None else host
+    sleep(host.hang_seconds)
     if host.driver == "no-library":
         sys.stderr.write(_LOADER + "\n")
         return 127
     if host.prints_nothing:
         return 0
-    lines, code = _NO_DRIVER.get(host.driver) or _answer(host, words)
+    lines, code = _NO_DRIVER.get(host.driver) or _answer(host, words, sleep)
     sys.stdout.write("".join(f"{line}\n" for line in lines))
     return code % 256
 
 
-def _answer(host: AscendHost, words: list[str]) -> tuple[list[str], int]:
+def _answer(host: AscendHost, words: list[str], sleep: Sleep) -> tuple[list[str], int]:
     if words == ["-v"]:
         return [f"npu-smi version: {host.tool_version}"], 0
     if words[:1] != ["info"]:
         return [_USAGE], -8001
     options = dict(zip(words[1:], [*words[2:], ""], strict=False))
     if "-t" in options:
-        return _topic(host, options)
+        return _topic(host, options, sleep)
     if not [chip for chip in host.chips if not chip.is_lost]:
         return ["There is no NPU card on this server."], 0
     if "-m" in options:
         return mapping(host), 0
     if "-l" in options:
         return listing(host), 0
-    return _summary(host)
+    return _summary(host, sleep)
 
 
-def _summary(host: AscendHost) -> tuple[list[str], int]:
-    time.sleep(sum(chip.hang_seconds for chip in host.chips if not chip.is_lost))
+def _summary(host: AscendHost, sleep: Sleep) -> tuple[list[str], int]:
+    sleep(sum(chip.hang_seconds for chip in host.chips if not chip.is_lost))
     if any(chip.kills_summary for chip in host.chips):
         return ["Failed to get device type.", "Failed to query card total info."], -8012
     lines = summary(host)
     return lines[: host.cut_after_lines], 0
 
 
-def _topic(host: AscendHost, options: dict[str, str]) -> tuple[list[str], int]:
+def _topic(host: AscendHost, options: dict[str, str], sleep: Sleep) -> tuple[list[str], int]:
     ask: Callable[[AscendChip], list[tuple[str, object]]] | None = topics.TOPICS.get(options["-t"])
     if ask is None or (options["-t"] == "current-fault-event" and not host.has_fault_events):
         return ["Error parameter of -t", _USAGE], -8001
@@ -76,7 +84,7 @@ def _topic(host: AscendHost, options: dict[str, str]) -> tuple[list[str], int]:
     chips = [chip for chip in card if options.get("-c") in (None, str(chip.die))]
     if not chips:
         return ["Invalid card id.", "Error parameter of -i", _USAGE], -8007
-    time.sleep(max(chip.hang_seconds for chip in chips))
+    sleep(max(chip.hang_seconds for chip in chips))
     if "-c" in options:
         return _one_chip(options["-t"], chips[0], ask(chips[0]))
     return _card(options["-t"], chips, ask)

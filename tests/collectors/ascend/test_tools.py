@@ -202,6 +202,26 @@ def test_board_names_the_die() -> None:
     assert (chip.name, chip.pci, chip.serial) == ("910B2", "0000:3b:00.0", None)
 
 
+def test_topology_names_chips_and_nothing_else() -> None:
+    text = (
+        "\t           NPU0       NPU32      CPU Affinity\n"
+        "\tNPU0       X          HCCS       0-23\n\tNPU32      HCCS       X          24-47\n"
+        "\nLegend:\n  X    = Self\n"
+    )
+    report = answer(text, "npu-smi info -t topo")
+    assert [(chip.index, chip.health) for chip in report.chips] == [(0, None), (32, None)]
+    assert kinds(report) == set()
+
+
+def test_table_of_something_else() -> None:
+    text = (
+        "+---+\n| NPU resource static info as follow: |\n+---+\n| Total NPU number | 1 |\n+---+\n"
+    )
+    report = answer(text, "npu-smi info -t info-vnpu -i 0 -c 0")
+    assert report.chips == []
+    assert kinds(report) == {ProblemKind.MALFORMED}
+
+
 def test_watch_samples_of_one_chip_are_one_chip() -> None:
     report = recorded("watch-a3", "npu-smi info watch")
     first, second = report.chips
@@ -252,7 +272,8 @@ def test_hccs_links_that_are_not_wired_are_left_out() -> None:
         (
             "hccn_tool -g -dev_info -i 3",
             "+----+\n| UDie ID | Port ID | Link Status |\n+----+\n"
-            "| 0 | 7 | UP |\n| 0 | 8 | DOWN |\n+----+\n+----+\n| Name | EID Index | EID |\n+----+\n| udma1 | 0 | 00 |\n+----+\n",
+            "| 0 | 7 | UP |\n| 0 | 8 | DOWN |\n+----+\n+----+\n"
+            "| Name | EID Index | EID |\n+----+\n| udma1 | 0 | 00 |\n+----+\n",
             [LinkReport(7, True), LinkReport(8, False)],
         ),
         ("hccn_tool -i 3 -ip -g", "ipaddr:10.1.2.3\nnetmask:255.0.0.0\n", None),
