@@ -115,9 +115,7 @@ class JobTracker:
         return chips
 
     def _adopt_callers(self, stats: dict[int, Stat], now: float) -> None:
-        """Let the shell that calls `chipmedic beat` stand for its job; the command itself is
-        gone.
-        """
+        """Let the shell that called `chipmedic beat` stand for its job; the command is gone."""
         for job, course in self._jobs.items():
             for helper in course.ended_helpers(stats):
                 stat = read_stat(self._host, helper.parent) if helper.parent > 1 else None
