@@ -10,8 +10,7 @@ from typing import Any
 import grpc
 from grpc import aio
 
-from chipmedic.model import Action, Chip, Coverage, Fault, JobStatus, Severity, Verdict
-from chipmedic.model import Component
+from chipmedic.model import Action, Chip, Component, Coverage, Fault, JobStatus, Severity, Verdict
 from chipmedic_proto import codec
 from chipmedic_proto.v1 import chipmedic_pb2 as pb
 

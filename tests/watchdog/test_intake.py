@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import grpc
 import pytest
-from fake_agent import FakeAgent, a_coverage, a_fault, a_snapshot, event
 
-from chipmedic.model import Chip, Component, Coverage, JobStatus, Severity, Verdict
-from chipmedic_proto import codec
 from chipmedic_proto.v1 import chipmedic_pb2 as pb
-from chipmedic_watchdog.config import StreamSettings
-from chipmedic_watchdog.intake.bucket import Bucket
 from chipmedic_watchdog.store import schema
+from fake_agent import FakeAgent, a_fault, event
 
 CLEARED = pb.TRANSITION_CLEARED
 

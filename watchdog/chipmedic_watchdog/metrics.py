@@ -107,7 +107,9 @@ class Metrics:
         self.stalls = self._counter("stalls", "Pauses of the main loop; silence was not judged.")
         self.incident_passes = self._counter("incident_passes", "Runs of the correlation.")
         self.incident_delay_seconds = self._histogram(
-            "incident_delay_seconds", "From the arrival of a fault to its incident.", COMMIT_BUCKETS
+            "incident_delay_seconds",
+            "From the beginning of a fault to its incident.",
+            COMMIT_BUCKETS,
         )
         self.reload_successful = Gauge(
             "chipmedic_config_last_reload_successful",

@@ -11,6 +11,9 @@ from chipmedic.errors import ChipmedicError
 from chipmedic_proto.v1 import chipmedic_pb2 as pb
 from chipmedic_watchdog.clock import Clock
 
+CATCH_UP_SECONDS = 30.0
+"""After this long a node's faults are judged even if its backlog is not in."""
+
 
 class NameTaken(ChipmedicError):
     """Two machines claim one node name."""
@@ -129,7 +132,12 @@ class Sessions:
     @property
     def catching_up(self) -> frozenset[str]:
         """Nodes whose backlog is still coming in."""
-        return frozenset(n for n, session in self.live.items() if session.is_catching_up)
+        oldest = self._clock.now() - CATCH_UP_SECONDS
+        return frozenset(
+            node
+            for node, session in self.live.items()
+            if session.is_catching_up and session.opened_at >= oldest
+        )
 
     @property
     def silent(self) -> frozenset[str]:

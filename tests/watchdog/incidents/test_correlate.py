@@ -1,0 +1,466 @@
+"""Stories of correlation: what happened, and which incidents a person gets of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chipmedic.faults.kinds import KINDS
+from chipmedic_watchdog.config import IncidentSettings
+from chipmedic_watchdog.incidents.correlate import correlate
+from chipmedic_watchdog.incidents.picture import (
+    FaultFact,
+    IncidentChange,
+    IncidentFact,
+    Picture,
+    Placement,
+)
+from chipmedic_watchdog.incidents.rules import RULES, precedence
+
+WARNING, CRITICAL = 2, 3
+
+
+@dataclass
+class World:
+    """Faults and incidents between runs, as the store keeps them."""
+
+    at: float = 1_000.0
+    faults: dict[int, FaultFact] = field(default_factory=dict)
+    where: dict[int, str] = field(default_factory=dict)
+    incidents: dict[str, IncidentFact] = field(default_factory=dict)
+    placements: list[Placement] = field(default_factory=list)
+    labels: dict[str, dict[str, str]] = field(default_factory=dict)
+    silent: set[str] = field(default_factory=set)
+    settings: IncidentSettings = field(default_factory=IncidentSettings)
+    news: list[IncidentChange] = field(default_factory=list)
+
+    def job(self, job: str, **chips_by_node: set[str]) -> None:
+        for node, chips in chips_by_node.items():
+            self.placements.append(Placement(job=job, node=node, chips=frozenset(chips)))
+
+    def rise(
+        self, node: str, component: str, kind: str, *codes: str, job: str | None = None,
+        severity: int | None = None,
+    ) -> int:  # fmt: skip
+        number = len(self.faults) + 1
+        self.faults[number] = FaultFact(
+            id=number,
+            node=node,
+            component=component,
+            kind=kind,
+            severity=int(KINDS[kind].severity) if severity is None else severity,
+            state="open",
+            opened_at=self.at,
+            began_at=self.at,
+            summary=kind,
+            codes=codes,
+            job=job,
+        )
+        return number
+
+    def clear(self, *numbers: int) -> None:
+        for number in numbers:
+            self.faults[number] = replace(self.faults[number], state="cleared")
+
+    def grow(self, number: int, severity: int) -> None:
+        self.faults[number] = replace(self.faults[number], severity=severity)
+
+    def pass_(self, seconds: float) -> World:
+        self.at += seconds
+        return self
+
+    def _members(self, incident: str) -> tuple[FaultFact, ...]:
+        return tuple(self.faults[n] for n, where in self.where.items() if where == incident)
+
+    def look(self) -> list[IncidentChange]:
+        oldest = self.at - self.settings.reopen_seconds
+        picture = Picture(
+            now=self.at,
+            faults=tuple(
+                f for n, f in self.faults.items()
+                if n not in self.where and f.state == "open" and f.severity >= WARNING
+            ),
+            incidents=tuple(
+                replace(i, members=self._members(i.id))
+                for i in self.incidents.values()
+                if not i.is_resolved or (i.resolved_at or 0) >= oldest
+            ),
+            placements=tuple(self.placements),
+            labels=self.labels,
+            node_count=len(self.labels),
+            silent=frozenset(self.silent),
+        )  # fmt: skip
+        changes = correlate(picture, self.settings)
+        for change in changes:
+            self._keep(change)
+        self.news = [change for change in changes if change.is_news]
+        return changes
+
+    def _keep(self, change: IncidentChange) -> None:
+        name = change.incident or f"inc-{len(self.incidents) + 1}"
+        old = self.incidents.get(name)
+        self.incidents[name] = IncidentFact(
+            id=name,
+            state=change.state,
+            cause=change.cause,
+            severity=change.severity,
+            root_fault=change.root_fault,
+            title=change.title,
+            opened_at=old.opened_at if old else self.at,
+            nodes=change.nodes,
+            jobs=change.jobs,
+            resolved_at=self.at if change.resolve_reason is not None else None,
+            recovery_states=old.recovery_states if old else frozenset(),
+        )
+        for number in change.attach:
+            assert number not in self.where
+            self.where[number] = name
+
+    def told(self) -> dict[str, tuple[str, str, str]]:
+        """Return (kind, cause, state) of each incident."""
+        return {
+            i.id: (i.kind_of(self), i.cause, i.state) for i in map(Told, self.incidents.values())
+        }
+
+
+class Told:
+    def __init__(self, fact: IncidentFact) -> None:
+        self.id, self.cause, self.state, self._root = (
+            fact.id, fact.cause, fact.state, fact.root_fault,
+        )  # fmt: skip
+
+    def kind_of(self, world: World) -> str:
+        assert self._root is not None
+        return world.faults[self._root].kind
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+class TestOneChip:
+    def test_a_critical_fault_opens_at_once(self, world: World) -> None:
+        world.rise("n1", "chip:a", "memory.uncorrectable", "xid:48")
+        (change,) = world.look()
+        assert (change.incident, change.is_news, change.state) == (None, True, "open")
+        assert change.title == "n1: memory.uncorrectable"
+
+    def test_a_warning_settles_first(self, world: World) -> None:
+        world.rise("n1", "chip:a", "pcie.errors")
+        assert world.look() == []
+        world.pass_(0.3).look()
+        assert world.told() == {"inc-1": ("pcie.errors", "single/1", "open")}
+
+    def test_info_opens_nothing(self, world: World) -> None:
+        world.rise("n1", "chip:a", "chip.reset")
+        world.pass_(60).look()
+        assert world.incidents == {}
+
+    def test_a_link_belongs_to_its_chip(self, world: World) -> None:
+        world.rise("n1", "link:a/3", "link.down", "xid:74")
+        world.look()
+        world.rise("n1", "chip:a", "memory.uncorrectable")
+        world.pass_(5).look()
+        assert world.told() == {"inc-1": ("memory.uncorrectable", "chip.same/1", "open")}
+        assert world.news[0].incident == "inc-1", "the root changed: people are told"
+
+    def test_two_chips_with_different_faults_are_two(self, world: World) -> None:
+        world.rise("n1", "chip:a", "memory.uncorrectable")
+        world.rise("n1", "chip:b", "chip.lost")
+        world.look()
+        assert len(world.incidents) == 2
+
+    def test_many_links_of_one_node_are_one(self, world: World) -> None:
+        for chip in "abcdefgh":
+            world.rise("n1", f"link:{chip}/0", "link.down")
+        world.look()
+        assert world.told() == {"inc-1": ("link.down", "node.same_kind/1", "open")}
+
+    @pytest.mark.parametrize("later", ["driver.fault", "collector.blocked", "node.unreachable"])
+    def test_what_follows_on_the_node_is_no_second_page(self, world: World, later: str) -> None:
+        world.rise("n1", "chip:a", "chip.lost", "xid:79")
+        world.look()
+        component = "collector:nvidia" if later.startswith("collector") else "host"
+        world.rise("n1", component, later)
+        world.pass_(20).look()
+        assert world.told() == {"inc-1": ("chip.lost", "node.consequence/1", "open")}
+
+    def test_the_collector_came_first_and_the_chip_is_the_root(self, world: World) -> None:
+        world.rise("n1", "collector:nvidia", "collector.blocked")
+        world.pass_(1).look()
+        world.rise("n1", "chip:a", "chip.hung")
+        world.pass_(10).look()
+        assert world.told() == {"inc-1": ("chip.hung", "node.consequence/1", "open")}
+
+
+class TestJobs:
+    def test_a_hang_told_by_many_nodes_is_one(self, world: World) -> None:
+        for node in ("n1", "n2", "n3"):
+            world.rise(node, "job:slurm:7", "job.hung", job="slurm:7")
+        world.look()
+        assert world.told() == {"inc-1": ("job.hung", "job.same/1", "open")}
+        assert world.incidents["inc-1"].nodes == ("n1", "n2", "n3")
+        assert world.incidents["inc-1"].jobs == ("slurm:7",)
+
+    @pytest.mark.parametrize("hang_first", [True, False])
+    def test_a_failed_chip_of_the_job_is_the_root(self, world: World, hang_first: bool) -> None:
+        world.job("slurm:7", n1={"a"}, n2={"b"})
+        hang = ("n1", "job:slurm:7", "job.hung")
+        chip = ("n2", "chip:b", "link.down")
+        for node, component, kind in (hang, chip) if hang_first else (chip, hang):
+            world.rise(node, component, kind, job="slurm:7" if kind == "job.hung" else None)
+            world.look()
+            world.pass_(90)
+        assert world.told() == {"inc-1": ("link.down", "job.root/1", "open")}
+
+    def test_a_chip_that_the_job_does_not_use_is_not(self, world: World) -> None:
+        world.job("slurm:7", n1={"a"}, n2={"b"})
+        world.rise("n1", "job:slurm:7", "job.hung", job="slurm:7")
+        world.rise("n2", "chip:c", "memory.uncorrectable")
+        world.look()
+        assert len(world.incidents) == 2
+
+    def test_an_old_warning_is_not(self, world: World) -> None:
+        world.job("slurm:7", n1={"a"}, n2={"b"})
+        world.rise("n2", "chip:b", "memory.correctable")
+        world.rise("n2", "nic:mlx5_0/1", "nic.errors")
+        world.pass_(1).look()
+        world.pass_(300)
+        world.rise("n1", "job:slurm:7", "job.hung", job="slurm:7")
+        world.look()
+        assert world.told()["inc-3"] == ("job.hung", "single/1", "open")
+
+    def test_a_node_that_went_silent_explains_the_hang(self, world: World) -> None:
+        world.job("slurm:7", n1={"a"}, n2={"b"})
+        world.rise("n2", "host", "node.unreachable")
+        world.look()
+        world.rise("n1", "job:slurm:7", "job.hung", job="slurm:7")
+        world.pass_(200).look()
+        assert world.told() == {"inc-1": ("node.unreachable", "job.root/1", "open")}
+
+
+class TestSoftware:
+    def test_one_code_on_chips_of_one_job(self, world: World) -> None:
+        world.job("slurm:7", n1={"a"}, n2={"b", "c"})
+        world.rise("n1", "chip:a", "app.fault", "xid:31")
+        world.pass_(0.3).look()
+        world.rise("n2", "chip:b", "app.fault", "xid:31")
+        world.pass_(20).look()
+        assert world.told() == {"inc-1": ("app.fault", "software.same_code/1", "open")}
+        assert "xid:31 on 2 chips" in world.incidents["inc-1"].title
+        assert world.news, "the cause changed: people are told"
+
+    @pytest.mark.parametrize(
+        ("node", "kind", "code", "seconds"),
+        [
+            ("n2", "app.fault", "xid:31", 40),  # too late
+            ("n2", "app.fault", "xid:13", 5),  # another code
+            ("n3", "app.fault", "xid:31", 5),  # another job
+            ("n2", "memory.uncorrectable", "xid:31", 5),  # no program does that
+        ],
+    )
+    def test_what_is_not(
+        self, world: World, node: str, kind: str, code: str, seconds: float
+    ) -> None:
+        world.job("slurm:7", n1={"a"}, n2={"b"})
+        world.job("slurm:8", n3={"b"})
+        world.rise("n1", "chip:a", "app.fault", "xid:31")
+        world.pass_(0.3).look()
+        world.pass_(seconds)
+        world.rise(node, "chip:b", kind, code)
+        world.pass_(0.3).look()
+        assert {cause for _, cause, _ in world.told().values()} == {"single/1"}
+
+
+class TestSilence:
+    def racks(self, world: World, racks: int = 4, nodes: int = 10) -> None:
+        for rack in range(racks):
+            for node in range(nodes):
+                world.labels[f"r{rack}n{node}"] = {"rack": f"r{rack}", "cluster": "c"}
+
+    def test_one_node(self, world: World) -> None:
+        self.racks(world)
+        world.rise("r0n0", "host", "node.unreachable")
+        world.look()
+        assert world.told() == {"inc-1": ("node.unreachable", "single/1", "open")}
+
+    def test_a_rack_is_one_incident_from_the_first_verdict(self, world: World) -> None:
+        self.racks(world)
+        world.silent = {f"r1n{n}" for n in range(10)}
+        world.rise("r1n0", "host", "node.unreachable")
+        world.look()
+        for n in range(1, 10):
+            world.rise(f"r1n{n}", "host", "node.unreachable")
+            world.pass_(0.1).look()
+        assert world.told() == {"inc-1": ("node.unreachable", "silence.group/1", "open")}
+        assert world.incidents["inc-1"].title == "10 nodes of cluster c, rack r1 went silent"
+
+    def test_a_first_single_node_is_taken_into_the_group(self, world: World) -> None:
+        self.racks(world)
+        world.rise("r1n0", "host", "node.unreachable")
+        world.look()
+        for n in (1, 2, 3):
+            world.rise(f"r1n{n}", "host", "node.unreachable")
+        world.pass_(10).look()
+        assert world.told() == {"inc-1": ("node.unreachable", "silence.group/1", "open")}
+
+    def test_two_racks_at_once_are_two(self, world: World) -> None:
+        self.racks(world, racks=20, nodes=16)
+        for rack in (3, 4):
+            for n in range(8):
+                world.rise(f"r{rack}n{n}", "host", "node.unreachable")
+        world.look()
+        assert [cause for _, cause, _ in world.told().values()] == ["silence.group/1"] * 2
+
+    def test_much_of_the_fleet_is_one(self, world: World) -> None:
+        self.racks(world, racks=100, nodes=10)
+        for rack in range(100):
+            world.rise(f"r{rack}n0", "host", "node.unreachable")
+            world.rise(f"r{rack}n1", "host", "node.unreachable")
+        world.look()
+        assert world.told() == {"inc-1": ("node.unreachable", "silence.fleet/1", "open")}
+        assert world.incidents["inc-1"].title == "200 nodes went silent together"
+
+    def test_a_storm_of_a_thousand_nodes_is_one_page(self, world: World) -> None:
+        for n in range(10_000):
+            world.labels[f"n{n}"] = {"rack": f"r{n // 16}", "switch": f"s{n // 1000}"}
+        for n in range(1000):
+            world.rise(f"n{n}", "host", "node.unreachable")
+        world.look()
+        assert world.told() == {"inc-1": ("node.unreachable", "silence.group/1", "open")}
+        assert len(world.news) == 1
+
+    def test_nodes_far_apart_in_time_are_not_one(self, world: World) -> None:
+        self.racks(world)
+        for n in range(3):
+            world.rise(f"r1n{n}", "host", "node.unreachable")
+            world.look()
+            world.pass_(120)
+        assert {cause for _, cause, _ in world.told().values()} == {"single/1"}
+
+
+class TestLife:
+    def test_it_ends_when_every_fault_has_cleared(self, world: World) -> None:
+        first = world.rise("n1", "chip:a", "memory.uncorrectable")
+        second = world.rise("n1", "link:a/1", "link.down")
+        world.look()
+        world.clear(first)
+        assert world.look() == []
+        world.clear(second)
+        (change,) = world.look()
+        assert (change.state, change.is_news) == ("resolved", True)
+        assert world.look() == []
+
+    def test_a_fault_that_cannot_be_seen_does_not_end_it(self, world: World) -> None:
+        first = world.rise("n1", "chip:a", "memory.uncorrectable")
+        world.look()
+        world.faults[first] = replace(world.faults[first], state="unknown")
+        assert world.look() == []
+
+    @pytest.mark.parametrize(
+        ("recovery", "state"),
+        [
+            ("planned", "recovering"), ("running", "recovering"), ("verifying", "verifying"),
+            ("done", "resolved"), ("failed", "resolved"), ("held", "resolved"),
+            ("proposed", "resolved"), ("not_taken", "resolved"),
+        ],
+    )  # fmt: skip
+    def test_a_recovery_under_way_keeps_it(self, world: World, recovery: str, state: str) -> None:
+        first = world.rise("n1", "chip:a", "memory.uncorrectable")
+        world.look()
+        incident = world.incidents["inc-1"]
+        world.incidents["inc-1"] = replace(incident, recovery_states=frozenset({recovery}))
+        world.clear(first)
+        world.look()
+        assert world.incidents["inc-1"].state == state
+
+    def test_an_acknowledged_one_is_acknowledged_again_after_its_recovery(
+        self, world: World
+    ) -> None:
+        world.rise("n1", "chip:a", "memory.uncorrectable")
+        world.look()
+        world.incidents["inc-1"] = replace(
+            world.incidents["inc-1"], is_acknowledged=True, state="recovering"
+        )
+        (change,) = world.look()
+        assert (change.state, change.is_news) == ("acknowledged", False)
+
+    @pytest.mark.parametrize(("seconds", "count"), [(500, 1), (700, 2)])
+    def test_what_comes_back_soon_reopens_it(self, world: World, seconds: int, count: int) -> None:
+        world.clear(world.rise("n1", "nic:mlx5_0/1", "nic.down"))
+        first = world.rise("n1", "nic:mlx5_1/1", "nic.down")
+        world.look()
+        world.clear(first)
+        world.look()
+        world.pass_(seconds)
+        world.rise("n1", "nic:mlx5_1/1", "nic.down")
+        (change,) = world.look()
+        assert len(world.incidents) == count
+        assert change.is_reopened == (count == 1)
+        assert world.told()[f"inc-{count}"][2] == "open"
+
+    def test_growth_of_a_fault_is_news(self, world: World) -> None:
+        number = world.rise("n1", "chip:a", "memory.correctable")
+        world.pass_(1).look()
+        assert world.look() == []
+        world.grow(number, CRITICAL)
+        (change,) = world.look()
+        assert (change.severity, change.is_news) == (CRITICAL, True)
+
+
+def test_every_kind_has_a_place() -> None:
+    for kind in KINDS:
+        assert precedence(kind) != (2, len(KINDS))
+        assert any(kind.startswith(start) for start, _ in _table()), kind
+
+
+def _table() -> tuple[tuple[str, int], ...]:
+    from chipmedic_watchdog.incidents.rules import PRECEDENCE
+
+    return PRECEDENCE
+
+
+def test_the_ids_of_rules_are_unique() -> None:
+    assert len(RULES) == 9
+
+
+KIND = st.sampled_from(sorted(KINDS))
+STEP = st.tuples(
+    st.sampled_from(["n1", "n2", "n3", "n4"]),
+    st.sampled_from(["host", "chip:a", "chip:b", "link:a/1", "nic:x/1", "job:slurm:7"]),
+    KIND,
+    st.sampled_from(["", "xid:31", "xid:79"]),
+    st.sampled_from([0.0, 0.1, 5.0, 100.0, 1000.0]),
+    st.booleans(),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(STEP, max_size=12))
+def test_any_story_keeps_the_promises(steps: list[tuple[str, str, str, str, float, bool]]) -> None:
+    world = World()
+    world.labels = {f"n{n}": {"rack": "r1"} for n in range(1, 9)}
+    world.job("slurm:7", n1={"a"}, n2={"a"})
+    for node, component, kind, code, seconds, is_cleared in steps:
+        job = "slurm:7" if component.startswith("job") else None
+        number = world.rise(node, component, kind, *([code] if code else []), job=job)
+        world.look()
+        world.pass_(seconds)
+        if is_cleared:
+            world.clear(number)
+        world.look()
+    world.pass_(10).look()
+    assert world.look() == [], "a second look changes nothing"
+    for number, fault in world.faults.items():
+        if fault.state == "open":
+            assert (number in world.where) == (fault.severity >= WARNING)
+    for name, incident in world.incidents.items():
+        members = [world.faults[n] for n, where in world.where.items() if where == name]
+        is_over = all(member.is_cleared for member in members)
+        assert (incident.state == "resolved") == is_over
+        assert incident.severity >= max(member.severity for member in members)
+        assert incident.cause in RULES

@@ -1,0 +1,1 @@
+"""From open faults to incidents: one cause, one page."""

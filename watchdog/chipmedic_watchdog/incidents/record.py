@@ -1,0 +1,233 @@
+"""Incidents in the store: the picture read from it, and changes written to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, insert, or_, select, update
+
+from chipmedic.model import Severity
+from chipmedic_watchdog.config import IncidentSettings
+from chipmedic_watchdog.incidents.picture import (
+    NODE_UNREACHABLE,
+    FaultFact,
+    IncidentChange,
+    IncidentFact,
+    Picture,
+    Placement,
+)
+from chipmedic_watchdog.intake.board import WATCHDOG
+from chipmedic_watchdog.store import schema
+from chipmedic_watchdog.store.upsert import upsert
+
+LATE_JOB_SECONDS = 300.0
+"""A job that its node no longer reports still counts as hurt by a fault for this long."""
+CHUNK = 5_000
+"""Values in one IN list; SQLite takes 32,766."""
+
+_FAULT = schema.faults.c
+_FAULT_COLUMNS = (
+    _FAULT.id, _FAULT.node, _FAULT.component, _FAULT.kind, _FAULT.severity, _FAULT.state,
+    _FAULT.opened_at, _FAULT.node_since, _FAULT.summary, _FAULT.codes, _FAULT.job,
+    _FAULT.source, _FAULT.incident, schema.nodes.c.skew_seconds,
+)  # fmt: skip
+
+
+def read_picture(
+    connection: Connection,
+    settings: IncidentSettings,
+    now: float,
+    *,
+    catching_up: frozenset[str] = frozenset(),
+    silent: frozenset[str] = frozenset(),
+) -> Picture:
+    """Read all that the correlation needs; faults of nodes that are catching up are left out."""
+    fresh = [
+        fault
+        for fault in _faults(
+            connection,
+            _FAULT.state == "open",
+            _FAULT.incident.is_(None),
+            _FAULT.severity >= Severity.WARNING,
+        )
+        if fault[0].node not in catching_up
+    ]
+    faults = tuple(fault for fault, _ in fresh)
+    incidents = _incidents(connection, now - settings.reopen_seconds)
+    members = [member for incident in incidents for member in incident.members]
+    has_silence = any(fault.kind == NODE_UNREACHABLE for fault in faults)
+    labels = _labels(connection) if has_silence else {}
+    return Picture(
+        now=now,
+        faults=faults,
+        incidents=tuple(incidents),
+        placements=_placements(connection, (*faults, *members), now) if faults else (),
+        labels=labels,
+        node_count=len(labels),
+        silent=silent,
+    )
+
+
+def _faults(connection: Connection, *conditions: Any) -> list[tuple[FaultFact, str]]:
+    """Return faults with the incident of each."""
+    table = schema.faults.outerjoin(schema.nodes, _FAULT.node == schema.nodes.c.node)
+    query = select(*_FAULT_COLUMNS).select_from(table).where(*conditions).order_by(_FAULT.id)
+    return [(_fact(row), row.incident or "") for row in connection.execute(query)]
+
+
+def _fact(row: Any) -> FaultFact:
+    skew_seconds = 0.0 if row.source == WATCHDOG else row.skew_seconds or 0.0
+    return FaultFact(
+        id=row.id,
+        node=row.node,
+        component=row.component,
+        kind=row.kind,
+        severity=row.severity,
+        state=row.state,
+        opened_at=row.opened_at,
+        # A node's clock may be ahead: nothing began after we heard of it.
+        began_at=min(row.node_since - skew_seconds, row.opened_at),
+        summary=row.summary,
+        codes=tuple(row.codes),
+        job=row.job,
+    )
+
+
+def _incidents(connection: Connection, resolved_since: float) -> list[IncidentFact]:
+    table = schema.incidents
+    rows = connection.execute(
+        select(table)
+        .where(or_(table.c.state != "resolved", table.c.resolved_at >= resolved_since))
+        .order_by(table.c.id)
+    ).all()
+    ids = [row.id for row in rows]
+    members: dict[str, list[FaultFact]] = {}
+    for part in _chunks(ids):
+        for fault, incident in _faults(connection, _FAULT.incident.in_(part)):
+            members.setdefault(incident, []).append(fault)
+    recoveries: dict[str, set[str]] = {}
+    steps = schema.recoveries
+    for part in _chunks(ids):
+        query = select(steps.c.incident, steps.c.state).where(steps.c.incident.in_(part))
+        for row in connection.execute(query):
+            recoveries.setdefault(row.incident, set()).add(row.state)
+    return [
+        IncidentFact(
+            id=row.id,
+            state=row.state,
+            cause=row.cause,
+            severity=row.severity,
+            root_fault=row.root_fault,
+            title=row.title,
+            opened_at=row.opened_at,
+            nodes=tuple(row.nodes),
+            jobs=tuple(row.jobs),
+            resolved_at=row.resolved_at,
+            is_acknowledged=row.acknowledged_at is not None,
+            members=tuple(members.get(row.id, ())),
+            recovery_states=frozenset(recoveries.get(row.id, ())),
+        )
+        for row in rows
+    ]
+
+
+def _labels(connection: Connection) -> dict[str, dict[str, str]]:
+    table = schema.nodes
+    return {
+        row.node: row.labels for row in connection.execute(select(table.c.node, table.c.labels))
+    }
+
+
+def _placements(
+    connection: Connection, faults: Sequence[FaultFact], now: float
+) -> tuple[Placement, ...]:
+    table = schema.job_nodes
+    is_current = or_(table.c.is_present.is_(True), table.c.received_at >= now - LATE_JOB_SECONDS)
+    nodes = sorted({fault.node for fault in faults})
+    jobs = sorted({fault.job for fault in faults if fault.job is not None})
+    found: dict[tuple[str, str], Placement] = {}
+    for column, names in ((table.c.node, nodes), (table.c.job, jobs)):
+        for part in _chunks(names):
+            query = select(table.c.job, table.c.node, table.c.chips).where(
+                column.in_(part), is_current
+            )
+            for row in connection.execute(query):
+                found[row.job, row.node] = Placement(
+                    job=row.job, node=row.node, chips=frozenset(row.chips)
+                )
+    return tuple(found.values())
+
+
+def _chunks(values: Sequence[str]) -> Iterable[Sequence[str]]:
+    return (values[start : start + CHUNK] for start in range(0, len(values), CHUNK))
+
+
+def write_changes(
+    connection: Connection, changes: Iterable[IncidentChange], now: float
+) -> list[tuple[str, IncidentChange]]:
+    """Write what the correlation decided; returns it with the id of each incident."""
+    written = []
+    for change in changes:
+        incident = change.incident or _next_id(connection)
+        if change.incident is None:
+            _insert(connection, incident, change, now)
+        else:
+            _update(connection, incident, change, now)
+        for part in _chunks(change.attach):  # type: ignore[arg-type]
+            connection.execute(
+                update(schema.faults).where(_FAULT.id.in_(part)).values(incident=incident)
+            )
+        written.append((incident, change))
+    return written
+
+
+def _next_id(connection: Connection) -> str:
+    counters = schema.counters
+    value = connection.execute(
+        select(counters.c.value).where(counters.c.name == "incident")
+    ).scalar()
+    row = {"name": "incident", "value": (value or 0) + 1}
+    connection.execute(upsert(connection, counters, row), row)
+    return f"inc-{row['value']:06d}"
+
+
+def _columns(change: IncidentChange, now: float) -> dict[str, Any]:
+    return {
+        "state": change.state,
+        "severity": change.severity,
+        "kind": change.kind,
+        "cause": change.cause,
+        "title": change.title,
+        "root_fault": change.root_fault,
+        "nodes": change.nodes,
+        "jobs": change.jobs,
+        "updated_at": now,
+    }
+
+
+def _insert(connection: Connection, incident: str, change: IncidentChange, now: float) -> None:
+    connection.execute(
+        insert(schema.incidents).values(
+            id=incident, fault_at=change.fault_at, opened_at=now, **_columns(change, now)
+        )
+    )
+
+
+def _update(connection: Connection, incident: str, change: IncidentChange, now: float) -> None:
+    table = schema.incidents
+    columns = _columns(change, now)
+    if change.is_news:
+        columns["revision"] = table.c.revision + 1
+    if change.resolve_reason is not None:
+        columns |= {"resolved_at": now, "resolve_reason": change.resolve_reason}
+    if change.is_reopened:
+        columns |= {
+            "reopened_count": table.c.reopened_count + 1,
+            "resolved_at": None,
+            "resolved_by": None,
+            "resolve_reason": None,
+            "acknowledged_at": None,
+            "acknowledged_by": None,
+        }
+    connection.execute(update(table).where(table.c.id == incident).values(columns))
