@@ -146,10 +146,17 @@ def _addresses(host: Host) -> list[str]:
 
 
 def _is_virtual(host: Host) -> bool:
-    """Say whether this host is a virtual machine (x86: the flag that every hypervisor sets)."""
-    try:
-        return (
-            re.search(r"^flags\s*:.*\bhypervisor\b", host.read("/proc/cpuinfo"), re.M) is not None
-        )
-    except OSError:
-        return False
+    """Say whether this host is a virtual machine.
+
+    On x86 every hypervisor sets a CPU flag; elsewhere the firmware's name of the machine tells.
+    """
+    for path, pattern in (
+        ("/proc/cpuinfo", r"^flags\s*:.*\bhypervisor\b"),
+        ("/sys/class/dmi/id/product_name", r"KVM|QEMU|Virtual Machine|VMware"),
+    ):
+        try:
+            if re.search(pattern, host.read(path), re.MULTILINE):
+                return True
+        except OSError:
+            continue
+    return False

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from chipmedic.faults.kinds import KINDS
 from chipmedic.metric import Metric
-from chipmedic.model import Change, Component, ComponentKind, Fault, Scan
+from chipmedic.model import Change, Component, ComponentKind, Fault, Scan, collector_component
 from chipmedic_agent.detectors.board import Board, forgotten, is_boot, key_of
 from chipmedic_agent.detectors.flap import Downs, FlapRule, broken_rule, look
 from chipmedic_agent.detectors.rate import Rate
@@ -91,7 +91,8 @@ class Ports:
         for component, value in states.items():
             if component.kind is self.component_kind:
                 yield component, value >= 1, counters.get(component)
-        if not self.is_listed_whole or not states:
+        is_unread = any(gap.component == collector_component(scan.source) for gap in scan.gaps)
+        if not self.is_listed_whole or is_unread:
             return
         spoken_of = {str(c) for c in states} | {str(gap.component) for gap in scan.gaps}
         for key, port in ports.items():
