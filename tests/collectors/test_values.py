@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chipmedic_collectors import values
@@ -96,7 +96,6 @@ def test_identity(text: str, name: str | None) -> None:
     assert values.identity(text) == name
 
 
-@settings(max_examples=200)
 @given(st.text(max_size=40))
 def test_no_cell_is_too_bad(text: str) -> None:
     number = values.number(text)

@@ -46,12 +46,20 @@ def read(run: ToolRun) -> ToolReport:
         read_answer()
         _complete_identity(command, report)
     smi_messages.note_messages(messages, report)
-    if read_answer is None and not report.problems and (failure := shell_failure(run)):
-        report.add_problem(failure.kind, failure.message)
+    _note_shell(run, report, has_messages=bool(messages))
     smi_messages.note_exit_status(run.exit_code, report)
     if not report.problems and not report.chips and not smi_lists.is_version(answer):
         _note_nothing(answer, command, report)
     return report
+
+
+def _note_shell(run: ToolRun, report: ToolReport, *, has_messages: bool) -> None:
+    """Note that the tool did not run, or was ended; beside an answer only its exit status tells."""
+    if has_messages:
+        return
+    told = run if not report.chips else ToolRun(run.argv, "", "", run.exit_code)
+    if failure := shell_failure(told):
+        report.add_problem(failure.kind, failure.message)
 
 
 READER = ToolReader(vendor=VENDOR, recognises=recognises, read=read)

@@ -77,32 +77,38 @@ def _first_number(section: Node, *keys: str) -> float | None:
 
 
 def _read_errors(errors: Node, chip: ChipReport) -> None:
-    """Take the lifetime counters; those since boot only for a kind that has no lifetime one.
-
-    Of a section that was cut off nothing is added up: the sum would be too small.
-    """
-    for period in ("volatile", "aggregate"):
-        section = _section(errors, period)
-        if not section.is_closed or (period == "volatile" and not errors.is_closed):
-            continue
-        corrected = facts.total(_counts(section, is_uncorrected=False))
-        uncorrected = facts.total(_counts(section, is_uncorrected=True))
-        if corrected is not None:
-            chip.ecc_corrected_total = corrected
-        if uncorrected is not None:
-            chip.ecc_uncorrected_total = uncorrected
+    """Take the lifetime counters; those since boot only for a kind that has no lifetime one."""
+    lifetime = errors.child("aggregate")
+    if lifetime is None and not errors.is_closed:
+        return  # the lifetime counters were still to come
+    if lifetime is not None and not _is_whole(lifetime):
+        return
+    periods = [lifetime or _NOTHING, _section(errors, "volatile")]
+    chip.ecc_corrected_total = _first_count(periods, "single_bit", "correctable")
+    chip.ecc_uncorrected_total = _first_count(periods, "double_bit", "uncorrectable")
 
 
-def _counts(period: Node, *, is_uncorrected: bool) -> Iterator[int | None]:
-    """Yield the counters of one kind: by memory since Turing, by single and double bit before."""
-    old_layout = period.child("double_bit" if is_uncorrected else "single_bit")
-    if old_layout is not None:
-        whole = facts.counter(old_layout.value("total"))
-        parts = (facts.counter(node.text) for node in old_layout.children)
-        yield whole if whole is not None else facts.total(parts)
-    for node in period.children:
-        if "correctable" in node.key and ("uncorrectable" in node.key) is is_uncorrected:
-            yield facts.counter(node.text)
+def _is_whole(period: Node) -> bool:
+    """Say whether the last counter is there: without it the sum would be too small."""
+    last = period.child("double_bit", "dram_uncorrectable")
+    return period.is_closed and (not period.children or (last is not None and last.is_closed))
+
+
+def _first_count(periods: list[Node], old: str, new: str) -> int | None:
+    counts = (_count(period, old, new) for period in periods)
+    return next((count for count in counts if count is not None), None)
+
+
+def _count(period: Node, old: str, new: str) -> int | None:
+    """Add up one kind: `dram_correctable` since Turing, `single_bit` with its memories before."""
+    section = period.child(old)
+    if section is not None:
+        whole = facts.counter(section.value("total"))
+        parts = (facts.counter(node.text) for node in section.children)
+        return whole if whole is not None else facts.total(parts)
+    return facts.total(
+        facts.counter(node.text) for node in period.children if new in node.key.split("_")
+    )
 
 
 def _read_retirement(gpu: Node, chip: ChipReport) -> None:
@@ -121,13 +127,19 @@ def _read_retirement(gpu: Node, chip: ChipReport) -> None:
 
 
 def _retired(pages: Node, rows: Node) -> Iterator[int | None]:
-    """Yield the counts of retired pages (until Turing) and remapped rows (since Ampere)."""
-    for section in ("multiple_single_bit_retirement", "double_bit_retirement"):
-        yield facts.counter(_section(pages, section).value("retired_count"))
-    yield facts.counter(pages.value("single_bit_ecc"))
-    yield facts.counter(pages.value("double_bit_ecc"))
-    yield facts.counter(rows.value("remapped_row_corr", "correctable_error"))
-    yield facts.counter(rows.value("remapped_row_unc", "uncorrectable_error"))
+    """Yield the counts of retired pages (until Turing) and remapped rows (since Ampere).
+
+    Each has two causes; where the output was cut between them neither counts.
+    """
+    for section, *causes in (
+        (pages, "multiple_single_bit_retirement", "double_bit_retirement"),
+        (pages, "single_bit_ecc", "double_bit_ecc"),
+        (rows, "remapped_row_corr", "remapped_row_unc"),
+        (rows, "correctable_error", "uncorrectable_error"),
+    ):
+        found = [node for node in map(section.child, causes) if node is not None]
+        if len(found) == len(causes):
+            yield from (facts.counter(node.value("retired_count") or node.text) for node in found)
 
 
 def _read_states(gpu: Node, chip: ChipReport) -> None:

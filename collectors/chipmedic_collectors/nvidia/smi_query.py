@@ -92,3 +92,5 @@ def _read_log(log: Node, command: Command, report: ToolReport) -> None:
         report.add_problem(ProblemKind.PARTIAL, f"{attached} GPUs attached, {listed} listed")
     elif attached == 0:
         report.add_problem(ProblemKind.NO_DEVICES, "0 GPUs attached")
+    elif not listed and log.child("attached_units"):
+        report.add_problem(ProblemKind.UNSUPPORTED, "the answer tells of units, not of GPUs")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chipmedic.tool_report import ChipReport, Health, ToolRun, to_json
@@ -58,7 +58,6 @@ def damaged(draw: st.DrawFn) -> str:
     return text
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     text=damaged() | st.text(max_size=300),
     arguments=st.sampled_from(ARGUMENTS),

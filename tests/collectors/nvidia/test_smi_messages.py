@@ -122,6 +122,20 @@ def test_a_tool_that_did_not_run(stderr: str, exit_code: int | None, kind: str) 
     assert (report.vendor, report.chips, kinds(report)) == ("nvidia", [], [kind])
 
 
+def test_a_shell_s_words_in_place_of_rows() -> None:
+    query = ["nvidia-smi", "--query-gpu=index,name", "--format=csv,noheader"]
+    report = READER.read(ToolRun(query, "bash: line 1: nvidia-smi: command not found\n"))
+    assert kinds(report) == ["tool_missing"]
+
+
+def test_a_tool_that_was_killed_behind_its_answer() -> None:
+    query = ["nvidia-smi", "--query-gpu=index,name", "--format=csv,noheader"]
+    report = READER.read(ToolRun(query, "0, NVIDIA A30\n", "sh: 1: foo: not found", 124))
+    assert (len(report.chips), kinds(report)) == (1, ["truncated"])
+    report = READER.read(ToolRun(query, "0, NVIDIA A30\n", "sh: 1: foo: not found", 0))
+    assert kinds(report) == []
+
+
 def test_a_damaged_inforom_is_the_chip_s_where_it_can_be_told() -> None:
     line = "WARNING: infoROM is corrupted at gpu 0000:41:00.0\n"
     assert read(line, exit_code=14).chips[0].health is Health.WARNING

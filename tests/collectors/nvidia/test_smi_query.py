@@ -183,9 +183,24 @@ def test_text_that_was_cut_is_said_to_be() -> None:
     assert "partial" in kinds(read(text[: text.index("GPU 00000000:5E")]))
 
 
+def test_a_sum_of_which_a_part_was_cut_off_is_unknown() -> None:
+    text = recorded("565-query")
+    chip = read(text[: text.index("            DRAM Uncorrectable            : 6")]).chips[0]
+    assert (chip.ecc_corrected_total, chip.ecc_uncorrected_total) == (None, None)
+    chip = read(text[: text.index("            SRAM Uncorrectable Parity     : 1")]).chips[0]
+    assert (chip.ecc_corrected_total, chip.ecc_uncorrected_total) == (None, None)
+    chip = read(text[: text.index("        Uncorrectable Error")]).chips[0]
+    assert chip.retired_pages is None
+
+
 def test_text_with_parts_left_out_is_partial() -> None:
     text = recorded("384-query").replace("    Utilization\n", "[...]\n    Utilization\n")
     assert kinds(read(text)) == {"partial"}
+
+
+def test_units_are_no_gpus() -> None:
+    text = "<nvidia_smi_log>\n<attached_units>0</attached_units>\n</nvidia_smi_log>\n"
+    assert kinds(read(text, "-u", "-x")) == {"unsupported"}
 
 
 def test_asked_for_xml_and_given_nothing_of_it() -> None:
