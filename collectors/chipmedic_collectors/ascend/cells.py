@@ -15,6 +15,7 @@ HEALTH_WORDS = {
 }
 """The driver's states 0 to 3 (minor, major and critical events); all else is unknown."""
 _MASKED = re.compile(r"[xX](?:[xX.]*[xX])?")
+_COUNTER_MAX = 2**64 - 1
 _CODE = re.compile(r"(?:0[xX])?([0-9A-Fa-f]{2,9})")
 
 
@@ -38,7 +39,7 @@ def measured(text: str) -> float | None:
 def count(text: str) -> int | None:
     """Return a counter; None for what is no whole number of zero or more."""
     value = integer(text)
-    return value if value is not None and value >= 0 else None
+    return value if value is not None and 0 <= value <= _COUNTER_MAX else None
 
 
 def ratio(text: str) -> float | None:

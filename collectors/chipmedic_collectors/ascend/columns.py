@@ -13,7 +13,7 @@ _NOT_A_CHIP = frozenset({"mcu", "3559"})
 """What the mapping lists beside the chips: the board's controller, the board's CPU."""
 _WATCH_COLUMN = re.compile(r"\S[^()]*\([^)]*\)")
 _TOPOLOGY_HEADER = re.compile(r"^\s*(?:NPU|Phy-ID)\d+\s+(?:(?:NPU|Phy-ID)\d+|CPU Affinity)", re.M)
-_TOPOLOGY_ROW = re.compile(r"^\s*(?:NPU|Phy-ID)(\d+)\s+(?!(?:NPU|Phy-ID)\d|CPU Aff)[A-Z]", re.M)
+_TOPOLOGY_ROW = re.compile(r"^\s*(?:NPU|Phy-ID)(\d{1,9})\s+(?!(?:NPU|Phy-ID)\d|CPU Aff)[A-Z]", re.M)
 _MAPPING_COLUMN = re.compile(r"\S+(?: \S+)*")
 
 

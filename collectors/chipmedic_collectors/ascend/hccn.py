@@ -10,11 +10,11 @@ from chipmedic_collectors.values import integer
 
 _STATUS = re.compile(r"^\s*link status\s*:\s*(?P<state>\w+)", re.IGNORECASE | re.MULTILINE)
 _RECORD = re.compile(
-    r"^\s*(?:\[dev(?:ice|id)? ?(?P<device>\d+)\])?.*\d{4}\s+LINK (?P<state>UP|DOWN)\s*$",
+    r"^\s*(?:\[dev(?:ice|id)? ?(?P<device>\d{1,9})\])?.*\d{4}\s+LINK (?P<state>UP|DOWN)\s*$",
     re.IGNORECASE | re.MULTILINE,
 )
-_DEVICE = re.compile(r"^\s*\[dev(?:ice|id)? ?(?P<device>\d+)\]", re.MULTILINE)
-_DOWNS = re.compile(r"link down count\s*:\s*(?P<count>\d+)", re.IGNORECASE)
+_DEVICE = re.compile(r"^\s*\[dev(?:ice|id)? ?(?P<device>\d{1,9})\]", re.MULTILINE)
+_DOWNS = re.compile(r"link down count\s*:\s*(?P<count>\d{1,18})\b", re.IGNORECASE)
 _NET_HEALTH = re.compile(
     r"net health status\s*:\s*(?P<state>.+?)\s*$", re.IGNORECASE | re.MULTILINE
 )

@@ -16,7 +16,7 @@ from chipmedic_collectors.values import integer, is_placeholder, memory_bytes, n
 
 _VERSIONS = re.compile(r"npu-smi\s+(?P<tool>\S+)\s+Version:\s*(?P<driver>[^\s|]+)")
 _COLUMN = re.compile(r"\S[^()]*\([^)]*\)")
-_IDLE = re.compile(r"No running processes found in NPU\s+(?P<npu>\d+)")
+_IDLE = re.compile(r"No running processes found in NPU\s+(?P<npu>\d{1,9})\b")
 _FIRST_LINE = ("Power(W)", "Temp(C)", "Hugepages-Usage(page)")
 _SECOND_LINE = ("AICore(%)", "Memory-Usage(MB)", "HBM-Usage(MB)")
 

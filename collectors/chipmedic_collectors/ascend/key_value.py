@@ -19,11 +19,11 @@ from chipmedic_collectors.values import integer, memory_bytes
 _LINE = re.compile(r"\s*(?P<key>[^:\s](?:[^:]*[^:\s])?)\s+:(?:\s+(?P<value>.*))?$")
 _CONTINUED = re.compile(r"\s+:\s?(?P<value>.*)$")
 _PROCESS = re.compile(
-    r"Process id\s*:\s*(?P<pid>\d+)\s+Process name\s*:(?P<name>.*?)\s+"
-    r"Process memory\((?P<unit>\w+)\)\s*:\s*(?P<size>\d+)"
+    r"Process id\s*:\s*(?P<pid>\d{1,10})\s+Process name\s*:(?P<name>.*?)\s+"
+    r"Process memory\((?P<unit>\w+)\)\s*:\s*(?P<size>\d{1,18})\b"
 )
 _IDLE = "No process in device"
-_NO_ANSWER = re.compile(r"Failed to query npu chip: (?P<die>\d+) info")
+_NO_ANSWER = re.compile(r"Failed to query npu chip: (?P<die>\d{1,9})\b info")
 _OF_THE_CARD = frozenset({"chip count", "chip type", "total count", "card count"})
 _NOT_A_CHIP = frozenset({"mcu", "3559"})
 

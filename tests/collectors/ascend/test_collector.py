@@ -6,11 +6,14 @@ import contextlib
 import io
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from chipmedic import Component, ComponentKind, GapReason, Metric, Scan, Severity
-from chipmedic.errors import ToolBlocked
+from chipmedic.errors import ChipmedicError, ToolBlocked
 from chipmedic.host import Answer
 from chipmedic.model import collector_component
 from chipmedic.testing import FakeHost
@@ -630,3 +633,39 @@ def test_sixteen_slow_chips_are_named_over_several_scans_within_the_deadline() -
         named = len(scan.chips)
         assert scan.is_inventory is (named == 16)
     assert named == 16
+
+
+OUTPUTS = st.one_of(
+    st.text(max_size=200),
+    st.sampled_from(sorted(Path(__file__).parents[2].glob("recorded/npu-smi-*.txt"))).map(
+        lambda path: path.read_text(encoding="utf-8")
+    ),
+    st.integers(0, 10**400).map(
+        lambda number: (
+            f"\tNPU ID : 4\n\tHBM Double Bit Aggregate Total Err Cnt : {number}\n"
+            f"\tTemperature(C) : {number}\n\tError Code : {number}\n"
+        )
+    ),
+)
+COMMANDS = ("info", "info -m", *(f"info -t {t}" for t in ("board", "ecc", "health", "common")))
+
+
+@settings(max_examples=200)
+@given(st.lists(OUTPUTS, min_size=7, max_size=7), st.integers(0, 255), st.text(max_size=80))
+def test_no_answer_of_the_tools_breaks_a_scan(
+    outputs: list[str], exit_code: int, stderr: str
+) -> None:
+    tools: dict[str, str | Answer | ChipmedicError] = {
+        f"npu-smi {command}": Answer(output, stderr, exit_code)
+        for command, output in zip(COMMANDS, outputs, strict=False)
+    }
+    tools["hccn_tool"] = outputs[-1]
+    host = FakeHost(tools=tools, files=pci_files("0000:b5:00.0"))
+    collector = Ascend.discover(host)
+    assert collector is not None
+    for _ in range(2):
+        scan = collector.scan()
+        assert scan.chips or scan.gaps
+        host.at += 60
+    again = Ascend(host)
+    again.resume(collector.cursor() or "")
