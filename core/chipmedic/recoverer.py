@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 class StepKind(StrEnum):
@@ -36,6 +36,10 @@ class Step:
     """What the adapter needs to do, confirm and undo it; saved with the step."""
 
 
+FOREIGN = "foreign"
+"""Value of `undo["owner"]` for a node that somebody else took out: done, and it stays theirs."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepResult:
     """What came of a step."""
@@ -58,6 +62,32 @@ class RecoveryRequest:
     """Nodes to isolate."""
     jobs: tuple[str, ...]
     """Jobs to restart (`slurm:1234`), each with its scheduler's prefix."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeView:
+    """What a scheduler says of one node."""
+
+    node: str
+    is_available: bool
+    """It works, or takes work; False whoever took it out."""
+    is_down: bool
+    """The scheduler itself cannot use it: the second witness of a silent node."""
+    why: str
+    """State and reason, as the scheduler words them."""
+
+
+@runtime_checkable
+class Witness(Protocol):
+    """An optional power of a recoverer: it can tell the state of every node it knows."""
+
+    def nodes(self) -> list[NodeView]:
+        """Return all nodes; reads the world, changes nothing.
+
+        Raises:
+            DeliveryFailed: nothing could be read; that is never "no node is out of service".
+        """
+        ...
 
 
 class Recoverer(Protocol):

@@ -1,26 +1,120 @@
-"""The loop of recover."""
+"""The loop of recovery: decide about what is open, carry out what is decided, give back."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from sqlalchemy import Connection
+
+from chipmedic.errors import DeliveryFailed, StoreError
+from chipmedic.recoverer import NodeView, Recoverer
 from chipmedic_watchdog.bell import Bell
+from chipmedic_watchdog.recover import adapters as adapters_of
+from chipmedic_watchdog.recover import book, cases, decisions
+from chipmedic_watchdog.recover.case import Case
+from chipmedic_watchdog.recover.engine import Engine
+from chipmedic_watchdog.recover.policy import decide, needs_witness
+from chipmedic_watchdog.recover.reconcile import reconcile
 from chipmedic_watchdog.recover.settings import RecoverSettings
 from chipmedic_watchdog.store.database import Database
 
-POLL_SECONDS = 5.0
+LOGGER = logging.getLogger(__name__)
+
+WITNESS_OLDEST_SECONDS = 15.0
+RECONCILE_SECONDS = 60.0
+"""How often the world is asked whether our isolations still hold."""
 
 
 class RecoverLoop:
-    """Runs recover over the store until it is cancelled."""
+    """Decides and recovers until it is cancelled; what was under way goes on at the next start."""
 
-    def __init__(self, database: Database, settings: RecoverSettings) -> None:
+    def __init__(
+        self,
+        database: Database,
+        settings: RecoverSettings,
+        adapters: Mapping[str, Recoverer] | None = None,
+        *,
+        now: Callable[[], float] = time.time,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
         self._database = database
+        self._settings = settings
+        self._adapters = adapters_of.configured(settings) if adapters is None else dict(adapters)
+        self._engine = Engine(database, settings, self._adapters, now=now)
+        self._watch = adapters_of.Watch(self._adapters)
+        self._now = now
+        self._on_change = on_change
         self._bell = Bell()
+        self._under_way: set[str] = set()
+        self._reconciled_at = time.monotonic()
+        self._trouble = ""
 
     def wake(self) -> None:
-        """Look now: something changed."""
+        """Look now: an incident changed, or a person has answered."""
         self._bell.ring()
 
     async def run(self) -> None:
         """Work until cancelled."""
-        while True:
-            await self._bell.wait(POLL_SECONDS)
+        async with asyncio.TaskGroup() as group:
+            while True:
+                try:
+                    await self._look(group)
+                    self._trouble = ""
+                except StoreError as e:
+                    if str(e) != self._trouble:
+                        LOGGER.error("recovery waits for the store: why=%s", e)  # noqa: TRY400
+                    self._trouble = str(e)
+                await self._bell.wait(self._settings.poll_seconds)
+
+    async def _look(self, group: asyncio.TaskGroup) -> None:
+        """Decide about every open incident and start what is to be carried out."""
+        open_cases = await self._database.read(cases.load)
+        witnessed = [await self._with_witness(case) for case in open_cases]
+        now = self._now()
+        await self._database.write(lambda c: self._decide(c, witnessed, now))
+        for recovery in await self._database.read(lambda c: book.in_states(c, book.ACTIVE)):
+            if recovery.id not in self._under_way:
+                self._under_way.add(recovery.id)
+                group.create_task(self._carry_out(recovery.id), name=f"recovery {recovery.id}")
+        if time.monotonic() - self._reconciled_at > RECONCILE_SECONDS:
+            self._reconciled_at = time.monotonic()
+            await reconcile(self._database, self._adapters, now=self._now())
+
+    def _decide(self, connection: Connection, witnessed: list[Case], now: float) -> None:
+        for case in witnessed:
+            decision = decide(case, self._settings, self._adapters)
+            decisions.record(connection, case, decision, self._settings, now)
+        decisions.expire(connection, self._settings, now)
+        decisions.plan_returns(connection, self._settings, now)
+
+    async def _with_witness(self, case: Case) -> Case:
+        """Add what the schedulers say, where the decision hangs on it; silence adds nothing."""
+        if not needs_witness(case):
+            return case
+        views: dict[str, NodeView] = {}
+        for name in self._adapters:
+            try:
+                seen = await self._watch.views(
+                    name, case.incident.nodes, oldest_seconds=WITNESS_OLDEST_SECONDS
+                )
+            except DeliveryFailed as e:
+                LOGGER.warning("no second witness: adapter=%s why=%s", name, e)
+                continue
+            views.update(seen or {})
+        return replace(case, views=views)
+
+    async def _carry_out(self, recovery: str) -> None:
+        """Carry one recovery out; trouble of the store leaves it for the next look."""
+        try:
+            await self._engine.carry_out(recovery)
+        except StoreError as e:
+            LOGGER.error("recovery waits for the store: id=%s why=%s", recovery, e)  # noqa: TRY400
+            return
+        finally:
+            self._under_way.discard(recovery)
+        self._on_change()
+        self._bell.ring()

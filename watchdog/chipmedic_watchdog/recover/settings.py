@@ -1,18 +1,18 @@
 """Section `[recover]` of the watchdog's configuration.
 
 ```toml
-over]
- = "notify"                     # for all that no rule names
+[recover]
+mode = "notify"                     # for all that no rule names
 
-cover.rules]]                   # the first rule that matches the incident's kind decides
-s = ["memory.*", "chip.*"]
- = "act"
+[[recover.rules]]                   # the first rule that matches the incident's kind decides
+kinds = ["memory.*", "chip.*"]
+mode = "act"
 
-over.slurm]                     # present: the adapter is used
+[recover.slurm]                     # present: the adapter is used
 
-over.exec]
-ate = ["/usr/local/sbin/take-out", "{node}", "{reason}"]
-art = ["/usr/local/sbin/restart-job", "{job}"]
+[recover.exec]
+isolate = ["/usr/local/sbin/take-out", "{node}", "{reason}"]
+restart = ["/usr/local/sbin/restart-job", "{job}"]
 ```
 """
 
@@ -67,6 +67,8 @@ class SlurmSettings:
     fence: tuple[str, ...] = ()
     """A command that proves a node dead (power off), with `{node}`; without it a job whose node
     does not answer is left to a person, because its old processes may still write."""
+    start_without_fence: bool = False
+    """Start the job even so; only for jobs whose checkpoints are safe from two writers."""
     env: dict[str, str] = field(default_factory=dict)
     """Added to the environment of the commands: `SLURM_CONF`, say."""
 

@@ -1,0 +1,209 @@
+"""The Slurm adapter against a real Slurm: what it drains, what it leaves alone, how fast jobs move."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from chipmedic.errors import DeliveryFailed
+from chipmedic.recoverer import FOREIGN, RecoveryRequest, Step, StepKind, StepResult
+from chipmedic_watchdog.recover.settings import SlurmSettings
+from chipmedic_watchdog.recover.slurm import Slurm
+from system.slurm.cluster import Cluster
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
+
+REASON = "chipmedic:inc-000017 memory.uncorrectable"
+TWO_MINUTES_SECONDS = 120
+
+
+def adapter(cluster: Cluster, **settings: object) -> Slurm:
+    return Slurm(SlurmSettings(env=cluster.env, **settings))  # type: ignore[arg-type]
+
+
+def request(*nodes: str, jobs: tuple[str, ...] = ()) -> RecoveryRequest:
+    return RecoveryRequest(incident="inc-000017", reason=REASON, nodes=nodes, jobs=jobs)
+
+
+def carry_out(slurm: Slurm, step: Step, *, seconds: float = 60) -> StepResult:
+    """Do and confirm a step as the engine does."""
+    start = time.monotonic()
+    while not ((done := slurm.do(step)).is_done and slurm.confirm(step).is_done):
+        assert time.monotonic() - start < seconds, done.detail
+        time.sleep(0.3)
+    return done
+
+
+def running(cluster: Cluster, *options: str, script: str = "exec srun sleep 600") -> str:
+    job = cluster.submit(*options, script=script)
+    cluster.wait("the job runs", lambda: cluster.job(job)["JobState"] == "RUNNING")
+    return job
+
+
+def given_back(isolation: Step, done: StepResult) -> Step:
+    """The step that undoes an isolation, as the engine builds it from what was stored."""
+    return Step(
+        kind=StepKind.RETURN,
+        target=isolation.target,
+        description="",
+        timeout_seconds=60,
+        arguments={**isolation.arguments, **done.undo},
+    )
+
+
+def test_a_job_moves_off_the_bad_node_within_seconds_and_the_node_comes_back(
+    cluster: Cluster,
+) -> None:
+    job = running(cluster, "-N2")
+    assert cluster.job(job)["NodeList"] == "chip-a[1-2]"
+    slurm = adapter(cluster)
+    start = time.monotonic()
+    isolation, restart = slurm.plan(request("chip-a1", jobs=(f"slurm:{job}",)))
+    drained = carry_out(slurm, isolation)
+    moved = carry_out(slurm, restart)
+    took_seconds = time.monotonic() - start
+
+    assert took_seconds < 30 < TWO_MINUTES_SECONDS
+    assert moved.detail == "runs on chip-a[2-3]" or moved.detail == "runs on chip-a2,chip-a3"
+    after = cluster.job(job)
+    assert (after["JobState"], after["Restarts"], after["ExcNodeList"]) == ("RUNNING", "1", "chip-a1")
+    node = cluster.command("scontrol", "-o", "show", "node", "chip-a1")
+    assert f"Reason={REASON} [root@" in node
+    assert drained.undo["owner"] == "chipmedic"
+    assert drained.undo["state_before"] == "ALLOCATED"
+
+    assert carry_out(slurm, given_back(isolation, drained)).is_done
+    assert cluster.states()["chip-a1"] == "idle"
+
+
+def test_the_two_minutes_are_real_without_the_adapter(cluster: Cluster) -> None:
+    job = running(cluster, "-N1")
+    cluster.command("scontrol", "requeue", job)
+    cluster.wait("pending", lambda: cluster.job(job)["JobState"] == "PENDING")
+    time.sleep(5)
+    assert cluster.job(job)["Reason"] == "BeginTime"
+
+
+def test_an_admins_drain_stays_the_admins(cluster: Cluster) -> None:
+    order = "NodeName=chip-a4", "State=DRAIN", "Reason=swap the fan, ticket 4711"
+    cluster.command("scontrol", "update", *order)
+    slurm = adapter(cluster)
+    (isolation,) = slurm.plan(request("chip-a4"))
+    found = carry_out(slurm, isolation)
+    assert found.undo["owner"] == FOREIGN
+    assert "swap the fan, ticket 4711" in found.detail
+
+    with pytest.raises(DeliveryFailed, match="another reason now") as refused:
+        slurm.do(given_back(isolation, found))
+    assert refused.value.is_permanent
+    node = cluster.command("scontrol", "-o", "show", "node", "chip-a4")
+    assert "Reason=swap the fan, ticket 4711 [root@" in node
+    assert cluster.states()["chip-a4"] == "drained"
+
+
+def test_a_reason_that_was_changed_after_our_drain_is_not_wiped(cluster: Cluster) -> None:
+    slurm = adapter(cluster)
+    (isolation,) = slurm.plan(request("chip-a3"))
+    done = carry_out(slurm, isolation)
+    order = "NodeName=chip-a3", "State=DRAIN", "Reason=mine now"
+    cluster.command("scontrol", "update", *order)
+    with pytest.raises(DeliveryFailed, match="mine now"):
+        slurm.do(given_back(isolation, done))
+    assert "Reason=mine now [" in cluster.command("scontrol", "-o", "show", "node", "chip-a3")
+
+
+def test_steps_that_are_done_again_change_nothing(cluster: Cluster) -> None:
+    job = running(cluster, "-N1")
+    slurm = adapter(cluster)
+    bad = cluster.job(job)["NodeList"]
+    isolation, restart = slurm.plan(request(bad, jobs=(f"slurm:{job}",)))
+    carry_out(slurm, isolation)
+    carry_out(slurm, restart)
+    once = cluster.job(job)
+    again = adapter(cluster)  # the watchdog was killed and knows only what it stored
+    assert again.do(isolation).is_done
+    assert again.do(restart).is_done
+    assert cluster.job(job)["Restarts"] == once["Restarts"] == "1"
+    assert cluster.job(job)["NodeList"] == once["NodeList"]
+
+
+def test_a_job_that_forbids_requeue_is_moved_and_forbids_it_again(cluster: Cluster) -> None:
+    job = running(cluster, "-N1", "--no-requeue")
+    slurm = adapter(cluster)
+    (restart,) = slurm.plan(request(jobs=(f"slurm:{job}",)))
+    carry_out(slurm, restart)
+    assert (cluster.job(job)["Restarts"], cluster.job(job)["Requeue"]) == ("1", "0")
+
+
+def test_a_job_that_ignores_the_signal_is_waited_for(cluster: Cluster) -> None:
+    stubborn = "trap '' TERM; srun sh -c 'trap \"\" TERM; sleep 600; sleep 600'"
+    job = running(cluster, "-N1", script=stubborn)
+    time.sleep(1)
+    slurm = adapter(cluster)
+    (restart,) = slurm.plan(request(jobs=(f"slurm:{job}",)))
+    assert not slurm.do(restart).is_done
+    assert "COMPLETING" in slurm.do(restart).detail
+    carry_out(slurm, restart)
+    assert cluster.job(job)["Restarts"] == "1"
+
+
+def test_a_crashed_job_is_queued_again_and_an_ended_one_is_left(cluster: Cluster) -> None:
+    crashed = cluster.submit("-N1", script='[ "$SLURM_RESTART_COUNT" ] && exec sleep 600; exit 3')
+    ended = cluster.submit("-N1", script="exit 0")
+    for job, state in ((crashed, "FAILED"), (ended, "COMPLETED")):
+        cluster.wait(state, lambda job=job, state=state: cluster.job(job)["JobState"] == state)
+    slurm = adapter(cluster)
+    again, left = slurm.plan(request(jobs=(f"slurm:{crashed}", f"slurm:{ended}")))
+    assert carry_out(slurm, left).detail == "the job has ended by itself: COMPLETED"
+    carry_out(slurm, again)
+    assert cluster.job(crashed)["JobState"] == "RUNNING"
+    assert cluster.job(ended)["JobState"] == "COMPLETED"
+
+
+def test_a_job_is_not_started_twice_when_its_old_node_does_not_answer(cluster: Cluster) -> None:
+    job = running(cluster, "-N1")
+    bad = cluster.job(job)["NodeList"]
+    cluster.kill(bad)  # the daemon dies, the job's processes run on
+    cluster.wait("not responding", lambda: cluster.states()[bad].endswith("*"), seconds=90)
+    slurm = adapter(cluster)
+    isolation, restart = slurm.plan(request(bad, jobs=(f"slurm:{job}",)))
+    carry_out(slurm, isolation)
+    with pytest.raises(DeliveryFailed, match="may still write to its checkpoint") as refused:
+        slurm.do(restart)
+    assert refused.value.is_permanent
+
+    fence = cluster.folder / "fence"
+    fence.write_text(f"#!/bin/sh\necho $1 >> {cluster.folder}/fenced\n")
+    fence.chmod(0o755)
+    carry_out(adapter(cluster, fence=(str(fence), "{node}")), restart)
+    assert set((cluster.folder / "fenced").read_text().split()) == {bad}
+    assert cluster.job(job)["NodeList"] != bad
+
+
+def test_all_nodes_are_seen_with_who_took_them_out(cluster: Cluster) -> None:
+    cluster.command("scontrol", "update", "NodeName=chip-a2", "State=DRAIN", "Reason=a|b, c")
+    views = {view.node: view for view in adapter(cluster).nodes()}
+    assert {name for name, view in views.items() if view.is_available} == {
+        "chip-a1",
+        "chip-a3",
+        "chip-a4",
+    }
+    assert "a|b, c [root]" in views["chip-a2"].why
+    assert not views["chip-a2"].is_down
+
+
+def test_a_controller_that_does_not_answer_is_never_a_cluster_in_order(cluster: Cluster) -> None:
+    slurm = adapter(cluster, command_timeout_seconds=5.0)
+    cluster.kill("slurmctld")
+    try:
+        with pytest.raises(DeliveryFailed):
+            slurm.nodes()
+    finally:
+        cluster.start_controller()
+
+
+@pytest.mark.parametrize("job", ["slurm:999999", "slurm:1 State=DOWN", "slurm:--all"])
+def test_a_job_that_is_none_is_refused_for_good(cluster: Cluster, job: str) -> None:
+    with pytest.raises(DeliveryFailed) as refused:
+        adapter(cluster).plan(request(jobs=(job,)))
+    assert refused.value.is_permanent

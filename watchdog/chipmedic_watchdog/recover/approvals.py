@@ -1,0 +1,91 @@
+"""What a person says to recoveries: approve, decline, stop, try again, give a node back.
+
+Each is a function for a write transaction; each is in the audit with who and why.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, select
+
+from chipmedic.errors import ChipmedicError
+from chipmedic_watchdog.recover import book, decisions
+from chipmedic_watchdog.recover.settings import Mode
+from chipmedic_watchdog.store import schema
+
+
+class NotPossible(ChipmedicError):
+    """The recovery is not in a state in which this can be said."""
+
+
+def approve(connection: Connection, recovery: str, *, who: str, now: float) -> None:
+    """Let a proposed recovery begin.
+
+    Raises:
+        NotPossible: it is not proposed (any more).
+    """
+    found = _expect(connection, recovery, ("proposed",))
+    evidence = {**found.evidence, "approved_by": who}
+    book.change(connection, recovery, now=now, state="planned", evidence=evidence)
+    book.write_audit(connection, at=now, who=who, act="approve", target=recovery)
+
+
+def decline(connection: Connection, recovery: str, *, who: str, why: str, now: float) -> None:
+    """Answer a proposal with no; the same is not proposed again for this incident.
+
+    Raises:
+        NotPossible: it is not proposed (any more).
+    """
+    _expect(connection, recovery, ("proposed",))
+    book.change(connection, recovery, now=now, state="stopped", detail=f"declined by {who}: {why}")
+    book.write_audit(connection, at=now, who=who, act="decline", target=recovery, why=why)
+
+
+def stop(connection: Connection, recovery: str, *, who: str, why: str, now: float) -> None:
+    """End a recovery before its next step; a step under way comes to its end.
+
+    Raises:
+        NotPossible: it has ended already.
+    """
+    _expect(connection, recovery, (*book.ACTIVE, "proposed", "held"))
+    book.change(connection, recovery, now=now, state="stopped", detail=f"stopped by {who}: {why}")
+    book.write_audit(connection, at=now, who=who, act="stop", target=recovery, why=why)
+
+
+def retry(connection: Connection, recovery: str, *, who: str, now: float) -> None:
+    """Let a held recovery go on from the step at which it was held.
+
+    Raises:
+        NotPossible: it is not held.
+    """
+    found = _expect(connection, recovery, ("held",))
+    for stored in book.steps(connection, recovery):
+        if stored.state == "failed":
+            book.change_step(connection, stored, state="planned", attempts=0)
+    evidence = {**found.evidence, "approved_by": who}
+    book.change(connection, recovery, now=now, state="planned", evidence=evidence, detail="")
+    book.write_audit(connection, at=now, who=who, act="retry", target=recovery)
+
+
+def give_back(connection: Connection, node: str, *, who: str, why: str, now: float) -> str:
+    """Plan to give a node back on a person's word; return the recovery's id.
+
+    Raises:
+        NotPossible: the node is not isolated by chipmedic.
+    """
+    table = schema.isolations
+    query = select(table).where(table.c.node == node, table.c.returned_at.is_(None))
+    isolation = connection.execute(query.order_by(table.c.id.desc())).first()
+    if isolation is None:
+        raise NotPossible(f"{node} is not isolated by chipmedic; nothing to give back")
+    recovery = decisions.plan_return(connection, isolation, Mode.ACT, now=now, approved_by=who)
+    book.write_audit(connection, at=now, who=who, act="give back", target=node, why=why)
+    return recovery
+
+
+def _expect(connection: Connection, recovery: str, states: tuple[str, ...]) -> book.Recovery:
+    found = book.find(connection, recovery)
+    if found is None:
+        raise NotPossible(f"there is no recovery {recovery}")
+    if found.state not in states:
+        raise NotPossible(f"{recovery} is {found.state}, not {' or '.join(states)}")
+    return found

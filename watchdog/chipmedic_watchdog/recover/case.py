@@ -1,0 +1,72 @@
+"""What the policy judges: an incident with its faults, and what is known of nodes and jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from chipmedic.model import Action, Severity
+from chipmedic.recoverer import NodeView
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultView:
+    """One fault of an incident that is not cleared."""
+
+    id: int
+    node: str
+    component: str
+    """As `str(Component)`."""
+    kind: str
+    severity: Severity
+    action: Action
+    opened_at: float
+    codes: tuple[str, ...] = ()
+    job: str | None = None
+    is_open: bool = True
+    """False: its check cannot look any more; the condition is unknown."""
+
+    @property
+    def chip(self) -> str | None:
+        """The uid of the chip that it is on; a link belongs to its chip."""
+        kind, _, name = self.component.partition(":")
+        return name.partition("/")[0] if kind in ("chip", "link") else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """A job on a node."""
+
+    job: str
+    node: str
+    received_at: float
+    is_present: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IncidentView:
+    """An incident as the policy sees it."""
+
+    id: str
+    kind: str
+    severity: Severity
+    state: str
+    nodes: tuple[str, ...] = ()
+    jobs: tuple[str, ...] = ()
+    reopened_count: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """All that a decision is made of."""
+
+    incident: IncidentView
+    faults: tuple[FaultView, ...] = ()
+    placements: tuple[Placement, ...] = ()
+    """Of the incident's jobs."""
+    isolated: frozenset[str] = frozenset()
+    """Nodes that need no isolation: we hold them isolated, or this incident has done so before."""
+    restarted_at: Mapping[str, float] = field(default_factory=dict)
+    """When chipmedic last finished a restart of a job."""
+    views: Mapping[str, NodeView] | None = None
+    """The scheduler's word on nodes; None: not asked, or it did not answer."""

@@ -1,0 +1,118 @@
+"""Reads the cases of the policy out of the store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import Connection, Row, select
+
+from chipmedic.model import Action, Severity
+from chipmedic.recoverer import StepKind
+from chipmedic_watchdog.recover import book
+from chipmedic_watchdog.recover.case import Case, FaultView, IncidentView, Placement
+from chipmedic_watchdog.recover.policy import may_return
+from chipmedic_watchdog.store import schema
+
+
+def load(connection: Connection) -> list[Case]:
+    """Return a case for every incident that is not resolved."""
+    table = schema.incidents
+    rows = list(connection.execute(select(table).where(table.c.state != "resolved")))
+    ids = [row.id for row in rows]
+    jobs = sorted({job for row in rows for job in row.jobs})
+    faults = _faults(connection, ids)
+    placements = _placements(connection, jobs)
+    isolated = open_isolations(connection)
+    restarted = book.restarted_at(connection, jobs)
+    return [
+        Case(
+            incident=_incident(row),
+            faults=tuple(faults.get(row.id, ())),
+            placements=tuple(p for p in placements if p.job in row.jobs),
+            isolated=isolated | _handled(connection, row.id, row.reopened_count),
+            restarted_at={job: at for job, at in restarted.items() if job in row.jobs},
+        )
+        for row in rows
+    ]
+
+
+def open_isolations(connection: Connection) -> frozenset[str]:
+    """Return the nodes that we hold isolated."""
+    table = schema.isolations
+    query = select(table.c.node).where(table.c.returned_at.is_(None))
+    return frozenset(connection.execute(query).scalars())
+
+
+def keeps_out(connection: Connection, node: str) -> str | None:
+    """Return the kind of an open fault because of which a node must stay out, or None."""
+    table = schema.faults
+    query = select(table).where(table.c.node == node, table.c.state == "open")
+    fault = may_return(node, [_fault(row) for row in connection.execute(query)])
+    return None if fault is None else fault.kind
+
+
+def _handled(connection: Connection, incident: str, reopened_count: int) -> frozenset[str]:
+    """Return the nodes that this incident has isolated since it was last opened.
+
+    A node that a person resumed meanwhile is among them: their word ends our repair. So is one
+    that was found in somebody else's hands.
+    """
+    recoveries, steps = schema.recoveries, schema.recovery_steps
+    query = (
+        select(steps.c.target, recoveries.c.evidence)
+        .join(recoveries, recoveries.c.id == steps.c.recovery)
+        .where(recoveries.c.incident == incident)
+        .where(steps.c.kind == StepKind.ISOLATE.value, steps.c.state == "done")
+    )
+    rows = connection.execute(query)
+    return frozenset(
+        row.target for row in rows if row.evidence.get("reopened", 0) == reopened_count
+    )
+
+
+def _faults(connection: Connection, incidents: Iterable[str]) -> dict[str, list[FaultView]]:
+    table = schema.faults
+    query = select(table).where(table.c.incident.in_(list(incidents)), table.c.state != "cleared")
+    found: dict[str, list[FaultView]] = {}
+    for row in connection.execute(query.order_by(table.c.id)):
+        found.setdefault(row.incident, []).append(_fault(row))
+    return found
+
+
+def _placements(connection: Connection, jobs: Iterable[str]) -> list[Placement]:
+    table = schema.job_nodes
+    query = select(table.c.job, table.c.node, table.c.received_at, table.c.is_present)
+    return [
+        Placement(job=job, node=node, received_at=at, is_present=is_present)
+        for job, node, at, is_present in connection.execute(
+            query.where(table.c.job.in_(list(jobs)))
+        )
+    ]
+
+
+def _incident(row: Row[Any]) -> IncidentView:
+    return IncidentView(
+        id=row.id,
+        kind=row.kind,
+        severity=Severity(row.severity),
+        state=row.state,
+        nodes=tuple(row.nodes),
+        jobs=tuple(row.jobs),
+        reopened_count=row.reopened_count,
+    )
+
+
+def _fault(row: Row[Any]) -> FaultView:
+    return FaultView(
+        id=row.id,
+        node=row.node,
+        component=row.component,
+        kind=row.kind,
+        severity=Severity(row.severity),
+        action=Action(row.action),
+        opened_at=row.opened_at,
+        codes=tuple(row.codes),
+        job=row.job,
+        is_open=row.state == "open",
+    )

@@ -1,0 +1,249 @@
+"""What is to be done about an incident: a pure function, and the only place that decides.
+
+Two questions, apart from each other. Which nodes must leave? Only those with an open critical fault
+whose action asks for the hardware; never for a program's own fault, for silence without a second
+witness, or where the same code on several chips of one job speaks for software. Which jobs must
+start again? Those that the incident hurts on a node that leaves, and those that hang or crashed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import pairwise
+
+from chipmedic.model import Action, Severity
+from chipmedic.recoverer import NodeView
+from chipmedic_watchdog.recover.case import Case, FaultView
+from chipmedic_watchdog.recover.settings import Mode, RecoverSettings
+
+HARDWARE_ACTIONS = frozenset(
+    {
+        Action.RESET_CHIP,
+        Action.REBOOT_NODE,
+        Action.ISOLATE_NODE,
+        Action.REPLACE_CHIP,
+        Action.FIX_NETWORK,
+        Action.FIX_HOST,
+    }
+)
+"""Actions that a job cannot survive on the node; with severity critical the node must leave."""
+
+PROGRAM_KINDS = frozenset({"app.fault", "host.oom"})
+"""Caused by what runs, never by what it runs on."""
+
+PHYSICAL_KINDS = frozenset(
+    {"chip.lost", "memory.remap_failed", "thermal.critical", "power.fault", "host.memory_error"}
+)
+"""No program causes these, however many chips show them at once: a riser, a fan, a power supply."""
+
+SOFTWARE_WINDOW_SECONDS = 30.0
+"""The same code on two chips of one job within this time is software until shown otherwise."""
+
+SEEN_AGAIN_SECONDS = 15.0
+"""A job reported on a node this long after its restart is there again, not a late report."""
+
+
+class Why(StrEnum):
+    """Why a decision is what it is; each has a sentence in every language of the notices."""
+
+    HARDWARE = "hardware"
+    JOB = "job"
+    WITNESSED_DOWN = "witnessed_down"
+    NOTHING_ASKED = "nothing_asked"
+    PROGRAM = "program"
+    SOFTWARE_SUSPECTED = "software_suspected"
+    SILENCE_ONLY = "silence_only"
+    CANNOT_LOOK = "cannot_look"
+    DONE_ALREADY = "done_already"
+    NO_ADAPTER = "no_adapter"
+
+
+SENTENCES = {
+    Why.HARDWARE: "a critical hardware fault: the node must leave",
+    Why.JOB: "the job stands still or has ended; no node is named as the cause",
+    Why.WITNESSED_DOWN: "the node is silent and the scheduler says that it is down",
+    Why.NOTHING_ASKED: "no fault of this incident asks for an action on nodes or jobs",
+    Why.PROGRAM: "a fault of the program itself; hardware is not isolated for it",
+    Why.SOFTWARE_SUSPECTED: "the same code on several chips of one job: software is suspected",
+    Why.SILENCE_ONLY: "the node is silent; nothing is drained on silence without a second witness",
+    Why.CANNOT_LOOK: "the faults can no longer be seen; nothing is done on old knowledge",
+    Why.DONE_ALREADY: "the node is isolated and the job was restarted already",
+    Why.NO_ADAPTER: "no recovery adapter is configured for it ([recover.slurm] or [recover.exec])",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What is to be done, how far by ourselves, and why."""
+
+    mode: Mode
+    adapter: str
+    """Empty: none; then nothing is done."""
+    nodes: tuple[str, ...]
+    jobs: tuple[str, ...]
+    why: Why
+    reason: str
+    """One line for people and for the record."""
+    rule: str
+    """The pattern of the configuration that set the mode."""
+    fault: int | None
+    """The id of the fault that decided."""
+
+    @property
+    def is_action(self) -> bool:
+        """True where nodes or jobs are to be touched."""
+        return bool(self.adapter and (self.nodes or self.jobs))
+
+
+def decide(case: Case, settings: RecoverSettings, adapters: Collection[str]) -> Decision:
+    """Decide about one incident; the same case gives the same decision."""
+    mode, rule = settings.mode_for(case.incident.kind)
+    open_faults = [fault for fault in case.faults if fault.is_open]
+    leaving, why, fault = _nodes_to_leave(case, open_faults)
+    jobs = _jobs_to_restart(case, open_faults, leaving)
+    nodes = tuple(sorted(leaving - case.isolated))
+    if not (leaving or jobs) and case.faults and not open_faults:
+        why = Why.CANNOT_LOOK
+    elif leaving and not (nodes or jobs):
+        why = Why.DONE_ALREADY
+    elif jobs and not leaving and why is not Why.SOFTWARE_SUSPECTED:
+        why = Why.JOB
+    adapter = _adapter(jobs, nodes, adapters)
+    if (nodes or jobs) and not adapter:
+        why = Why.NO_ADAPTER
+    left = tuple(job for job in jobs if adapter and not _serves(adapter, job, adapters))
+    reason = SENTENCES[why] + (f"; not restarted here: {', '.join(left)}" if left else "")
+    return Decision(
+        mode=mode,
+        adapter=adapter,
+        nodes=nodes,
+        jobs=tuple(job for job in jobs if job not in left),
+        why=why,
+        reason=reason,
+        rule=rule,
+        fault=fault,
+    )
+
+
+def needs_witness(case: Case) -> bool:
+    """Whether the decision depends on the scheduler's word about a silent node."""
+    return any(fault.is_open and fault.kind == "node.unreachable" for fault in case.faults)
+
+
+def may_return(node: str, open_faults: Collection[FaultView]) -> FaultView | None:
+    """Return the fault that still keeps a node out, or None when nothing does."""
+    return next((f for f in open_faults if f.node == node and _asks_for_hardware(f)), None)
+
+
+def is_software_suspected(faults: Collection[FaultView]) -> frozenset[int]:
+    """Return the ids of faults whose code stands on several chips of one job within 30 s.
+
+    Chips of one node count like chips of many: a program runs on all of them. Faults that name no
+    job count together, because they are in one incident.
+    """
+    sightings: dict[tuple[str, str], list[FaultView]] = {}
+    for fault in faults:
+        if fault.chip is not None and fault.kind not in PHYSICAL_KINDS:
+            for code in fault.codes:
+                sightings.setdefault((code, fault.job or ""), []).append(fault)
+    suspected: set[int] = set()
+    for same in sightings.values():
+        for one, other in pairwise(sorted(same, key=lambda fault: fault.opened_at)):
+            is_close = other.opened_at - one.opened_at <= SOFTWARE_WINDOW_SECONDS
+            if is_close and (one.node, one.chip) != (other.node, other.chip):
+                suspected |= {one.id, other.id}
+    return frozenset(suspected)
+
+
+def _asks_for_hardware(fault: FaultView) -> bool:
+    return (
+        fault.is_open
+        and fault.severity >= Severity.CRITICAL
+        and fault.action in HARDWARE_ACTIONS
+        and fault.kind not in PROGRAM_KINDS
+        and not fault.kind.startswith("job.")
+    )
+
+
+def _nodes_to_leave(
+    case: Case, faults: Sequence[FaultView]
+) -> tuple[frozenset[str], Why, int | None]:
+    """Return the nodes that must leave, why (or why none), and the fault that decided."""
+    suspected = is_software_suspected(faults) if case.incident.jobs else frozenset[int]()
+    hardware = [f for f in faults if _asks_for_hardware(f) and f.id not in suspected]
+    down = [f for f in faults if f.kind == "node.unreachable" and _is_down(f.node, case.views)]
+    if hardware:
+        return frozenset(f.node for f in [*hardware, *down]), Why.HARDWARE, hardware[0].id
+    if down:
+        return frozenset(f.node for f in down), Why.WITNESSED_DOWN, down[0].id
+    for why, found in (
+        (Why.SOFTWARE_SUSPECTED, [f for f in faults if f.id in suspected]),
+        (Why.SILENCE_ONLY, [f for f in faults if f.kind == "node.unreachable"]),
+        (Why.PROGRAM, [f for f in faults if f.kind in PROGRAM_KINDS]),
+    ):
+        if found:
+            return frozenset(), why, found[0].id
+    return frozenset(), Why.NOTHING_ASKED, faults[0].id if faults else None
+
+
+def _is_down(node: str, views: Mapping[str, NodeView] | None) -> bool:
+    """Whether the scheduler says so; silence of the scheduler says nothing."""
+    view = (views or {}).get(node)
+    return view is not None and view.is_down
+
+
+def _jobs_to_restart(
+    case: Case, faults: Collection[FaultView], leaving: frozenset[str]
+) -> tuple[str, ...]:
+    """Return the jobs to start again: hurt on a leaving node, or named by a fault of their own."""
+    since: dict[str, float] = {}
+    named = [
+        f for f in faults if f.action is Action.RESTART_JOB and f.severity >= Severity.CRITICAL
+    ]
+    for fault in named:
+        for job in (fault.job,) if fault.job else case.incident.jobs:
+            since[job] = max(since.get(job, 0.0), fault.opened_at)
+    if leaving:
+        begun = min(f.opened_at for f in faults if f.node in leaving)
+        for job in case.incident.jobs:
+            if _was_on(job, leaving, case):
+                since[job] = max(since.get(job, 0.0), begun)
+    return tuple(sorted(job for job, at in since.items() if not _was_restarted(job, at, case)))
+
+
+def _was_on(job: str, nodes: frozenset[str], case: Case) -> bool:
+    """Whether the job ran on one of the nodes; a job without any placement is taken to have."""
+    placed = {placement.node for placement in case.placements if placement.job == job}
+    return not placed or bool(placed & nodes)
+
+
+def _was_restarted(job: str, since: float, case: Case) -> bool:
+    """Whether we restarted the job after this fault, and it has not come back to the node since."""
+    at = case.restarted_at.get(job)
+    if at is None or at < since:
+        return False
+    hurt = {fault.node for fault in case.faults if fault.is_open and _asks_for_hardware(fault)}
+    return not any(
+        p.job == job and p.node in hurt and p.is_present and p.received_at > at + SEEN_AGAIN_SECONDS
+        for p in case.placements
+    )
+
+
+def _serves(adapter: str, job: str, adapters: Collection[str]) -> bool:
+    """Whether an adapter restarts this job: by its prefix; `exec` takes what no other one owns."""
+    scheduler = job.partition(":")[0]
+    return scheduler == adapter or (adapter == "exec" and scheduler not in adapters)
+
+
+def _adapter(jobs: Collection[str], nodes: Collection[str], adapters: Collection[str]) -> str:
+    """Choose by the jobs' prefix; for nodes without such jobs a scheduler before `exec`."""
+    for job in jobs:
+        for adapter in sorted(adapters):
+            if _serves(adapter, job, adapters):
+                return adapter
+    if not nodes:
+        return ""
+    schedulers = sorted(set(adapters) - {"exec"})
+    return schedulers[0] if schedulers else next(iter(adapters), "")

@@ -1,0 +1,131 @@
+"""The adapter for Slurm: drains nodes with our reason, requeues jobs and releases their start.
+
+Each trap below was measured on Slurm 22.05 (docs/recovery-slurm.md has them all):
+
+- A second drain overwrites a foreign reason silently: the node is read first and, when somebody
+  else took it out, left alone. RESUME wipes the reason: it is sent only while the reason is ours.
+- A requeued job waits two minutes (`cred_expire`); `StartTime=now` ends that, but is lost while the
+  job is still COMPLETING: PENDING is waited for, then set, then read back.
+- `ExcNodeList` is replaced, not appended to: it is read and merged.
+- A dead slurmd does not kill the job: where an old node does not answer, its processes may still
+  write to the checkpoint. Then the job is not started again before the node is fenced.
+"""
+
+from __future__ import annotations
+
+from typing import Self
+
+from chipmedic.errors import DeliveryFailed
+from chipmedic.host import Host
+from chipmedic.recoverer import FOREIGN, NodeView, RecoveryRequest, Step, StepKind, StepResult
+from chipmedic_watchdog.recover.settings import RecoverSettings, SlurmSettings
+from chipmedic_watchdog.recover.slurm.commands import SlurmCommands
+from chipmedic_watchdog.recover.slurm.job import SlurmRestart
+from chipmedic_watchdog.recover.slurm.text import SlurmNode
+
+TAG = "chipmedic:"
+"""How every reason of ours begins."""
+
+SLURMS_OWN_REASONS = ("", "Not responding", "none")
+"""Reasons that Slurm itself gives a node; they are no person's order."""
+
+
+class Slurm:
+    """Drains, requeues and resumes by scontrol; looks by squeue and sinfo."""
+
+    name = "slurm"
+
+    def __init__(self, settings: SlurmSettings, host: Host | None = None) -> None:
+        self._settings = settings
+        self._commands = SlurmCommands(settings, host)
+        self._restart = SlurmRestart(self._commands, settings)
+
+    @classmethod
+    def configure(cls, settings: RecoverSettings) -> Self | None:
+        """Return the adapter where `[recover.slurm]` is in the configuration."""
+        return None if settings.slurm is None else cls(settings.slurm)
+
+    def nodes(self) -> list[NodeView]:
+        """Return the state of every node; see `Witness.nodes`."""
+        return self._commands.nodes()
+
+    def plan(self, request: RecoveryRequest) -> list[Step]:
+        """Read nodes and jobs and plan their steps; see `Recoverer.plan`."""
+        nodes = [(name, self._commands.node(name)) for name in request.nodes]
+        steps = [self._isolation(name, node, request.reason) for name, node in nodes]
+        excluded = [node.name for _, node in nodes]
+        return steps + [self._restart.plan(job, excluded, request.reason) for job in request.jobs]
+
+    def do(self, step: Step) -> StepResult:
+        """Do the next thing that a step needs; see `Recoverer.do`."""
+        match step.kind:
+            case StepKind.ISOLATE:
+                return self._isolate(step)
+            case StepKind.RESTART:
+                return self._restart.do(step)
+            case StepKind.RETURN:
+                return self._give_back(step)
+
+    def confirm(self, step: Step) -> StepResult:
+        """Read the world again; see `Recoverer.confirm`."""
+        if step.kind is StepKind.RESTART:
+            return self._restart.confirm(step)
+        node = self._commands.node(step.arguments.get("node", step.target))
+        is_out = node.is_drained or node.is_down
+        words = f"{node.state}: {node.reason}" if node.reason else node.state
+        if step.kind is StepKind.ISOLATE:
+            return StepResult(is_done=is_out, detail=words)
+        return StepResult(
+            is_done=not (node.is_drained and node.reason == step.arguments.get("reason")),
+            detail=words,
+        )
+
+    def _isolation(self, target: str, node: SlurmNode, reason: str) -> Step:
+        command = f'scontrol update NodeName={node.name} State=DRAIN Reason="{reason}"'
+        return Step(
+            kind=StepKind.ISOLATE,
+            target=target,
+            description=command,
+            timeout_seconds=self._settings.isolate_timeout_seconds,
+            arguments={
+                "node": node.name,
+                "reason": reason,
+                "state_before": node.state,
+                "reason_before": node.reason,
+            },
+        )
+
+    def _isolate(self, step: Step) -> StepResult:
+        """Drain a node that nobody has taken out; find our own drain again after a restart."""
+        reason = step.arguments["reason"]
+        node = self._commands.node(step.arguments["node"])
+        before = {"state_before": node.state, "reason_before": node.reason}
+        if node.is_drained and node.reason == reason:
+            return StepResult(
+                is_done=True, detail=f"drained: {reason}", undo={"owner": "chipmedic"}
+            )
+        if node.is_drained or (node.is_down and node.reason not in SLURMS_OWN_REASONS):
+            whose = node.reason_by or "unknown"
+            return StepResult(
+                is_done=True,
+                detail=f"out of service already, left as it is: {node.reason} [{whose}]",
+                undo={"owner": FOREIGN, **before},
+            )
+        self._commands.update_node(node.name, State="DRAIN", Reason=reason)
+        return StepResult(
+            is_done=True, detail=f"drained: {reason}", undo={"owner": "chipmedic", **before}
+        )
+
+    def _give_back(self, step: Step) -> StepResult:
+        """Resume a node that is still drained with our very reason, and no other."""
+        node = self._commands.node(step.arguments.get("node", step.target))
+        if not (node.is_drained or node.is_down):
+            return StepResult(is_done=True, detail=f"in service already: {node.state}")
+        if not node.reason.startswith(TAG) or node.reason != step.arguments.get("reason"):
+            raise DeliveryFailed(
+                f"{node.name} is out of service for another reason now ({node.reason!r}, "
+                f"{node.reason_by}); it is left as it is",
+                is_permanent=True,
+            )
+        self._commands.update_node(node.name, State="RESUME")
+        return StepResult(is_done=True, detail=f"resumed; it was {node.state}")

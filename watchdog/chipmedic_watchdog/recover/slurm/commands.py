@@ -1,0 +1,130 @@
+"""Slurm's commands, each under a timeout; an answer that cannot be read is a failure."""
+
+from __future__ import annotations
+
+from chipmedic.errors import DeliveryFailed, ToolBlocked, ToolFailed, ToolMissing
+from chipmedic.host import Host, LinuxHost
+from chipmedic.recoverer import NodeView
+from chipmedic_watchdog.recover.settings import SlurmSettings
+from chipmedic_watchdog.recover.slurm import text as slurm_text
+from chipmedic_watchdog.recover.slurm.text import SlurmJob, SlurmNode
+
+PERMANENT = (
+    "Invalid job id",
+    "Invalid node name",
+    "not found",
+    "Access/permission denied",
+    "Invalid user id",
+)
+"""Answers that a second try does not change."""
+
+
+class SlurmCommands:
+    """scontrol, squeue and sinfo of one cluster."""
+
+    def __init__(self, settings: SlurmSettings, host: Host | None = None) -> None:
+        self._settings = settings
+        self._host = host or LinuxHost()
+
+    def node(self, name: str) -> SlurmNode:
+        """Return a node by its name or by the short form of it.
+
+        Raises:
+            DeliveryFailed: Slurm does not know it, or did not answer.
+        """
+        if not slurm_text.HOST_PATTERN.fullmatch(name):
+            raise DeliveryFailed(f"{name!r} is no name of a node", is_permanent=True)
+        short = name.partition(".")[0]
+        try:
+            text = self._run("scontrol", "-o", "show", "node", name)
+        except DeliveryFailed as e:
+            if not e.is_permanent or short == name:
+                raise
+            text = self._run("scontrol", "-o", "show", "node", short)
+        try:
+            return slurm_text.read_node(text)
+        except ValueError as e:
+            raise DeliveryFailed(f"scontrol show node: {e}") from e
+
+    def nodes(self) -> list[NodeView]:
+        """Return the state of every node.
+
+        Raises:
+            DeliveryFailed: sinfo failed or printed what cannot be read; never an empty list.
+        """
+        text = self._run("sinfo", "-N", "-h", "-o", slurm_text.NODES_FORMAT)
+        try:
+            return slurm_text.read_nodes(text)
+        except ValueError as e:
+            raise DeliveryFailed(f"sinfo: {e}") from e
+
+    def job(self, job: str) -> SlurmJob:
+        """Return a job by its number.
+
+        Raises:
+            DeliveryFailed: Slurm does not know it (any more), or did not answer.
+        """
+        if not slurm_text.JOB_PATTERN.fullmatch(job):
+            raise DeliveryFailed(f"{job!r} is no number of a Slurm job", is_permanent=True)
+        text = self._run("squeue", "-h", "-t", "all", "-j", job, "-O", slurm_text.JOB_FORMAT)
+        try:
+            return slurm_text.read_job(text, job)
+        except ValueError as e:
+            raise DeliveryFailed(f"squeue: {e}") from e
+
+    def excluded(self, job: str) -> list[str]:
+        """Return the nodes that a job must not use."""
+        text = self._run("squeue", "-h", "-t", "all", "-j", job, "-o", "%x").strip()
+        try:
+            return slurm_text.expand_hosts(text.splitlines()[0] if text else "")
+        except ValueError as e:
+            raise DeliveryFailed(f"squeue: {e}") from e
+
+    def update_node(self, node: str, **values: str) -> None:
+        """Set a node's state."""
+        pairs = [f"{key}={value}" for key, value in values.items()]
+        self._run("scontrol", "update", f"NodeName={node}", *pairs)
+
+    def update_job(self, job: str, **values: str) -> None:
+        """Set fields of a job."""
+        pairs = [f"{key}={value}" for key, value in values.items()]
+        self._run("scontrol", "update", f"JobId={job}", *pairs)
+
+    def requeue(self, job: str) -> None:
+        """Stop a job and queue it again."""
+        self._run("scontrol", "requeue", job)
+
+    def hold(self, job: str) -> None:
+        """Keep a pending job from starting."""
+        self._run("scontrol", "hold", job)
+
+    def fence(self, node: str, incident: str) -> bool:
+        """Prove a node dead by the configured command; False where none is configured.
+
+        Raises:
+            DeliveryFailed: the command did not prove it.
+        """
+        if not self._settings.fence:
+            return False
+        values = {"node": node, "incident": incident}
+        self._run(*(argument.format_map(values) for argument in self._settings.fence))
+        return True
+
+    def _run(self, *argv: str) -> str:
+        try:
+            answer = self._host.run(
+                argv,
+                timeout_seconds=self._settings.command_timeout_seconds,
+                env=self._settings.env,
+            )
+        except ToolMissing as e:
+            raise DeliveryFailed(f"{e} on the watchdog's host", is_permanent=True) from e
+        except (ToolFailed, ToolBlocked) as e:
+            raise DeliveryFailed(str(e)) from e
+        if answer.exit_code == 0:
+            return answer.stdout
+        said = (answer.stderr.strip() or answer.stdout.strip() or "no output")[:300]
+        raise DeliveryFailed(
+            f"{' '.join(argv[:3])}: exit {answer.exit_code}: {said}",
+            is_permanent=any(text in said for text in PERMANENT),
+        )

@@ -1,0 +1,153 @@
+"""The restart of one Slurm job, driven by what Slurm says at each call, so that it can be resumed.
+
+    running ─requeue→ completing ─(KillWait)→ pending ─exclude, StartTime=now→ running elsewhere
+
+`restarts` in the step's arguments is Slurm's count when it was planned: a higher count says that
+the job was started again, whoever did it and whichever of our processes was killed meanwhile.
+"""
+
+from __future__ import annotations
+
+from chipmedic.errors import DeliveryFailed
+from chipmedic.recoverer import Step, StepKind, StepResult
+from chipmedic_watchdog.recover.settings import SlurmSettings
+from chipmedic_watchdog.recover.slurm.commands import SlurmCommands
+from chipmedic_watchdog.recover.slurm.text import (
+    CRASHED_STATES,
+    ENDED_STATES,
+    RUNNING_STATES,
+    SlurmJob,
+)
+
+HELD_REASONS = frozenset({"JobHeldUser", "JobHeldAdmin", "Dependency", "DependencyNeverSatisfied"})
+HELD_STATES = frozenset({"SPECIAL_EXIT", "REQUEUE_HOLD", "RESV_DEL_HOLD"})
+
+
+class SlurmRestart:
+    """Restarts jobs."""
+
+    def __init__(self, commands: SlurmCommands, settings: SlurmSettings) -> None:
+        self._commands = commands
+        self._settings = settings
+
+    def plan(self, name: str, excluded: list[str], reason: str) -> Step:
+        """Plan the restart of `slurm:<number>`, away from the excluded nodes."""
+        number = name.partition(":")[2]
+        job = self._commands.job(number)
+        # A job that waits was started again already (NODE_FAIL requeues by itself).
+        count = job.restarts - 1 if job.state == "PENDING" else job.restarts
+        without = f", not on {','.join(excluded)}" if excluded else ""
+        return Step(
+            kind=StepKind.RESTART,
+            target=name,
+            description=f"scontrol requeue {number}, then StartTime=now{without}",
+            timeout_seconds=self._settings.restart_timeout_seconds,
+            arguments={
+                "job": number,
+                "reason": reason,
+                "restarts": str(count),
+                "nodes": ",".join(job.nodes),
+                "exclude": ",".join(excluded),
+                "requeue": "1" if job.may_requeue else "0",
+            },
+        )
+
+    def do(self, step: Step) -> StepResult:
+        """Do the next thing and say what is waited for."""
+        job = self._commands.job(step.arguments["job"])
+        if job.state in ENDED_STATES:
+            return StepResult(is_done=True, detail=f"the job has ended by itself: {job.state}")
+        if job.state in HELD_STATES or job.reason in HELD_REASONS:
+            raise DeliveryFailed(
+                f"the job is held in Slurm ({job.state}, {job.reason}); it is not released by us",
+                is_permanent=True,
+            )
+        if job.state == "PENDING":
+            return self._release(job, step)
+        if job.state in CRASHED_STATES and job.restarts > int(step.arguments["restarts"]):
+            raise DeliveryFailed(f"started again and crashed again: {job.state}", is_permanent=True)
+        if job.state in RUNNING_STATES and _is_moved(job, step):
+            return self._settle(job, step)
+        if job.state in RUNNING_STATES | CRASHED_STATES:
+            return self._requeue(job, step)
+        return StepResult(is_done=False, detail=f"{job.state}: waiting for its end")
+
+    def confirm(self, step: Step) -> StepResult:
+        """Say whether the job runs again, away from the excluded nodes."""
+        job = self._commands.job(step.arguments["job"])
+        where = f"{job.state} on {','.join(job.nodes)}" if job.nodes else job.state
+        ended = job.state in ENDED_STATES
+        return StepResult(
+            is_done=ended or (job.state in RUNNING_STATES and _is_moved(job, step)), detail=where
+        )
+
+    def _requeue(self, job: SlurmJob, step: Step) -> StepResult:
+        if not job.is_batch:
+            raise DeliveryFailed(
+                "not a batch job, so Slurm cannot start it again; its user must",
+                is_permanent=True,
+            )
+        self._prove_ended(set(job.nodes), step)
+        if not job.may_requeue:
+            self._commands.update_job(job.id, Requeue="1")
+        self._commands.requeue(job.id)
+        return StepResult(
+            is_done=False,
+            detail=f"requeued; it ran on {','.join(job.nodes)}",
+            undo={"nodes_before": ",".join(job.nodes), "requeue": step.arguments["requeue"]},
+        )
+
+    def _release(self, job: SlurmJob, step: Step) -> StepResult:
+        """Keep a pending job off the bad nodes and let it start at once."""
+        wanted = _names(step, "exclude")
+        try:
+            self._prove_ended({*_names(step, "nodes"), *wanted}, step)
+        except DeliveryFailed as e:
+            if e.is_permanent:
+                self._commands.hold(job.id)
+            raise
+        present = self._commands.excluded(job.id)
+        if missing := [node for node in wanted if node not in present]:
+            self._commands.update_job(job.id, ExcNodeList=",".join([*present, *missing]))
+        if job.reason == "BeginTime":
+            self._commands.update_job(job.id, StartTime="now")
+        return StepResult(is_done=False, detail=f"PENDING ({job.reason}): waiting for its start")
+
+    def _settle(self, job: SlurmJob, step: Step) -> StepResult:
+        """The job runs elsewhere: put back what was only needed for the way there."""
+        if step.arguments["requeue"] == "0" and job.may_requeue:
+            self._commands.update_job(job.id, Requeue="0")
+        return StepResult(is_done=True, detail=f"runs on {','.join(job.nodes)}")
+
+    def _prove_ended(self, nodes: set[str], step: Step) -> None:
+        """Make sure that no old process can still write, node by node.
+
+        Raises:
+            DeliveryFailed: a node does not answer and cannot be fenced.
+        """
+        if self._settings.start_without_fence:
+            return
+        for name in sorted(nodes):
+            node = self._commands.node(name)
+            if node.answers:
+                continue
+            incident = step.arguments["reason"].split()[0].partition(":")[2]
+            if not self._commands.fence(name, incident):
+                raise DeliveryFailed(
+                    f"{name} does not answer ({node.state}), so the job's old processes there may "
+                    "still write to its checkpoint; power the node off, then release the job "
+                    "([recover.slurm] fence can do this by itself)",
+                    is_permanent=True,
+                )
+            if not node.is_down and node.reason == step.arguments["reason"]:
+                self._commands.update_node(name, State="DOWN", Reason=node.reason)
+
+
+def _is_moved(job: SlurmJob, step: Step) -> bool:
+    """Whether the job was started again since the plan, and not on a bad node."""
+    is_again = job.restarts > int(step.arguments["restarts"])
+    return is_again and not set(_names(step, "exclude")) & set(job.nodes)
+
+
+def _names(step: Step, key: str) -> list[str]:
+    return [name for name in step.arguments[key].split(",") if name]

@@ -1,0 +1,149 @@
+"""The transactions of a recovery: each writes one transition whole, or nothing of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from chipmedic.recoverer import FOREIGN, NodeView, StepKind
+from chipmedic_watchdog.recover import book, cases, safety
+from chipmedic_watchdog.recover.settings import RecoverSettings
+from chipmedic_watchdog.store import schema
+
+
+class Held(Exception):
+    """The recovery cannot go on without a person."""
+
+
+class Stopped(Exception):
+    """The recovery is not needed any more."""
+
+
+def write_intent(
+    connection: Connection,
+    recovery: book.Recovery,
+    stored: book.StoredStep,
+    settings: RecoverSettings,
+    *,
+    views: Mapping[str, NodeView] | None,
+    now: float,
+) -> None:
+    """Check every limit against the present and write the intent, in one transaction.
+
+    Raises:
+        Stopped: the incident is resolved, or a person stopped the recovery.
+        Held: a limit says no.
+    """
+    present = book.find(connection, recovery.id)
+    if present is None or present.state != "running":
+        raise Stopped(f"stopped by a person before: {stored.step.description}")
+    _check_need(connection, recovery, stored.step.target)
+    refused = safety.refusal(connection, stored, settings, views, now)
+    if refused is not None:
+        raise Held(f"{stored.step.kind.value} {stored.step.target}: {refused}")
+    book.change_step(connection, stored, state="doing", started_at=now)
+    if stored.step.kind is StepKind.ISOLATE:
+        _reserve(connection, recovery, stored, now)
+    book.write_audit(
+        connection,
+        at=now,
+        who=str(recovery.evidence.get("approved_by", "chipmedic")),
+        act=stored.step.kind.value,
+        target=stored.step.target,
+        recovery=recovery.id,
+        incident=recovery.incident,
+        why=recovery.reason,
+        rule=recovery.evidence.get("rule", ""),
+    )
+
+
+def _check_need(connection: Connection, recovery: book.Recovery, target: str) -> None:
+    """See that the recovery is still wanted; much may have passed since it was planned."""
+    if recovery.is_return:
+        kind = cases.keeps_out(connection, target)
+        if kind is not None:
+            raise Held(f"return {target}: {kind} is open on it again")
+    elif _is_resolved(connection, recovery.incident):
+        raise Stopped("the incident is resolved")
+
+
+def _reserve(
+    connection: Connection, recovery: book.Recovery, stored: book.StoredStep, now: float
+) -> None:
+    """Count the node as out from the intent on, so that two intents cannot share one place."""
+    connection.execute(
+        insert(schema.isolations).values(
+            node=stored.step.target,
+            adapter=recovery.adapter,
+            incident=recovery.incident,
+            reason=stored.step.arguments.get("reason", recovery.reason),
+            undo=stored.step.arguments,
+            isolated_at=now,
+        )
+    )
+
+
+def keep_undo(
+    connection: Connection,
+    recovery: book.Recovery,
+    stored: book.StoredStep,
+    undo: Mapping[str, str],
+) -> None:
+    """Keep what the world was before; a node that somebody else took out is not our isolation."""
+    book.change_step(connection, stored, undo=dict(undo))
+    if stored.step.kind is not StepKind.ISOLATE:
+        return
+    table = schema.isolations
+    ours = (table.c.node == stored.step.target) & (table.c.incident == recovery.incident)
+    is_open = table.c.returned_at.is_(None)
+    if undo.get("owner") == FOREIGN:
+        connection.execute(delete(table).where(ours & is_open))
+    else:
+        kept = {**stored.step.arguments, **undo}
+        connection.execute(update(table).where(ours & is_open).values(undo=kept))
+
+
+def finish_step(
+    connection: Connection, stored: book.StoredStep, *, detail: str, now: float
+) -> None:
+    """Write that a step is done and was confirmed."""
+    book.change_step(connection, stored, state="done", done_at=now, detail=detail)
+    if stored.step.kind is StepKind.RETURN:
+        table = schema.isolations
+        ours = (table.c.node == stored.step.target) & table.c.returned_at.is_(None)
+        connection.execute(update(table).where(ours).values(returned_at=now))
+
+
+def advance(connection: Connection, recovery: str, state: str, *, now: float) -> None:
+    """Move a recovery on.
+
+    Raises:
+        Stopped: a person ended it meanwhile.
+    """
+    present = book.find(connection, recovery)
+    if present is None or present.state not in book.ACTIVE:
+        raise Stopped("stopped by a person")
+    book.change(connection, recovery, now=now, state=state)
+
+
+def end(
+    connection: Connection, recovery: book.Recovery, state: str, detail: str, *, now: float
+) -> None:
+    """Write how a recovery ended, and why."""
+    book.change(connection, recovery.id, now=now, state=state, detail=detail)
+    book.write_audit(
+        connection,
+        at=now,
+        who="chipmedic",
+        act=f"recovery {state}",
+        target=recovery.id,
+        incident=recovery.incident,
+        why=detail,
+    )
+
+
+def _is_resolved(connection: Connection, incident: str) -> bool:
+    table = schema.incidents
+    state = connection.execute(select(table.c.state).where(table.c.id == incident)).scalar()
+    return state is None or state == "resolved"
