@@ -56,8 +56,14 @@ def read_line(line: str) -> list[Finding]:
     stripped = strip_prefix(line)
     if stripped.program in QUOTING_PROGRAMS:
         return []
+    finding = read_stripped(stripped)
+    return [] if finding is None else [finding]
+
+
+def read_stripped(stripped: Stripped) -> Finding | None:
+    """Return what a line states whose prefix is known already (a `/dev/kmsg` record)."""
     finding = read_text(stripped.text)
-    return [] if finding is None else [_in_context(finding, stripped)]
+    return None if finding is None else _in_context(finding, stripped)
 
 
 def read_text(text: str) -> Finding | None:

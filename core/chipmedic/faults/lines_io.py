@@ -7,6 +7,7 @@ both here.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from chipmedic.faults.finding import Finding
 from chipmedic.faults.rule import BDF, rule
@@ -21,6 +22,12 @@ _VIRTUAL_PORT = re.compile(
 def _real_disk(match: re.Match[str], finding: Finding) -> Finding | None:
     """Leave out loop devices, floppies and the like: an unplugged image is no sick disk."""
     return None if _IGNORED_DISK.search(finding.message) else finding
+
+
+def _with_port(match: re.Match[str], finding: Finding) -> Finding:
+    """Name an InfiniBand port as its source does: `mlx5_5/1`."""
+    port = match["port"]
+    return replace(finding, device=f"{finding.device}/{port}") if port else finding
 
 
 def _real_port(match: re.Match[str], finding: Finding) -> Finding | None:
@@ -136,10 +143,11 @@ RULES = (
             "Link is down",
             "definitely down",
         ),
-        rf"mlx[45]_core {BDF}:? (?P<device>[\w.-]+): (?:Port: \d+ )?Link (?:DOWN|down)|"
+        rf"mlx[45]_core {BDF}:? (?P<device>[\w.-]+): (?:Port: (?P<port>\d+) )?Link (?:DOWN|down)|"
         rf"mlx[45]_core {BDF}: (?:Port: \d+ )?Link (?:DOWN|down)|"
         r"(?<!SATA )\bLink DOWN$|\bNIC Link is [Dd]own|Link is Down$|"
         r"status definitely down for interface (?P<device_bonded>[\w.-]+)",
+        _with_port,
     ),
     rule("nic.down", "ost carrier", r"(?P<device>[\w.@-]+): [Ll]ost carrier", _real_port),
     rule("nic.peermem", "nv_get_p2p_free_callback", r"nv_get_p2p_free_callback.*invalid context"),

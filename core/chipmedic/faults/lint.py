@@ -20,6 +20,9 @@ from chipmedic.model import Action, Severity
 HINT_MIN_CHARACTERS = 12
 """A shorter hint in any language tells nobody where to start."""
 
+COLLECTOR_CODES = frozenset({"kernel:log.lost"})
+"""Codes that the kernel log's collector gives by itself, of no line."""
+
 _DRASTIC = frozenset({Action.REBOOT_NODE, Action.REPLACE_CHIP, Action.RESET_CHIP})
 
 
@@ -51,6 +54,7 @@ def rule_problems(codes: Iterable[str]) -> list[str]:
     """Return one line for each pattern without a row and each `kernel:` row without a pattern."""
     rows = {code for code in codes if code.startswith("kernel:")}
     names = {f"kernel:{rule.name}" for rule in RULES if rule.name and rule.read is None}
+    rows -= COLLECTOR_CODES
     return [f"{name}: a pattern without a row" for name in sorted(names - rows)] + [
         f"{name}: a row without a pattern" for name in sorted(rows - names)
     ]

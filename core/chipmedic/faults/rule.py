@@ -69,7 +69,7 @@ def plain(code: str, match: re.Match[str], text: str) -> Finding:
     groups = match.groupdict()
     pci = groups.get("pci")
     device = next((groups[g] for g in groups if g.startswith("device") and groups[g]), None)
-    if pci is None and device is None:
+    if pci is None:
         found = _BDF.search(text)
         pci = found.group() if found else None
     return of_row(lookup(code), text, pci=normal_pci(pci) if pci else None, device=device)
