@@ -53,6 +53,12 @@ class Disk:
         self._lock: int | None = None
         self._is_unread = True
 
+    def resize(self, bytes_max: int) -> None:
+        """Take over another bound."""
+        self._bytes_max = bytes_max
+        if self.spool is not None:
+            self.spool.bytes_max = bytes_max
+
     @property
     def _root(self) -> Path:
         return self._folder / "spool"

@@ -182,6 +182,10 @@ class Journal:
         """Events lost since the start of this process."""
         return self.lost_events + (self._disk.spool.lost_events if self._disk.spool else 0)
 
+    def resize(self, bytes_max: int) -> None:
+        """Take over another bound; the next append obeys it."""
+        self._disk.resize(bytes_max)
+
     def lag_seconds(self, now: float) -> float:
         """Return the age of the oldest event that is not acknowledged, to about a second."""
         waiting = [at for seq, at in list(self._marks) if seq > self.acked_seq]

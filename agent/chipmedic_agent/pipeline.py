@@ -41,6 +41,14 @@ class Pipeline:
         self._processes: dict[str, tuple[float, tuple[ChipProcess, ...]]] = {}
         self.retune(detectors)
 
+    def knows_chips_of(self, source: str) -> bool:
+        """Tell whether chips of this source are known."""
+        return self.inventory.has_source(source)
+
+    def is_open_for(self, source: str) -> bool:
+        """Tell whether a fault that this check saw is open."""
+        return self.book.is_open_for(source)
+
     def starts(self) -> Mapping[str, Any]:
         """Return the states that the detectors start from, by name."""
         return {name: detector.start() for name, detector in self._detectors.items()}

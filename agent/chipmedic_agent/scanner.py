@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -235,9 +236,9 @@ class Scanner:
         if attempt.scan is None:
             self._failed(attempt)
             return
-        scan = replace(attempt.scan, source=self.name)
-        if was_late:
-            scan = replace(scan, at=self._now())  # it ended now; time must not run backwards
+        # It ended now: of a late scan, and of a clock that runs ahead, the time is not believed.
+        at = self._now() if was_late else min(attempt.scan.at, self._now())
+        scan = replace(attempt.scan, source=self.name, at=at)
         self.tally.is_success = True
         self.tally.last_success_at = self._now()
         self._say(str(attempt.error or ""), attempt.error)
@@ -352,6 +353,8 @@ def _attempt(collector: Collector) -> Attempt:
 def _checked(scan: object) -> Scan:
     if not isinstance(scan, Scan):
         raise TypeError(f"scan returned {type(scan).__name__}, not a Scan")
+    if not math.isfinite(scan.at):
+        raise ValueError(f"scan: {scan.at} is no time")
     return scan
 
 

@@ -63,6 +63,11 @@ class Uplink:
         self._changed = asyncio.Event()
         journal.on_change = self._wake.set
 
+    @property
+    def is_configured(self) -> bool:
+        """Whether there is a watchdog to be connected to."""
+        return bool(self._settings.watchdogs)
+
     def apply(self, settings: AgentSettings) -> None:
         """Take over watchdogs, labels, pace and encryption: the stream begins anew."""
         self._settings = settings
@@ -103,7 +108,7 @@ class Uplink:
             finally:
                 was_welcome = self.state.watchdog is not None
                 self._note_end(target, lost)
-            if was_welcome or self._is_ending:
+            if was_welcome or self._is_ending or (lost is not None and lost.is_ours):
                 break
         return lost
 

@@ -1,0 +1,91 @@
+"""The command `chipmedic-agent`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from chipmedic.errors import ChipmedicError, ConfigError
+from chipmedic_agent.config import DEFAULT_PATH, load_settings
+from chipmedic_agent.registry import installed_collectors
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_CONFIG = 78
+"""EX_CONFIG of sysexits.h: starting again cannot help."""
+
+
+def run() -> None:
+    """Be the console command."""
+    raise SystemExit(main())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the agent and return its exit status."""
+    arguments = _parser().parse_args(argv)
+    _log_to_stderr(arguments.log_level)
+    try:
+        settings = load_settings(arguments.config, {*installed_collectors(), "jobs"})
+        if arguments.check_config:
+            print(f"{arguments.config or DEFAULT_PATH}: ok")  # noqa: T201 - the command's answer
+            return EXIT_OK
+        # gRPC reads these when it is imported. Its fork handlers are for programs that go on to use
+        # it in a forked child; ours only start tools. Its own log repeats what the uplink says.
+        os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+        from chipmedic_agent.daemon import Daemon
+
+        async def work() -> None:
+            await Daemon(settings, arguments.config).run()
+
+        asyncio.run(work())
+    except ChipmedicError as e:
+        print(f"chipmedic-agent: {e}", file=sys.stderr)  # noqa: T201 - the one place of errors
+        return EXIT_CONFIG if isinstance(e, ConfigError) else EXIT_FAILED
+    return EXIT_OK
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="chipmedic-agent",
+        description="Watches the accelerator chips of this host.",
+    )
+    parser.add_argument(
+        "--config", type=Path, help=f"configuration (default: {DEFAULT_PATH}, if it is there)"
+    )
+    parser.add_argument(
+        "--check-config", action="store_true", help="say what is wrong with it, and end"
+    )
+    parser.add_argument(
+        "--log-level",
+        default="info",
+        choices=("debug", "info", "warning", "error"),
+        help="the least that is logged to standard error (default: info)",
+    )
+    return parser
+
+
+def _log_to_stderr(level: str) -> None:
+    """Log to standard error; under systemd with its priorities and without the time it adds."""
+    handler = logging.StreamHandler()
+    if "JOURNAL_STREAM" in os.environ:
+        handler.setFormatter(_JournalFormatter("%(name)s: %(message)s"))
+    else:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=level.upper(), handlers=[handler])
+
+
+class _JournalFormatter(logging.Formatter):
+    """Puts the priority in front of each line, as sd-daemon(3) describes."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        priority = 3 if record.levelno >= logging.ERROR else 4
+        if record.levelno < logging.WARNING:
+            priority = 6 if record.levelno >= logging.INFO else 7
+        lines = super().format(record).splitlines() or [""]
+        return "\n".join(f"<{priority}>{line}" for line in lines)

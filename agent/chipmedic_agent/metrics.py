@@ -1,0 +1,250 @@
+"""/metrics: made from what is known at the moment of the scrape, so nothing outlives its component.
+
+Names are `chipmedic_<part>_<what>_<unit>[_total]`. A value that is too old to say anything about
+now is left out; a gap in a graph is the truth, a flat line is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import generate_latest
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from chipmedic.metric import Metric as Quantity
+from chipmedic.model import Component, ComponentKind, Verdict
+from chipmedic_agent.identity import Identity
+from chipmedic_agent.inventory import Inventory
+from chipmedic_agent.journal import Journal
+from chipmedic_agent.pipeline import Pipeline
+from chipmedic_agent.readings import Value
+from chipmedic_agent.roster import Roster
+from chipmedic_agent.uplink import Uplink
+
+VERDICTS = {Verdict.OK: 0.0, Verdict.FAULT: 1.0, Verdict.UNKNOWN: 2.0}
+
+
+@dataclass(slots=True)
+class ReloadState:
+    """How the last reading of the configuration went."""
+
+    is_successful: bool = True
+    at: float = 0.0
+    problems: tuple[str, ...] = ()
+    needs_restart: tuple[str, ...] = ()
+    """What was changed in the file and takes effect only after a restart."""
+
+
+@dataclass(slots=True, kw_only=True)
+class World:
+    """Everything that the pages show."""
+
+    identity: Identity
+    pipeline: Pipeline
+    journal: Journal
+    roster: Roster
+    uplink: Uplink
+    now: Callable[[], float]
+    reload: ReloadState = field(default_factory=ReloadState)
+    changes_told: dict[str, int] = field(default_factory=dict)
+    """Transitions of faults since the start, by sort."""
+
+
+class AgentMetrics(Collector):
+    """Everything about this node as metric families; called from the page's thread."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every family."""
+        yield from self._agent()
+        yield from self._scans()
+        yield from self._stream()
+        yield from self._faults()
+        yield from self._chips()
+        yield from self._readings()
+
+    def _agent(self) -> Iterator[Metric]:
+        identity, reload = self._world.identity, self._world.reload
+        info = GaugeMetricFamily(
+            "chipmedic_build_info", "The running agent; always 1.", labels=("version", "node")
+        )
+        info.add_metric((identity.version, identity.node), 1.0)
+        yield info
+        yield GaugeMetricFamily(
+            "chipmedic_config_last_reload_successful",
+            "1 when the configuration that was read last is right and in force.",
+            value=float(reload.is_successful),
+        )
+
+    def _scans(self) -> Iterator[Metric]:
+        tallies = {name: s.tally for name, s in self._world.roster.scanners.items()}
+        here = {name: t for name, t in tallies.items() if self._world.roster.scanners[name].is_here}
+        yield _gauge(
+            "chipmedic_collector_up",
+            "1 when the last scan of a collector that is here told something.",
+            {name: float(tally.is_success) for name, tally in here.items()},
+        )
+        yield _gauge(
+            "chipmedic_scan_success",
+            "1 when the last scan returned in time and without an error.",
+            {name: float(tally.is_success) for name, tally in here.items()},
+        )
+        yield _gauge(
+            "chipmedic_scan_duration_seconds",
+            "How long the last scan that returned took.",
+            {name: t.seconds for name, t in here.items() if t.seconds is not None},
+        )
+        yield _gauge(
+            "chipmedic_scan_last_success_timestamp_seconds",
+            "When a scan last succeeded.",
+            {name: t.last_success_at for name, t in here.items() if t.last_success_at is not None},
+        )
+        for name, help_text, counts in (
+            ("chipmedic_scans", "Scans that returned.", {n: t.scans for n, t in tallies.items()}),
+            (
+                "chipmedic_scans_failed",
+                "Scans and discoveries that raised an error.",
+                {n: t.failed for n, t in tallies.items()},
+            ),
+            (
+                "chipmedic_scans_blocked",
+                "Beats at which a scan or discovery was past its deadline.",
+                {n: t.blocked for n, t in tallies.items()},
+            ),
+        ):
+            yield _counter(name, help_text, counts)
+        checks = GaugeMetricFamily(
+            "chipmedic_check_verdict", "0 ok, 1 fault, 2 unknown.", labels=("check",)
+        )
+        for coverage in self._world.roster.coverage():
+            checks.add_metric((coverage.check,), VERDICTS[coverage.verdict])
+        yield checks
+
+    def _stream(self) -> Iterator[Metric]:
+        journal, link, now = self._world.journal, self._world.uplink.state, self._world.now()
+        for name, help_text, value in (
+            ("spool_bytes", "Bytes of the events that are kept.", journal.size_bytes),
+            (
+                "spool_events",
+                "Events that the watchdog has not acknowledged.",
+                journal.backlog_events,
+            ),
+            (
+                "spool_lag_seconds",
+                "Age of the oldest event that is not acknowledged.",
+                journal.lag_seconds(now),
+            ),
+            ("spool_failing", "1 while events are only in memory.", float(journal.is_failing)),
+            ("uplink_connected", "1 while a stream is open.", float(link.watchdog is not None)),
+        ):
+            yield GaugeMetricFamily(f"chipmedic_{name}", help_text, value=float(value))
+        yield CounterMetricFamily(
+            "chipmedic_spool_lost_events",
+            "Events lost to overflow or damage; each loss is reported in the stream.",
+            value=float(journal.lost_total),
+        )
+        yield CounterMetricFamily(
+            "chipmedic_uplink_sessions", "Streams opened.", value=float(link.sessions)
+        )
+
+    def _faults(self) -> Iterator[Metric]:
+        faults = GaugeMetricFamily(
+            "chipmedic_fault_open",
+            "1 for each open fault.",
+            labels=("component", "kind", "severity", "source"),
+        )
+        for fault in self._world.pipeline.book.open():
+            labels = (str(fault.component), fault.kind, fault.severity.name.lower(), fault.source)
+            faults.add_metric(labels, 1.0)
+        yield faults
+        told = CounterMetricFamily(
+            "chipmedic_fault_events", "Transitions of faults.", labels=("transition",)
+        )
+        for transition, count in sorted(self._world.changes_told.copy().items()):
+            told.add_metric((transition,), float(count))
+        yield told
+
+    def _chips(self) -> Iterator[Metric]:
+        info = GaugeMetricFamily(
+            "chipmedic_chip_info",
+            "A chip that this node has, or had when it was last seen; always 1.",
+            labels=("chip", "vendor", "model", "index", "die", "serial", "pci"),
+        )
+        for entry in self._world.pipeline.inventory.known():
+            chip = entry.chip
+            labels = (chip.uid, chip.vendor, chip.model, str(chip.index), str(chip.die))
+            info.add_metric((*labels, chip.serial or "", chip.pci or ""), 1.0)
+        yield info
+
+    def _readings(self) -> Iterator[Metric]:
+        families: dict[str, Metric] = {}
+        current = self._world.pipeline.readings.current(self._world.now())
+        for component, quantity, value in current:
+            name = _name(component.kind, quantity)
+            labels = _labels(component, self._world.pipeline.inventory)
+            family = families.get(name)
+            if family is None:
+                family = families[name] = _family(name, quantity, labels)
+            _add(family, labels, value)
+        yield from families.values()
+
+
+def exposition(world: World) -> Callable[[], bytes]:
+    """Return a function that writes the page."""
+    registry = CollectorRegistry(auto_describe=False)
+    ProcessCollector(registry=registry)
+    registry.register(AgentMetrics(world))
+    return lambda: generate_latest(registry)
+
+
+def _name(kind: ComponentKind, quantity: Quantity) -> str:
+    """Return `chipmedic_<part>_<quantity>`, the part once where the quantity names it already."""
+    prefix = f"{kind.value}_"
+    return f"chipmedic_{prefix}{quantity.value.removeprefix(prefix)}"
+
+
+def _labels(component: Component, inventory: Inventory) -> dict[str, str]:
+    if component.kind is ComponentKind.HOST:
+        return {}
+    if component.kind is not ComponentKind.CHIP:
+        return {component.kind.value: component.name}
+    chip = inventory.chip(component.name)
+    if chip is None:
+        return {"chip": component.name, "vendor": "", "index": "", "pci": ""}
+    return {
+        "chip": chip.uid,
+        "vendor": chip.vendor,
+        "index": str(chip.index),
+        "pci": chip.pci or "",
+    }
+
+
+def _family(name: str, quantity: Quantity, labels: Iterable[str]) -> Metric:
+    help_text = f"{quantity.value.replace('_', ' ').capitalize()} as the source reads it."
+    if name.endswith("_total"):
+        return CounterMetricFamily(name.removesuffix("_total"), help_text, labels=tuple(labels))
+    return GaugeMetricFamily(name, help_text, labels=tuple(labels))
+
+
+def _add(family: Metric, labels: Mapping[str, str], value: Value) -> None:
+    if isinstance(family, CounterMetricFamily | GaugeMetricFamily):
+        family.add_metric(tuple(labels.values()), value.value)
+
+
+def _gauge(name: str, help_text: str, values: Mapping[str, float]) -> Metric:
+    family = GaugeMetricFamily(name, help_text, labels=("collector",))
+    for collector, value in values.items():
+        family.add_metric((collector,), value)
+    return family
+
+
+def _counter(name: str, help_text: str, counts: Mapping[str, int]) -> Metric:
+    family = CounterMetricFamily(name, help_text, labels=("collector",))
+    for collector, count in counts.items():
+        family.add_metric((collector,), float(count))
+    return family
