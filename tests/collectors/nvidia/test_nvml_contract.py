@@ -1,0 +1,93 @@
+"""The stand-in in Python answers what the C library answers: the same scans for the same states."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from chipmedic.model import Scan
+from chipmedic_simulator.nvml.state import PROFILES, SimulatedNvml
+from nvml_rig import simulated
+
+STORIES: dict[str, Callable[[SimulatedNvml], object]] = {
+    "healthy": lambda nvml: None,
+    "busy": lambda nvml: nvml.set(
+        0,
+        temperature=71,
+        utilization_percent=99,
+        power_milliwatts=688_123,
+        memory_used_bytes=70_123_456_789,
+        throttle_reasons="0x44",
+        processes="101:5,102:-,103:0x10",
+    ),
+    "worn": lambda nvml: nvml.set(
+        1,
+        ecc_corrected=(1 << 62) + 1,
+        ecc_uncorrected=4,
+        remapped_uncorrected=3,
+        remap_pending=1,
+        remap_failed=1,
+        retired_double=9,
+        recovery_action=1,
+        pcie_width=8,
+        pcie_generation=1,
+    ),
+    "link down": lambda nvml: nvml.set_link(1, 2, up=0, replays=7),
+    "link errors": lambda nvml: nvml.set_link(0, 0, replays=1, recoveries=2, receive_errors=3),
+    "fabric": lambda nvml: nvml.set(0, fabric_state=3, fabric_status=999),
+    "lost": lambda nvml: nvml.lose(1),
+    "mig": lambda nvml: nvml.set(0, mig=1, field_code__142=3, field_code__5=4),
+    "no serial": lambda nvml: nvml.forget("gpu.0.serial", "gpu.*.temperature"),
+    "denied": lambda nvml: nvml.fail("nvmlDeviceGetMemoryInfo_v2", 4, gpu=0),
+    "old": lambda nvml: nvml.fail("nvmlDeviceGetFieldValues", 13),
+    "reset": lambda nvml: nvml.fail("nvmlDeviceGetFieldValues", 16, gpu=1),
+    "no driver": lambda nvml: nvml.fail("nvmlInitWithFlags", 9),
+    "mismatch": lambda nvml: nvml.fail("nvmlDeviceGetCount_v2", 18),
+    "no handle": lambda nvml: nvml.fail("nvmlDeviceGetHandleByIndex_v2", 17, gpu=0),
+    "no events": lambda nvml: nvml.fail("nvmlEventSetCreate", 3),
+    "deaf": lambda nvml: nvml.fail("nvmlDeviceRegisterEvents", 3, gpu=1),
+}
+
+
+def scans(
+    folder: Path, profile: str, change: Callable[[SimulatedNvml], object], *, is_stand_in: bool
+) -> list[Scan]:
+    """Scan before the change (a chip that was never seen cannot be missed) and twice after it."""
+    folder.mkdir()
+    with simulated(folder, profile=profile, is_stand_in=is_stand_in) as rig:
+        found = [rig.scan()]
+        rig.collector.close()
+        change(rig.nvml)
+        found += [rig.scan(), rig.scan()]
+        return found
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_the_same_scans_for_the_same_state(tmp_path: Path, name: str) -> None:
+    from_library = scans(tmp_path / "c", "h100", STORIES[name], is_stand_in=False)
+    from_stand_in = scans(tmp_path / "python", "h100", STORIES[name], is_stand_in=True)
+    assert from_library == from_stand_in
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_the_same_scans_for_each_generation(tmp_path: Path, profile: str) -> None:
+    change = STORIES["busy"]
+    from_library = scans(tmp_path / "c", profile, change, is_stand_in=False)
+    from_stand_in = scans(tmp_path / "python", profile, change, is_stand_in=True)
+    assert from_library == from_stand_in
+
+
+def test_the_same_xid_from_both(tmp_path: Path) -> None:
+    codes = []
+    for is_stand_in in (False, True):
+        folder = tmp_path / str(is_stand_in)
+        folder.mkdir()
+        with simulated(folder, is_stand_in=is_stand_in) as rig:
+            uid = rig.scan().chips[1].uid
+            rig.nvml.emit(1, 94)
+            assert rig.wait_for_push() < 1.0
+            [event] = rig.scan(1).events
+            codes.append((event.code, event.message, event.component.name == uid))
+    assert codes[0] == codes[1]
