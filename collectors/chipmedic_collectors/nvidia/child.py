@@ -30,7 +30,7 @@ RESTART_SECONDS = (0.0, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 300.0)
 SETTLED_SECONDS = 60.0
 """A child that has served for so long starts the waiting times anew."""
 DEATH_SECONDS = 1.0
-"""How long a child that closed its output may take to be gone."""
+"""How long a child that was killed, or that closed its output, may take to be gone."""
 READ_BYTES = 65536
 
 
@@ -57,7 +57,7 @@ class Child:
         self._restart_seconds = tuple(restart_seconds)
         self._running: _Running | None = None
         self._abandoned: subprocess.Popen[bytes] | None = None
-        self._trouble = ""
+        self._trouble = "the NVML process was closed"
         self._failures = 0
         self._next_start_at = 0.0
         self._left_over: list[dict[str, Any]] = []
@@ -132,12 +132,15 @@ class Child:
 
     def _start(self) -> _Running:
         """Start a child, if none is stuck and none failed a moment ago."""
-        if self._abandoned is not None and self._abandoned.poll() is None:
-            raise ToolBlocked(
-                f"{self._trouble}; process {self._abandoned.pid} is still stuck in the kernel "
-                "and no second one is started; reboot the node if it stays"
-            )
-        self._abandoned = None
+        if self._abandoned is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._abandoned.wait(DEATH_SECONDS)
+            if self._abandoned.poll() is None:
+                raise ToolBlocked(
+                    f"{self._trouble}; process {self._abandoned.pid} is stuck in the kernel and "
+                    "no second one is started; reboot the node if it stays"
+                )
+            self._abandoned = None
         wait = self._next_start_at - time.monotonic()
         if wait > 0:
             raise ToolBlocked(f"{self._trouble}; tried again in {wait:.0f} s")

@@ -32,7 +32,7 @@ class XidListener:
         self._index_by_address: dict[int, int] = {}
         self._thread: threading.Thread | None = None
         self._is_ready = threading.Event()
-        self.code = NOT_READY
+        self.code = 0
         """Return code of the last event call: 0 works, 3 and 13 this driver has no events."""
         self.deaf: dict[int, int] = {}
         """Chips that cannot be listened to, by index, and the return code that said so."""
@@ -41,6 +41,7 @@ class XidListener:
         """Listen to more chips, `(index, handle)`; the first ones from when this returns."""
         self._chips += chips
         if self._thread is None and chips:
+            self.code = NOT_READY
             self._thread = threading.Thread(target=self._run, name="xids", daemon=True)
             self._thread.start()
             self._is_ready.wait(READY_SECONDS)

@@ -272,7 +272,7 @@ class StandIn:
         for row, item in zip(range(room), items, strict=False):
             pid, _, size = item.partition(":")
             out[row].pid = int(pid)
-            out[row].usedGpuMemory = int(size) if size not in ("", "-") else NOT_AVAILABLE
+            out[row].usedGpuMemory = int(size, 0) if size not in ("", "-") else NOT_AVAILABLE
             out[row].gpuInstanceId = out[row].computeInstanceId = NOT_AN_INSTANCE
         counter.value = len(items)
         if len(items) > room:
