@@ -74,10 +74,9 @@ class Hang:
             0 <= scan.at - state.at <= self.settings.distrust_seconds
         )
         for status in scan.jobs:
-            known = state.courses.get(status.job)
-            if known is not None and was_away:
-                known = replace(known, moved_at=scan.at, phase_at=scan.at)
-            course, has_moved = self._follow(known, status, scan.at)
+            course, has_moved = self._follow(state.courses.get(status.job), status, scan.at)
+            if was_away:
+                course = replace(course, moved_at=scan.at)
             courses[status.job] = course
             if has_moved:
                 self._clear(board, status.job, scan.at, "moves again")
@@ -85,7 +84,7 @@ class Hang:
                 self._judge(board, course, status, scan)
         for job in state.courses.keys() - courses.keys():
             self._clear(board, job, scan.at, "job has ended on this node")
-        return HangState(board.open, courses, scan.at), board.changes
+        return HangState(board.open, courses, scan.at if courses else None), board.changes
 
     def _follow(self, known: Course | None, status: JobStatus, at: float) -> tuple[Course, bool]:
         """Return the course with what is new of a job, and whether that is progress."""

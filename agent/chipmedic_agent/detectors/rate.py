@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from chipmedic.faults.kinds import KINDS
 from chipmedic.metric import Metric
@@ -30,9 +31,15 @@ Sample = tuple[float, float]
 
 
 def with_sample(samples: tuple[Sample, ...], at: float, value: float) -> tuple[Sample, ...]:
-    """Return the samples of the last hour with a new one; a fall or a clock set back starts new."""
+    """Return the samples of the last hour with a new one; a fall or a clock set back starts new.
+
+    A value that has not moved since the last sample is not kept, so a counter at rest leaves the
+    state as it is (and the agent nothing to save).
+    """
     if samples and (value < samples[-1][1] or at < samples[-1][0]):
         return ((at, value),)
+    if samples and value == samples[-1][1] and at - samples[-1][0] < SAMPLE_SECONDS:
+        return samples
     kept = samples
     if len(kept) >= 2 and kept[-1][0] - kept[-2][0] < SAMPLE_SECONDS:
         kept = kept[:-1]
@@ -42,18 +49,18 @@ def with_sample(samples: tuple[Sample, ...], at: float, value: float) -> tuple[S
     return kept
 
 
-def hourly_growth(samples: tuple[Sample, ...]) -> float:
-    """Return the growth within the last hour.
+def hourly_growth(samples: tuple[Sample, ...], at: float) -> float:
+    """Return the growth within the hour before `at`.
 
     Where the samples reach further back (the agent was down), their growth is shared out evenly.
     """
-    (at, value), (first_at, first) = samples[-1], samples[0]
     begin = at - WINDOW_SECONDS
-    if len(samples) < 2 or first_at >= begin:
-        return value - first
-    next_at, following = samples[1]
-    share = (next_at - begin) / (next_at - first_at)
-    return value - following + (following - first) * share
+    value = samples[-1][1]
+    for (old_at, old), (new_at, new) in pairwise(samples):
+        if new_at > begin:
+            share = min(1.0, (new_at - begin) / (new_at - old_at)) if new_at > old_at else 1.0
+            return value - new + (new - old) * share
+    return 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +99,7 @@ class Rate:
                 continue
             samples = with_sample(series.get(str(component), ()), scan.at, value)
             series[str(component)] = samples
-            self._judge(board, component, hourly_growth(samples), scan)
+            self._judge(board, component, hourly_growth(samples, scan.at), scan)
         for component in forgotten(scan):
             series.pop(str(component), None)
             board.clear(key_of(component, self.kind), scan.at, "forgotten")
