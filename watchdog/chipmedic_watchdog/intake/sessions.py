@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from chipmedic.errors import ChipmedicError
@@ -116,12 +116,12 @@ class Sessions:
         )
         return "silent"
 
-    def expect(self, nodes: Iterable[str], since: float, grace_seconds: float) -> None:
+    def expect(self, last_seen: Mapping[str, float], grace_seconds: float) -> None:
         """Wait for nodes that the store knows and that are not here yet."""
         due = self._clock.elapsed() + grace_seconds
-        for node in nodes:
+        for node, since in last_seen.items():
             if node not in self.live and node not in self.away:
-                self.away[node] = Away(since, due, "not seen since the watchdog started")
+                self.away[node] = Away(since, due, "it did not come back to the watchdog")
 
     def forgive(self, grace_seconds: float) -> None:
         """Give every silent node this time again: our own clock cannot be trusted."""

@@ -1,0 +1,282 @@
+"""The daemon: every part as one task of a group; a defect in one ends the process.
+
+Order of the start: store, addresses, tasks, READY. Order of the end: agents are told to come back,
+the queue is committed, the store is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+from grpc import aio
+
+from chipmedic import systemd
+from chipmedic.errors import ChipmedicError, ConfigError
+from chipmedic_proto.v1 import chipmedic_pb2 as pb
+from chipmedic_watchdog.clock import Clock
+from chipmedic_watchdog.config import WatchdogSettings, load_settings
+from chipmedic_watchdog.health import Health
+from chipmedic_watchdog.incidents.engine import IncidentEngine
+from chipmedic_watchdog.intake.committer import Committer
+from chipmedic_watchdog.intake.server import build_server
+from chipmedic_watchdog.intake.service import StreamService
+from chipmedic_watchdog.intake.sessions import Sessions
+from chipmedic_watchdog.ledger.loop import LedgerLoop
+from chipmedic_watchdog.liveness import Liveness
+from chipmedic_watchdog.metrics import Metrics
+from chipmedic_watchdog.notify.loop import NotifyLoop
+from chipmedic_watchdog.recover.loop import RecoverLoop
+from chipmedic_watchdog.retention import Retention
+from chipmedic_watchdog.startup import (
+    committer_settings,
+    raise_file_limit,
+    read_token,
+    store_url,
+)
+from chipmedic_watchdog.store.database import Database, open_engine
+from chipmedic_watchdog.store.migrate import migrate
+from chipmedic_watchdog.version import own_version
+from chipmedic_watchdog.web.app import Api
+from chipmedic_watchdog.web.server import WebServer
+
+log = logging.getLogger(__name__)
+
+STOP_SECONDS = 3.0
+COME_BACK_SECONDS = 1.0
+"""What agents are told when the watchdog stops: most often it is being restarted."""
+STUCK_SECONDS = 30.0
+"""A main loop that has not moved for this long is not reported alive to systemd."""
+
+
+class Loop(Protocol):
+    """A part that works by itself and can be woken."""
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        ...
+
+    def wake(self) -> None:
+        """Look now."""
+        ...
+
+
+class Daemon:
+    """The watchdog."""
+
+    def __init__(self, settings: WatchdogSettings, config_path: Path | None = None) -> None:
+        """Open the store and bind the addresses.
+
+        Raises:
+            ChipmedicError: one of them is not to be had; the text says which and what to do.
+        """
+        self.settings = settings
+        self._config_path = config_path
+        self._clock = Clock()
+        self._health = Health()
+        self._metrics = Metrics()
+        self._metrics.set_build(own_version())
+        self._stop = asyncio.Event()
+        engine = open_engine(store_url(settings))
+        migrate(engine)
+        self._database = Database(engine)
+        self._sessions = Sessions(self._clock, settings.liveness.silence_seconds)
+        self._committer = Committer(
+            self._database, self._metrics, self._health, committer_settings(settings)
+        )
+        self._liveness = Liveness(
+            self._database,
+            self._committer,
+            self._sessions,
+            self._metrics,
+            settings.liveness,
+            self._clock,
+        )
+        self._incidents = IncidentEngine(
+            self._database, self._sessions, self._metrics, self._health, settings.incidents
+        )
+        self._service = StreamService(
+            self._committer, self._sessions, self._metrics, settings.stream
+        )
+        self._api = Api(self._database, self._metrics, self._health, read_token(settings))
+        self._web = WebServer(self._api.application(), settings.http.listen)
+        self._retention = Retention(self._database, settings.store.keep_events_days)
+        self._server: aio.Server | None = None
+        self._notify: Loop = NotifyLoop(self._database, settings.notify)
+        self._recover: Loop = self._recover_loop(settings)
+        self._ledger: Loop = LedgerLoop(self._database)
+        self._restarts: dict[str, asyncio.Event] = {}
+        self._connect_parts()
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT; SIGHUP reads the configuration again."""
+        raise_file_limit()
+        self._handle_signals()
+        self._server, port = build_server(self._service, self.settings.stream)
+        await self._server.start()
+        self._warn_of_open_ports()
+        log.info("ready: stream_port=%d http=%s", port, self._web.address)
+        tasks: list[asyncio.Task[None]] = []
+        async with asyncio.TaskGroup() as group:
+            web = group.create_task(self._web.run(), name="web")
+            for name, run in self._parts().items():
+                tasks.append(group.create_task(run(), name=name))
+            systemd.ready(f"stream on port {port}, http on {self._web.address}")
+            await self._stop.wait()
+            systemd.stopping()
+            await self._say_goodbye()
+            self._web.stop()
+            await web
+            for task in tasks:
+                task.cancel()
+        self._database.close()
+        log.info("stopped")
+
+    def stop(self) -> None:
+        """End as on SIGTERM."""
+        self._stop.set()
+
+    def _parts(self) -> dict[str, Callable[[], Coroutine[None, None, None]]]:
+        return {
+            "committer": self._committer.run,
+            "liveness": self._liveness.run,
+            "incidents": self._incidents.run,
+            "notify": lambda: self._supervise("notify"),
+            "recover": lambda: self._supervise("recover"),
+            "ledger": self._ledger.run,
+            "retention": self._retention.run,
+            "alive": self._feed_systemd,
+        }
+
+    def _connect_parts(self) -> None:
+        self._committer.on_faults = self._incidents.wake
+        self._committer.on_progress = self._wake_readers
+        self._committer.on_recovered = self._liveness.forgive
+        self._incidents.on_change = self._wake_readers
+        self._api.on_act = self._wake_all
+
+    def _wake_readers(self) -> None:
+        for loop in (self._recover, self._notify, self._ledger):
+            loop.wake()
+
+    def _wake_all(self) -> None:
+        self._incidents.wake()
+        self._wake_readers()
+
+    def _recover_loop(self, settings: WatchdogSettings) -> Loop:
+        return RecoverLoop(self._database, settings.recover, on_change=self._wake_all)
+
+    async def _supervise(self, name: str) -> None:
+        """Run a loop; a reload replaces it, which it survives as it survives a restart."""
+        while True:
+            replaced = self._restarts[name] = asyncio.Event()
+            loop: Loop = self._notify if name == "notify" else self._recover
+            async with asyncio.TaskGroup() as group:
+                task = group.create_task(loop.run(), name=name)
+                await replaced.wait()
+                task.cancel()
+
+    def _handle_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        loop.add_signal_handler(signal.SIGHUP, self.reload)
+
+    def reload(self) -> None:
+        """Read the configuration again; a wrong one changes nothing and is reported."""
+        systemd.reloading()
+        try:
+            new = load_settings(self._config_path)
+            token = read_token(new)
+        except ConfigError as e:
+            self._metrics.reload_successful.set(0)
+            self._health.begin("configuration", f"the old one stays in force: {e}")
+            log.error("reload refused, the old configuration stays in force: %s", e)  # noqa: TRY400
+        else:
+            self._metrics.reload_successful.set(1)
+            self._health.end("configuration")
+            self._api.token = token
+            self._take(new)
+        systemd.ready()
+
+    def _take(self, new: WatchdogSettings) -> None:
+        old, self.settings = self.settings, new
+        fixed = ("listen", "certificate_file", "key_file", "client_ca_file")
+        needs_restart = [
+            name
+            for name, is_changed in (
+                ("store", new.store != old.store),
+                ("stream", any(getattr(new.stream, k) != getattr(old.stream, k) for k in fixed)),
+                ("http.listen", new.http.listen != old.http.listen),
+            )
+            if is_changed
+        ]
+        self._service.settings = replace(
+            new.stream, **{name: getattr(old.stream, name) for name in fixed}
+        )
+        self._liveness.settings = new.liveness
+        self._sessions.silence_seconds = new.liveness.silence_seconds
+        self._incidents.settings = new.incidents
+        if new.notify != old.notify:
+            self._notify = NotifyLoop(self._database, new.notify)
+            self._restarts["notify"].set()
+        if new.recover != old.recover:
+            self._recover = self._recover_loop(new)
+            self._restarts["recover"].set()
+        log.info("reloaded: needs_restart=%s", ",".join(needs_restart) or "nothing")
+        if needs_restart:
+            words = f"changed in the file, in force after a restart: {', '.join(needs_restart)}"
+            self._health.warnings["configuration"] = words
+        else:
+            self._health.warnings.pop("configuration", None)
+
+    def _warn_of_open_ports(self) -> None:
+        stream = self.settings.stream
+        if stream.is_exposed:
+            words = (
+                f"stream: {stream.listen} is open to other machines without TLS: anyone there "
+                "can report faults; set certificate_file, key_file and client_ca_file"
+            )
+            self._health.warnings["stream"] = words
+            log.warning("%s", words)
+
+    async def _feed_systemd(self) -> None:
+        """Tell systemd that we live, while the main loop and the watch over silence move."""
+        interval_seconds = systemd.watchdog_interval_seconds()
+        while True:
+            await asyncio.sleep((interval_seconds or STUCK_SECONDS) / 3)
+            age_seconds = self._clock.elapsed() - self._liveness.ticked_at
+            if interval_seconds is not None and age_seconds < STUCK_SECONDS:
+                systemd.alive()
+
+    async def _say_goodbye(self) -> None:
+        """Ask the agents to come back after the restart, then close the stream's end."""
+        for session in list(self._sessions.live.values()):
+            session.wait_seconds = COME_BACK_SECONDS
+            session.end(
+                pb.WatchdogMessage(
+                    retry_after=pb.RetryAfter(
+                        seconds=COME_BACK_SECONDS, reason="the watchdog stops or restarts"
+                    )
+                )
+            )
+        if self._server is not None:
+            await self._server.stop(STOP_SECONDS)
+
+
+async def serve(settings: WatchdogSettings, config_path: Path | None) -> None:
+    """Run a watchdog in this process until it is told to stop.
+
+    Raises:
+        ChipmedicError: it cannot start, or a part of it failed for a foreseen reason.
+    """
+    daemon = Daemon(settings, config_path)
+    try:
+        await daemon.run()
+    except* ChipmedicError as group:
+        raise group.exceptions[0] from group

@@ -1,0 +1,134 @@
+"""Turns silence into a verdict, and distrusts itself first.
+
+A stream that ends without a goodbye makes a node silent; if it does not come back in time it is
+`node.unreachable`. When the watchdog itself has stalled, has just started or could not write,
+silence proves nothing about the nodes: every one of them gets the grace time to come back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import UTC, datetime
+
+from sqlalchemy import Connection, select
+
+from chipmedic.errors import StoreError
+from chipmedic_watchdog.clock import Clock
+from chipmedic_watchdog.config import LivenessSettings
+from chipmedic_watchdog.intake.arrival import Arrival, Expiry, Silence
+from chipmedic_watchdog.intake.board import WATCHDOG
+from chipmedic_watchdog.intake.commit import REBOOTED
+from chipmedic_watchdog.intake.committer import Committer
+from chipmedic_watchdog.intake.sessions import Away, Sessions
+from chipmedic_watchdog.metrics import Metrics
+from chipmedic_watchdog.store import schema
+from chipmedic_watchdog.store.database import Database
+
+log = logging.getLogger(__name__)
+
+TICK_SECONDS = 0.25
+EXPIRY_TICK_SECONDS = 10.0
+
+
+class Liveness:
+    """Watches the sessions and its own clock."""
+
+    def __init__(
+        self,
+        database: Database,
+        committer: Committer,
+        sessions: Sessions,
+        metrics: Metrics,
+        settings: LivenessSettings,
+        clock: Clock | None = None,
+    ) -> None:
+        self._database = database
+        self._committer = committer
+        self._sessions = sessions
+        self._metrics = metrics
+        self._clock = clock or Clock()
+        self.settings = settings
+        self.ticked_at = self._clock.elapsed()
+        """When the loop last moved; systemd's watchdog is fed only while it does."""
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        await self.expect_known()
+        self.ticked_at = self._clock.elapsed()
+        next_expiry = self.ticked_at
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            self.tick()
+            if self.ticked_at >= next_expiry:
+                next_expiry = self.ticked_at + EXPIRY_TICK_SECONDS
+                await self._expire()
+
+    async def expect_known(self) -> None:
+        """Wait for the nodes that were there before the watchdog was."""
+
+        def known(connection: Connection) -> tuple[dict[str, float], set[str]]:
+            nodes, faults = schema.nodes.c, schema.faults.c
+            rows = connection.execute(
+                select(nodes.node, nodes.last_seen_at).where(nodes.state != "stopped")
+            )
+            judged = connection.execute(
+                select(faults.node).where(
+                    faults.kind == "node.unreachable", faults.state != "cleared"
+                )
+            )
+            return {row.node: row.last_seen_at for row in rows}, {row.node for row in judged}
+
+        seen, judged = await self._database.read(known)
+        self._sessions.expect(seen, self.settings.startup_grace_seconds)
+        for node in judged & self._sessions.away.keys():
+            self._sessions.away[node].is_judged = True
+
+    def tick(self) -> None:
+        """Judge the silent nodes whose time is up."""
+        now = self._clock.elapsed()
+        pause_seconds = now - self.ticked_at
+        self.ticked_at = now
+        if pause_seconds > self.settings.stall_seconds:
+            self._metrics.stalls.inc()
+            log.warning(
+                "own loop stalled: seconds=%.1f; no node is judged for %.0f s",
+                pause_seconds, self.settings.startup_grace_seconds,
+            )  # fmt: skip
+            self.forgive()
+        if self._committer.is_failing:
+            return
+        for node, away in self._sessions.away.items():
+            if not away.is_judged and away.due <= now:
+                away.is_judged = True
+                self._judge(node, away)
+
+    def forgive(self) -> None:
+        """Give the silent nodes the grace time: what was not heard may be our own fault."""
+        self._sessions.forgive(self.settings.startup_grace_seconds)
+
+    def _judge(self, node: str, away: Away) -> None:
+        since = datetime.fromtimestamp(away.since, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        reason = f"{away.reason}; no stream since {since}"
+        log.warning("unreachable: node=%s why=%s", node, reason)
+        self._put(node, Silence(away.since, reason))
+
+    async def _expire(self) -> None:
+        """End the notes of reboots; a node whose agent tells of its own ends them itself."""
+        table = schema.faults.c
+        oldest = self._clock.now() - self.settings.rebooted_expiry_seconds
+        query = select(table.node).where(
+            table.kind == REBOOTED,
+            table.source == WATCHDOG,
+            table.state != "cleared",
+            table.opened_at < oldest,
+        )
+        try:
+            nodes = await self._database.read(lambda c: [row.node for row in c.execute(query)])
+        except StoreError:
+            return  # the committer reports the store
+        for node in nodes:
+            self._put(node, Expiry(REBOOTED))
+
+    def _put(self, node: str, body: Silence | Expiry) -> None:
+        self._committer.put_now(Arrival(node=node, received_at=self._clock.now(), body=body))

@@ -1,0 +1,82 @@
+"""The command `chipmedic-watchdog`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from chipmedic.errors import ChipmedicError
+from chipmedic_watchdog.config import DEFAULT_PATH, load_settings
+from chipmedic_watchdog.daemon import serve
+from chipmedic_watchdog.version import own_version
+
+EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
+UMASK = 0o027
+"""The store holds log lines of jobs: it is not for everybody on the host."""
+
+
+def run(argv: Sequence[str] | None = None) -> None:
+    """Run the command and exit with its status."""
+    sys.exit(main(argv))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status: 0 stopped, 1 failed, 2 wrong configuration."""
+    arguments = _parser().parse_args(argv)
+    _set_up_logging(arguments.log_level)
+    try:
+        settings = load_settings(arguments.config)
+    except ChipmedicError as e:
+        _complain(e)
+        return EXIT_USAGE
+    if arguments.check_config:
+        return EXIT_OK
+    os.umask(UMASK)
+    try:
+        asyncio.run(serve(settings, arguments.config))
+    except ChipmedicError as e:
+        _complain(e)
+        return EXIT_FAILED
+    return EXIT_OK
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="chipmedic-watchdog",
+        description="The central service of chipmedic: takes in what the agents report, tells "
+        "people, moves jobs off bad hardware.",
+    )
+    parser.add_argument(
+        "--config", type=Path, help=f"configuration file (default: {DEFAULT_PATH}, if it exists)"
+    )
+    parser.add_argument(
+        "--check-config", action="store_true", help="check the configuration file and exit"
+    )
+    parser.add_argument(
+        "--log-level", default="info", choices=("debug", "info", "warning", "error")
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {own_version()}")
+    return parser
+
+
+def _set_up_logging(level: str) -> None:
+    # Under systemd the journal adds the time itself.
+    stamp = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "
+    logging.basicConfig(
+        level=level.upper(), format=f"{stamp}%(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
+    for name in ("alembic", "httpx", "apprise", "uvicorn"):
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
+
+
+def _complain(error: ChipmedicError) -> None:
+    sys.stderr.write(f"chipmedic-watchdog: {error}\n")
+
+
+if __name__ == "__main__":
+    run()

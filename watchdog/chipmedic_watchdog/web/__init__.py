@@ -1,0 +1,1 @@
+"""The HTTP side: JSON interface, metrics, health and a page for people."""

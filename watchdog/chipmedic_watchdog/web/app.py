@@ -1,0 +1,238 @@
+"""The HTTP application: a table of endpoints over the store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+from sqlalchemy import Connection
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from chipmedic.errors import StoreError
+from chipmedic_watchdog.clock import Clock
+from chipmedic_watchdog.health import Health
+from chipmedic_watchdog.metrics import Metrics
+from chipmedic_watchdog.store.database import Database
+from chipmedic_watchdog.version import own_version
+from chipmedic_watchdog.web import acts, details
+from chipmedic_watchdog.web.access import authorize, require_json
+from chipmedic_watchdog.web.endpoint import (
+    PAGING,
+    Endpoint,
+    Handler,
+    Parameter,
+    Query,
+    read_body,
+    read_query,
+)
+from chipmedic_watchdog.web.figures import read_figures
+from chipmedic_watchdog.web.listing import Listing
+from chipmedic_watchdog.web.openapi import openapi
+from chipmedic_watchdog.web.page import StatusPage
+from chipmedic_watchdog.web.problem import Problem, on_http_exception, on_problem, on_store_error
+from chipmedic_watchdog.web.tables import TABLES
+
+OPEN_PATHS = frozenset({"/metrics", "/healthz"})
+"""Probes carry no token, and these say nothing that harms."""
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+WHO = "Who does this, for the audit."
+WHY = "Why, for the audit and for the others."
+
+
+@dataclass(slots=True)
+class Api:
+    """What the handlers need."""
+
+    database: Database
+    metrics: Metrics
+    health: Health
+    token: str | None = None
+    clock: Clock = field(default_factory=Clock)
+    on_act: Callable[[], None] = lambda: None
+    """Called when a person has changed something."""
+
+    def application(self) -> Starlette:
+        """Return the ASGI application."""
+        endpoints = self.endpoints()
+        document = openapi(endpoints, own_version())
+
+        async def describe(_: Request) -> Response:
+            return JSONResponse(document)
+
+        self_description = Endpoint(
+            path="/api/v1/openapi.json", name="openapi", words="This document.", handler=describe
+        )
+        document["paths"] |= openapi([self_description], own_version())["paths"]
+        routes = [
+            Route(e.path, self._guarded(e), methods=[e.method], name=e.name)
+            for e in (*endpoints, self_description)
+        ]
+        return Starlette(
+            routes=routes,
+            exception_handlers={
+                Problem: on_problem,
+                StoreError: on_store_error,
+                HTTPException: on_http_exception,
+            },
+        )
+
+    def endpoints(self) -> list[Endpoint]:
+        """Return every endpoint of the interface."""
+        return [*self._pages(), *self._lists(), *self._details(), *self._acts()]
+
+    def _guarded(self, endpoint: Endpoint) -> Handler:
+        async def guarded(request: Request) -> Response:
+            if endpoint.path not in OPEN_PATHS:
+                authorize(request, self.token)
+            if endpoint.method == "POST":
+                require_json(request)
+            return await endpoint.handler(request)
+
+        return guarded
+
+    def _pages(self) -> list[Endpoint]:
+        page = StatusPage(own_version())
+
+        async def status(_: Request) -> Response:
+            now = self.clock.now()
+            text = await self.database.read(lambda c: page.render(c, self.health, now))
+            return HTMLResponse(text)
+
+        async def metrics(_: Request) -> Response:
+            figures = await self.database.read(read_figures)
+            return Response(self.metrics.render(figures), media_type=METRICS_TYPE)
+
+        async def healthz(_: Request) -> Response:
+            status_code = HTTPStatus.SERVICE_UNAVAILABLE if self.health.problems else HTTPStatus.OK
+            return JSONResponse(
+                {
+                    "status": self.health.status,
+                    "problems": self.health.problems,
+                    "warnings": self.health.warnings,
+                    "version": own_version(),
+                },
+                status_code=status_code,
+            )
+
+        return [
+            Endpoint(path="/", name="page", words="What is wrong now, as a page.",
+                     handler=status, answer="text/html"),
+            Endpoint(path="/metrics", name="metrics", words="Metrics for Prometheus.",
+                     handler=metrics, answer="text/plain"),
+            Endpoint(path="/healthz", name="healthz",
+                     words="200 when all works, 503 with the reasons when not.", handler=healthz),
+        ]  # fmt: skip
+
+    def _lists(self) -> list[Endpoint]:
+        endpoints = [
+            self._reading(f"/api/v1/{name}", name, words, f"list:{answer}", listing.parameters,
+                          _page_of(listing))
+            for name, answer, words, listing in TABLES
+        ]  # fmt: skip
+        job_parameters = (
+            Parameter(name="state", words="Only jobs in this state.", choices=("running",)),
+            Parameter(name="node", words="Node."),
+            *PAGING,
+        )
+        jobs = self._reading("/api/v1/jobs", "jobs", "Jobs, by name.", "list:Job", job_parameters,
+                             lambda c, q, _: details.jobs(c, q))  # fmt: skip
+        return [*endpoints, jobs]
+
+    def _details(self) -> list[Endpoint]:
+        return [
+            self._reading("/api/v1/nodes/{node}", "node",
+                          "One node with chips, checks, jobs and open faults.", "Node", (),
+                          lambda c, _, p: details.node(c, p["node"])),
+            self._reading("/api/v1/incidents/{incident}", "incident",
+                          "One incident with faults, notices and recoveries.", "Incident", (),
+                          lambda c, _, p: details.incident(c, p["incident"])),
+            self._reading("/api/v1/recoveries/{recovery}", "recovery",
+                          "One recovery with its steps.", "Recovery", (),
+                          lambda c, _, p: details.recovery(c, p["recovery"])),
+            # A job's name may hold a slash.
+            self._reading("/api/v1/jobs/{job:path}", "job",
+                          "One job with nodes, progress and lost time.", "Job", (),
+                          lambda c, _, p: details.job(c, p["job"])),
+        ]  # fmt: skip
+
+    def _acts(self) -> list[Endpoint]:
+        who, why = {"who": WHO}, {"who": WHO, "why": WHY}
+        endpoints = [
+            self._act("/api/v1/incidents/{incident}/acknowledge", "acknowledge",
+                      "Say who looks after an incident.", "Incident", {"who": WHO, "why?": WHY},
+                      lambda c, p, b, at: acts.acknowledge(c, p["incident"], b, at)),
+            self._act("/api/v1/incidents/{incident}/resolve", "resolve",
+                      "Close an incident by hand.", "Incident", why,
+                      lambda c, p, b, at: acts.resolve(c, p["incident"], b, at)),
+            self._act("/api/v1/nodes/{node}/give-back", "give_back",
+                      "Give a node back that chipmedic has isolated.", "Recovery", why,
+                      lambda c, p, b, at: acts.give_back(c, p["node"], b, at)),
+        ]  # fmt: skip
+        for act, words, body in (
+            ("approve", "Let a proposed recovery begin.", who),
+            ("retry", "Let a held recovery go on.", who),
+            ("decline", "Answer a proposal with no.", why),
+            ("stop", "End a recovery before its next step.", why),
+        ):
+            endpoints.append(
+                self._act(f"/api/v1/recoveries/{{recovery}}/{act}", f"{act}_recovery", words,
+                          "Recovery", body, _answer_with(act))
+            )  # fmt: skip
+        return endpoints
+
+    def _reading(
+        self,
+        path: str,
+        name: str,
+        words: str,
+        answer: str,
+        parameters: tuple[Parameter, ...],
+        read: Read,
+    ) -> Endpoint:
+        async def handler(request: Request) -> Response:
+            query = read_query(request, parameters)
+            found = await self.database.read(lambda c: read(c, query, request.path_params))
+            return JSONResponse(found)
+
+        return Endpoint(path=path, name=name, words=words, answer=answer, parameters=parameters,
+                        handler=handler)  # fmt: skip
+
+    def _act(
+        self,
+        path: str,
+        name: str,
+        words: str,
+        answer: str,
+        body: dict[str, str],
+        write: Write,
+    ) -> Endpoint:
+        async def handler(request: Request) -> Response:
+            read_query(request, ())
+            given = await read_body(request, body)
+            now = self.clock.now()
+            found = await self.database.write(lambda c: write(c, request.path_params, given, now))
+            self.on_act()
+            return JSONResponse(found)
+
+        return Endpoint(path=path, name=name, words=words, answer=answer, body=body,
+                        handler=handler, method="POST")  # fmt: skip
+
+
+Read = Callable[[Connection, Query, dict[str, str]], dict[str, Any]]
+Write = Callable[[Connection, dict[str, str], dict[str, str], float], dict[str, Any]]
+
+
+def _page_of(listing: Listing) -> Read:
+    return lambda connection, query, _: listing.page(connection, query)
+
+
+def _answer_with(act: str) -> Write:
+    return lambda connection, path, body, at: acts.answer_recovery(
+        connection, path["recovery"], act, body, at
+    )

@@ -1,0 +1,41 @@
+"""Counts of the store for metrics, health and the page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Column, Connection, func, select
+
+from chipmedic_watchdog.metrics import StoreFigures
+from chipmedic_watchdog.store import schema
+from chipmedic_watchdog.web.listing import severity_word
+
+INCIDENT_STATES = ("open", "acknowledged", "recovering", "verifying", "resolved")
+NOTICE_STATES = ("pending", "delivered", "failed")
+NODE_STATES = ("connected", "silent", "stopped", "unknown")
+
+
+def read_figures(connection: Connection) -> StoreFigures:
+    """Count; a state that nothing is in counts as 0, so that its series does not vanish."""
+    faults = schema.faults.c
+    rows = connection.execute(
+        select(faults.kind, faults.severity, func.count())
+        .where(faults.state != "cleared")
+        .group_by(faults.kind, faults.severity)
+    )
+    backlog = connection.execute(select(func.sum(schema.nodes.c.backlog_events))).scalar()
+    return StoreFigures(
+        open_faults={(kind, severity_word(severity)): n for kind, severity, n in rows},
+        incidents=_by_state(connection, schema.incidents.c.state, INCIDENT_STATES),
+        notices=_by_state(connection, schema.notices.c.state, NOTICE_STATES),
+        nodes=_by_state(connection, schema.nodes.c.state, NODE_STATES),
+        recoveries=_by_state(connection, schema.recoveries.c.state, ()),
+        backlog_events=backlog or 0,
+    )
+
+
+def _by_state(
+    connection: Connection, column: Column[Any], states: tuple[str, ...]
+) -> dict[str, int]:
+    rows = connection.execute(select(column, func.count()).group_by(column))
+    return dict.fromkeys(states, 0) | {row[0]: row[1] for row in rows}

@@ -1,0 +1,173 @@
+"""The OpenAPI page, made from the endpoints and the tables, so that it cannot lie about them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import JSON, Boolean, Float, Integer, Table
+
+from chipmedic_watchdog.store import schema
+from chipmedic_watchdog.web.endpoint import LIMIT_MAX, Endpoint, Parameter
+
+PROBLEM = {
+    "type": "object",
+    "description": "RFC 9457.",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "instance": {"type": "string"},
+    },
+}
+TABLES = {
+    "Node": schema.nodes,
+    "Fault": schema.faults,
+    "Incident": schema.incidents,
+    "Notice": schema.notices,
+    "Recovery": schema.recoveries,
+    "LedgerEntry": schema.ledger,
+}
+JOB = {
+    "type": "object",
+    "description": "A job as the sum of what its nodes report.",
+    "properties": {
+        "job": {"type": "string", "examples": ["slurm:1234"]},
+        "name": {"type": ["string", "null"]},
+        "user": {"type": ["string", "null"]},
+        "state": {"type": "string", "enum": ["running", "ended"]},
+        "attempt": {"type": "integer"},
+        "step": {"type": ["integer", "null"]},
+        "checkpoint_step": {"type": ["integer", "null"]},
+        "phase": {"type": ["string", "null"]},
+        "nodes": {"type": "array", "items": {"type": "string"}},
+        "chips": {"type": "integer"},
+        "received_at": {"type": "number"},
+    },
+}
+
+
+def openapi(endpoints: Iterable[Endpoint], version: str) -> dict[str, Any]:
+    """Return the document."""
+    paths: dict[str, dict[str, Any]] = {}
+    for endpoint in endpoints:
+        path = endpoint.path.replace(":path}", "}")
+        paths.setdefault(path, {})[endpoint.method.lower()] = _operation(endpoint, path)
+    schemas: dict[str, Any] = {name: _table(table) for name, table in TABLES.items()}
+    schemas |= {"Job": JOB, "Problem": PROBLEM}
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "chipmedic watchdog",
+            "version": version,
+            "description": "Times are UNIX seconds. From another machine a bearer token is needed.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{}, {"token": []}],
+    }
+
+
+def _operation(endpoint: Endpoint, path: str) -> dict[str, Any]:
+    parameters = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in re.findall(r"{(\w+)}", path)
+    ]
+    operation: dict[str, Any] = {
+        "operationId": endpoint.name,
+        "summary": endpoint.words,
+        "parameters": parameters + [_parameter(p) for p in endpoint.parameters],
+        "responses": {
+            "200": {"description": "As asked.", "content": _content(endpoint.answer)},
+            "default": {
+                "description": "Refused, and why.",
+                "content": {
+                    "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}
+                },
+            },
+        },
+    }
+    if endpoint.body is not None:
+        operation["requestBody"] = _body(endpoint)
+    return operation
+
+
+def _body(endpoint: Endpoint) -> dict[str, Any]:
+    keys = endpoint.body or {}
+    return {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "additionalProperties": False,
+                    "required": [key for key in keys if not key.endswith("?")],
+                    "properties": {
+                        key.removesuffix("?"): {"type": "string", "description": words}
+                        for key, words in keys.items()
+                    },
+                }
+            }
+        },
+    }
+
+
+def _parameter(parameter: Parameter) -> dict[str, Any]:
+    kind: dict[str, Any] = {"type": "string"}
+    if parameter.is_integer:
+        kind = {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX}
+    elif parameter.choices:
+        kind["enum"] = list(parameter.choices)
+    return {
+        "name": parameter.name,
+        "in": "query",
+        "description": parameter.words,
+        "schema": kind,
+    }
+
+
+def _content(answer: str) -> dict[str, Any]:
+    if "/" in answer:
+        return {answer: {"schema": {"type": "string"}}}
+    name = answer.removeprefix("list:")
+    item: dict[str, Any] = {"type": "object"}
+    if name != "object":
+        item = {"$ref": f"#/components/schemas/{name}"}
+    if answer.startswith("list:"):
+        item = {
+            "type": "object",
+            "required": ["items", "next"],
+            "properties": {
+                "items": {"type": "array", "items": item},
+                "next": {"type": ["string", "null"], "description": "For `after`; null: the last."},
+            },
+        }
+    return {"application/json": {"schema": item}}
+
+
+def _table(table: Table) -> dict[str, Any]:
+    properties: dict[str, Any] = {}
+    for column in table.columns:
+        kind: Any = "string"
+        if isinstance(column.type, JSON):
+            properties[column.name] = {}
+            continue
+        if column.name == "severity":
+            properties[column.name] = {"type": "string", "enum": ["info", "warning", "critical"]}
+            continue
+        if isinstance(column.type, Boolean):
+            kind = "boolean"
+        elif isinstance(column.type, Integer):
+            kind = "integer"
+        elif isinstance(column.type, Float):
+            kind = "number"
+        properties[column.name] = {"type": [kind, "null"] if column.nullable else kind}
+    return {"type": "object", "properties": properties}
