@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Any, cast
 
-from chipmedic.errors import ToolBlocked, ToolFailed
+from chipmedic.errors import CollectError, ToolBlocked, ToolFailed
 from chipmedic_collectors.nvidia.trail import TRAIL_BYTES, TrailReader
 
 RESTART_SECONDS = (0.0, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 300.0)
@@ -58,6 +58,7 @@ class Child:
         self._running: _Running | None = None
         self._abandoned: subprocess.Popen[bytes] | None = None
         self._trouble = "the NVML process was closed"
+        self._error: type[CollectError] = ToolFailed
         self._failures = 0
         self._next_start_at = 0.0
         self._left_over: list[dict[str, Any]] = []
@@ -96,7 +97,8 @@ class Child:
         try:
             return running.exchange(json.dumps(request).encode() + b"\n", deadline_seconds)
         except TimeoutError:
-            self._fail(f"NVML gave no answer in {deadline_seconds:g} s{running.where()}")
+            trouble = f"NVML gave no answer in {deadline_seconds:g} s{running.where()}"
+            self._fail(trouble, ToolBlocked)
             self._let_go(running)
             raise ToolBlocked(
                 f"{self._trouble}; process {running.process.pid} is abandoned: "
@@ -143,7 +145,7 @@ class Child:
             self._abandoned = None
         wait = self._next_start_at - time.monotonic()
         if wait > 0:
-            raise ToolBlocked(f"{self._trouble}; tried again in {wait:.0f} s")
+            raise self._error(f"{self._trouble}; tried again in {wait:.0f} s")
         try:
             self._running = _Running(self._argv, self._env)
         except OSError as e:
@@ -152,10 +154,10 @@ class Child:
         self.starts += 1
         return self._running
 
-    def _fail(self, trouble: str) -> None:
+    def _fail(self, trouble: str, error: type[CollectError] = ToolFailed) -> None:
         wait = self._restart_seconds[min(self._failures, len(self._restart_seconds) - 1)]
         self._failures += 1
-        self._trouble = trouble
+        self._trouble, self._error = trouble, error
         self._next_start_at = time.monotonic() + wait
 
     def _died(self, running: _Running) -> ToolFailed:

@@ -15,10 +15,12 @@ from chipmedic.host import Host
 from chipmedic.model import HOST, Event, Scan
 from chipmedic_collectors.nvidia.child import Child
 from chipmedic_collectors.nvidia.nvml import SOURCE, Memory, translate
-from chipmedic_collectors.nvidia.pci import gpu_addresses
+from chipmedic_collectors.nvidia.pci import gpu_addresses, has_driver_node
 from chipmedic_collectors.nvidia.reply import SUCCESS, Reply, read_reply
 
 WORKER = "chipmedic_collectors.nvidia.worker"
+LIBRARY_VARIABLE = "CHIPMEDIC_NVML_LIBRARY"
+"""Environment: path of the library where the loader does not find it; the child reads it."""
 WORKER_VARIABLE = "CHIPMEDIC_NVML_WORKER"
 """Environment: another module to run as the child, where NVML must be reached otherwise."""
 
@@ -79,11 +81,14 @@ class Nvidia(Collector):
     def discover(cls, host: Host) -> Self | None:
         """See `Collector.discover`: PCI shows a GPU, or NVML counts one (no PCI: Tegra, WSL).
 
-        NVML is asked in a child, because its library may hang as it is loaded; a child that hangs
-        is a GPU that is here.
+        Costs a look at PCI where there is nothing; a process only where a driver is. NVML is asked
+        in a child, because its library may hang as it is loaded; a child that hangs is a GPU that
+        is here.
         """
         if gpu_addresses(host):
             return cls(host)
+        if not has_driver_node(host) and not _is_led_elsewhere():
+            return None
         try:
             answer = host.run(
                 [*worker_argv(), "--probe"],
@@ -180,6 +185,11 @@ class Nvidia(Collector):
             message=f"NVML: Xid {event['data']}{where}",
             at=event["at"],
         )
+
+
+def _is_led_elsewhere() -> bool:
+    """Say whether the environment names another library or worker, which is then believed."""
+    return any(os.environ.get(name) for name in (LIBRARY_VARIABLE, WORKER_VARIABLE))
 
 
 def worker_argv(module: str | None = None) -> tuple[str, ...]:

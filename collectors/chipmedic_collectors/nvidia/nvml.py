@@ -7,7 +7,8 @@ night replays. The rules, each learnt from a tool that lies:
   address;
 - a known chip that is absent, or answers 15, is present 0 and not among the chips; one that only
   answers 999 is neither present nor gone until it has done so twice in a row;
-- a driver that cannot be reached says nothing about chips: gaps, and no inventory.
+- a driver that cannot be reached says nothing about chips: gaps, and no inventory;
+- what is wrong is told in every scan for as long as it is so, so its end is seen.
 """
 
 from __future__ import annotations
@@ -22,19 +23,18 @@ from chipmedic.model import (
     ChipProcess,
     Component,
     ComponentKind,
+    Event,
     Gap,
     GapReason,
     Reading,
     Scan,
     Severity,
-    collector_component,
 )
 from chipmedic_collectors.nvidia import codes
-from chipmedic_collectors.nvidia.conditions import Conditions
-from chipmedic_collectors.nvidia.fabric import fabric_trouble, is_waiting
 from chipmedic_collectors.nvidia.naming import identify, name_failed, pci_component
 from chipmedic_collectors.nvidia.readings import is_whole, read_chip
 from chipmedic_collectors.nvidia.reply import SUCCESS, Answer, ChipAnswers, FailedChip, Reply
+from chipmedic_collectors.nvidia.troubles import Troubles
 
 SOURCE = "nvidia"
 DRIVER_GRACE_SECONDS = 60.0
@@ -52,8 +52,8 @@ class Memory:
     """Every chip ever seen, by uid."""
     processes: Mapping[str, tuple[ChipProcess, ...]] = field(default_factory=dict)
     """The last list of each chip: it is asked for less often than scans are made."""
-    streaks: Mapping[str, int] = field(default_factory=dict)
-    told_at: Mapping[str, float] = field(default_factory=dict)
+    troubles: Mapping[str, Troubles] = field(default_factory=dict)
+    """What stands against each chip that is here."""
     trouble_since: float | None = None
     """Since when NVML cannot be reached."""
 
@@ -85,7 +85,8 @@ class _Translation:
         self._pci_addresses = pci_addresses
         self._known = dict(memory.chips)
         self._processes = dict(memory.processes)
-        self._conditions = Conditions.after(memory.told_at, memory.streaks, at=at)
+        self._earlier_troubles = memory.troubles
+        self._troubles: dict[str, Troubles] = {}
         self._earlier_trouble_since = memory.trouble_since
         self._trouble_since: float | None = None
         self._seen: dict[str, Chip] = {}
@@ -93,6 +94,7 @@ class _Translation:
         self._gone: set[str] = set()
         """Chips of which this answer itself says that they are lost."""
         self._readings: list[Reading] = []
+        self._events: list[Event] = []
         self._gaps: list[Gap] = []
 
     def scan(self, *, is_inventory: bool) -> Scan:
@@ -102,7 +104,7 @@ class _Translation:
             at=self._at,
             chips=tuple(sorted(self._seen.values(), key=lambda chip: chip.index)),
             readings=tuple(self._readings),
-            events=tuple(self._conditions.events),
+            events=tuple(self._events),
             gaps=tuple(self._gaps),
             processes=tuple(p for uid in self._seen for p in self._processes.get(uid, ())),
             is_inventory=is_inventory,
@@ -113,8 +115,7 @@ class _Translation:
         return Memory(
             chips=self._known | self._seen,
             processes=self._processes,
-            streaks=self._conditions.streaks,
-            told_at=self._conditions.told_at,
+            troubles=self._troubles,
             trouble_since=self._trouble_since,
         )
 
@@ -157,9 +158,9 @@ class _Translation:
         """Say which Xids do not come through NVML; the kernel log has them too."""
         deaf = {f" for GPU {index}": code for index, code in sorted(reply.deaf.items())}
         for whose, code in ({"": reply.events} | deaf).items():
-            if code != SUCCESS:
+            if code not in (SUCCESS, codes.GPU_IS_LOST):
                 detail = f"no Xid events from NVML{whose}: {codes.words(code)}"
-                self._gap(collector_component(SOURCE), codes.gap_reason(code), detail)
+                self._gap(HOST, codes.gap_reason(code), detail)
 
     def _take_chip(self, answers: ChipAnswers) -> FailedChip | None:
         """Take an open chip; return it as one that failed when it does not say who it is."""
@@ -173,49 +174,43 @@ class _Translation:
             self._lose(chip.component, codes.GPU_IS_LOST)
             return None
         self._seen[chip.uid] = chip
-        self._judge(chip, answers.answers)
-        self._read(chip, answers.answers)
+        earlier = self._earlier_troubles.get(chip.uid, Troubles())
+        troubles = self._troubles[chip.uid] = earlier.after(answers.answers)
+        self._tell_troubles(chip, troubles)
+        self._judge_presence(chip, answers.answers)
+        self._read(chip, answers.answers, wants_reset=codes.RESET_REQUIRED in troubles.codes)
         return None
 
-    def _read(self, chip: Chip, answers: Mapping[str, Answer]) -> None:
-        if _wants_reset(answers):
+    def _read(self, chip: Chip, answers: Mapping[str, Answer], *, wants_reset: bool) -> None:
+        code, verdict = answers.get("recovery_action", NOT_ASKED)
+        if wants_reset and (code != SUCCESS or verdict == 0):
             answers = {**answers, "recovery_action": (SUCCESS, RESET_WANTED)}
         read = read_chip(chip.uid, answers)
         self._readings += read.readings
         self._gaps += read.gaps
+        self._take_processes(chip, answers)
+
+    def _judge_presence(self, chip: Chip, answers: Mapping[str, Answer]) -> None:
+        """Say that a chip is here when any call of it worked; when none did, nobody knows."""
         answered = [code for code, _ in answers.values()]
         if SUCCESS in answered:
             self._readings.append(Reading(chip.component, Metric.PRESENT, 1.0))
         elif answered:
             self._gap(chip.component, codes.gap_reason(answered[0]), codes.words(answered[0]))
-        self._take_processes(chip, answers)
 
-    def _judge(self, chip: Chip, answers: Mapping[str, Answer]) -> None:
-        """Tell what the codes of an open chip mean for the chip."""
-        unknown = [
-            self._conditions.is_lasting(f"{chip.uid} {name}", is_seen=code == codes.UNKNOWN)
-            for name, (code, _) in answers.items()
-        ]
-        told = {code for code, _ in answers.values() if code != codes.UNKNOWN}
-        if any(unknown):
-            told.add(codes.UNKNOWN)
-        for code, kind in codes.CHIP_KINDS.items():
-            if code in told:
-                self._tell(chip.component, code, kind)
-        if "fabric" in answers:
-            self._judge_fabric(chip, answers["fabric"])
-
-    def _judge_fabric(self, chip: Chip, answer: Answer) -> None:
-        trouble = fabric_trouble(answer)
-        if self._conditions.is_lasting(f"{chip.uid} waits", is_seen=is_waiting(answer)):
-            trouble = "NVSwitch fabric: registration does not complete; look at nv-fabricmanager"
-        if trouble is not None:
-            self._conditions.tell(
-                chip.component,
-                "nvml:fabric",
-                trouble,
-                kind="link.degraded",
-                severity=Severity.WARNING,
+    def _tell_troubles(self, chip: Chip, troubles: Troubles) -> None:
+        for code in sorted(troubles.codes):
+            self._tell(chip.component, code, codes.CHIP_KINDS[code])
+        if troubles.fabric is not None:
+            self._events.append(
+                Event(
+                    component=chip.component,
+                    code="nvml:fabric",
+                    message=troubles.fabric,
+                    at=self._at,
+                    kind="link.degraded",
+                    severity=Severity.WARNING,
+                )
             )
 
     def _take_processes(self, chip: Chip, answers: Mapping[str, Answer]) -> None:
@@ -275,11 +270,12 @@ class _Translation:
         self._gaps.append(Gap(component, None, reason, detail))
 
     def _tell(self, component: Component, code: int, kind: str) -> None:
-        self._conditions.tell(component, f"nvml:{code}", codes.words(code), kind=kind)
-
-
-def _wants_reset(answers: Mapping[str, Answer]) -> bool:
-    """Say whether some call answered 16 and field 230 does not name a verdict itself."""
-    code, verdict = answers.get("recovery_action", NOT_ASKED)
-    has_verdict = code == SUCCESS and verdict != 0
-    return not has_verdict and any(c == codes.RESET_REQUIRED for c, _ in answers.values())
+        self._events.append(
+            Event(
+                component=component,
+                code=f"nvml:{code}",
+                message=codes.words(code),
+                at=self._at,
+                kind=kind,
+            )
+        )

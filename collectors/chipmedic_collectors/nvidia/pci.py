@@ -1,4 +1,4 @@
-"""The NVIDIA GPUs that PCI shows; needs no driver and no tool."""
+"""The NVIDIA GPUs that PCI and /dev show; needs no driver and no tool."""
 
 from __future__ import annotations
 
@@ -11,6 +11,15 @@ CLASSES = ("0x0300", "0x0302")
 """Display controller, 3D controller; not the audio function or an NVSwitch."""
 GIVEN_AWAY = "/sys/bus/pci/drivers/vfio-pci"
 """Devices here belong to virtual machines; the host is not to touch them."""
+
+
+DRIVER_NODES = ("/dev/nvidia*", "/dev/dxg", "/dev/nvhost*")
+"""Device files of the driver, of WSL, of Tegra: where one is, NVML may answer without PCI."""
+
+
+def has_driver_node(host: Host) -> bool:
+    """Say whether there is a device file through which NVML might work."""
+    return any(host.glob(pattern) for pattern in DRIVER_NODES)
 
 
 def gpu_addresses(host: Host) -> tuple[str, ...]:

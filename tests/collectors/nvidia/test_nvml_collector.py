@@ -262,8 +262,22 @@ def test_unknown_is_a_fault_only_when_it_lasts(rig: Rig) -> None:
     assert [(e.component, e.code, e.kind) for e in scan.events] == [
         (scan.chips[0].component, "nvml:999", "chip.internal")
     ]
-    assert not rig.scan(5).events, "told once a minute"
-    assert rig.scan(60).events, "and again while it lasts"
+    rig.nvml.fail("nvmlDeviceGetUtilizationRates", 0, gpu=0)
+    assert not rig.scan(5).events
+
+
+def test_a_trouble_of_a_rare_call_stands_until_that_call_is_made_again(rig: Rig) -> None:
+    """A fault that came and went between two slow calls would look like a reset of the chip."""
+    rig.nvml.fail("nvmlDeviceGetEnforcedPowerLimit", 16, gpu=0)
+    chip = rig.scan().chips[0].component
+    rig.nvml.fail("nvmlDeviceGetEnforcedPowerLimit", 0, gpu=0)
+    for _ in range(3):
+        scan = rig.scan(5)
+        assert [event.code for event in scan.events] == ["nvml:16"]
+        assert scan.values(Metric.RECOVERY_ACTION)[chip] == 1
+    scan = rig.scan(60)
+    assert not scan.events
+    assert scan.values(Metric.RECOVERY_ACTION)[chip] == 0
 
 
 def test_a_handle_that_is_denied_is_unknown_not_lost(rig: Rig) -> None:
@@ -326,6 +340,9 @@ def test_a_fabric_that_registers_is_told_when_it_does_not_end(rig: Rig) -> None:
     assert not rig.scan().events
     [event] = rig.scan().events
     assert "nv-fabricmanager" in event.message
+    assert rig.scan(5).events, "told while it stands"
+    rig.nvml.set(0, fabric_state=3)
+    assert not rig.scan().events
 
 
 def test_processes_stay_known_between_their_readings(rig: Rig) -> None:

@@ -54,11 +54,14 @@ def test_a_device_that_is_being_removed_is_passed_over() -> None:
 
 def test_a_probe_that_hangs_is_a_gpu_that_is_here() -> None:
     blocked = ToolBlocked("python: no answer in 10 s")
-    assert Nvidia.discover(FakeHost(tools={worker_argv()[0]: blocked})) is not None
+    host = FakeHost(tools={worker_argv()[0]: blocked}, files={"/dev/nvidiactl": ""})
+    assert Nvidia.discover(host) is not None
 
 
 def test_nothing_here_is_none() -> None:
-    assert Nvidia.discover(FakeHost()) is None
+    host = FakeHost(tools={worker_argv()[0]: ""})
+    assert Nvidia.discover(host) is None
+    assert not host.ran, "where there is no driver no process is started to ask it"
 
 
 @pytest.fixture

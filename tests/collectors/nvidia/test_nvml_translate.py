@@ -115,12 +115,12 @@ def test_what_pci_shows_and_nvml_hides_is_unknown_not_lost() -> None:
     assert f"pci:{PCI[2]}" not in present(scan)
 
 
-def test_xid_trouble_is_said_of_the_collector() -> None:
-    raw = reply(chip(0), chip(1), chip(2)) | {"events": 13, "deaf": [[1, 999]]}
+def test_xid_trouble_is_said_of_the_host() -> None:
+    raw = reply(chip(0), chip(1), chip(2)) | {"events": 13, "deaf": [[1, 999], [2, 15]]}
     [scan] = story(raw)
     assert [(str(g.component), g.reason.value) for g in scan.gaps] == [
-        ("collector:nvidia", "unsupported"),
-        ("collector:nvidia", "failed"),
+        ("host", "unsupported"),
+        ("host", "failed"),
     ]
 
 
