@@ -12,6 +12,7 @@ import httpx
 from chipmedic.errors import ChipmedicError
 
 TIMEOUT_SECONDS = 10.0
+PAGE_SIZE = 500
 
 
 class WatchdogUnreachable(ChipmedicError):
@@ -53,6 +54,18 @@ class Client:
             ChipmedicError: the watchdog refused; its own words.
         """
         return self._ask("GET", path, params=parameters)
+
+    def all(self, path: str, **parameters: str | int) -> list[dict[str, Any]]:
+        """Return all items of a listing, page by page; raises as `get` does."""
+        items: list[dict[str, Any]] = []
+        after: str | None = None
+        while True:
+            query = {**parameters, "limit": PAGE_SIZE, **({"after": after} if after else {})}
+            page = self.get(path, **query)
+            items += page["items"]
+            after = page["next"]
+            if after is None:
+                return items
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
         """Return the answer to a POST; raises as `get` does."""

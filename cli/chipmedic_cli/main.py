@@ -6,22 +6,22 @@ line or a configuration is wrong, 3 the watchdog cannot be reached.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
 from chipmedic.errors import ChipmedicError, ConfigError
+from chipmedic_cli import recoveries
+from chipmedic_cli.options import JsonOption, WatchdogOption, WhoOption, print_json
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_UNREACHABLE = 3
 
 PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True}
-DEFAULT_WATCHDOG = "http://127.0.0.1:7480"
 
 app = typer.Typer(
     name="chipmedic",
@@ -32,18 +32,8 @@ app = typer.Typer(
 )
 incidents_app = typer.Typer(no_args_is_help=True, help="What happened, and what became of it.")
 app.add_typer(incidents_app, name="incidents")
-
-WatchdogOption = Annotated[
-    str,
-    typer.Option(
-        "--watchdog", envvar="CHIPMEDIC_WATCHDOG", help="Address of the watchdog's HTTP interface."
-    ),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=2))  # noqa: T201 - a command's answer
+app.add_typer(recoveries.app, name="recoveries")
+app.command("give-back")(recoveries.give_back)
 
 
 def _become(program: str, arguments: list[str]) -> NoReturn:
@@ -79,7 +69,7 @@ def demo(
 
 
 @app.command()
-def status(watchdog: WatchdogOption = DEFAULT_WATCHDOG, as_json: JsonOption = False) -> None:
+def status(watchdog: WatchdogOption, as_json: JsonOption = False) -> None:
     """Show nodes, jobs and open incidents; exits with 1 while an incident is open."""
     from chipmedic_cli import status as command
     from chipmedic_cli.client import Client
@@ -87,7 +77,7 @@ def status(watchdog: WatchdogOption = DEFAULT_WATCHDOG, as_json: JsonOption = Fa
     with Client(watchdog) as client:
         answer = command.gather(client)
     if as_json:
-        _print_json(answer)
+        print_json(answer)
     else:
         command.show(answer)
     raise typer.Exit(EXIT_FAILED if answer["incidents"] else 0)
@@ -95,7 +85,7 @@ def status(watchdog: WatchdogOption = DEFAULT_WATCHDOG, as_json: JsonOption = Fa
 
 @incidents_app.command("list")
 def incidents_list(
-    watchdog: WatchdogOption = DEFAULT_WATCHDOG,
+    watchdog: WatchdogOption,
     show_all: Annotated[bool, typer.Option("--all", help="Resolved ones too.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -106,15 +96,13 @@ def incidents_list(
     with Client(watchdog) as client:
         answer = command.gather(client, show_all=show_all)
     if as_json:
-        _print_json(answer)
+        print_json(answer)
     else:
         command.show_list(answer)
 
 
 @incidents_app.command("show")
-def incidents_show(
-    incident: str, watchdog: WatchdogOption = DEFAULT_WATCHDOG, as_json: JsonOption = False
-) -> None:
+def incidents_show(incident: str, watchdog: WatchdogOption, as_json: JsonOption = False) -> None:
     """Show one incident: faults, evidence, notices, recovery steps."""
     from chipmedic_cli import incidents as command
     from chipmedic_cli.client import Client
@@ -122,20 +110,17 @@ def incidents_show(
     with Client(watchdog) as client:
         answer = client.get(f"/api/v1/incidents/{incident}")
     if as_json:
-        _print_json(answer)
+        print_json(answer)
     else:
         command.show_one(answer)
-
-
-WhoOption = Annotated[str, typer.Option("--who", envvar="USER", help="Your name, for the audit.")]
 
 
 @incidents_app.command("ack")
 def incidents_acknowledge(
     incident: str,
+    watchdog: WatchdogOption,
     who: WhoOption = "",
     why: Annotated[str, typer.Option("--why", help="A note for the others.")] = "",
-    watchdog: WatchdogOption = DEFAULT_WATCHDOG,
 ) -> None:
     """Say that somebody looks after an incident."""
     _act(watchdog, incident, "acknowledge", who, why)
@@ -145,8 +130,8 @@ def incidents_acknowledge(
 def incidents_resolve(
     incident: str,
     why: Annotated[str, typer.Option("--why", help="What was done.")],
+    watchdog: WatchdogOption,
     who: WhoOption = "",
-    watchdog: WatchdogOption = DEFAULT_WATCHDOG,
 ) -> None:
     """Close an incident by hand."""
     _act(watchdog, incident, "resolve", who, why)
@@ -190,7 +175,7 @@ def parse(
 
     answer = command.parse_command(stdout_file, tool_argv, exit_code, stderr)
     if as_json:
-        _print_json(answer)
+        print_json(answer)
     else:
         command.show(answer)
 
@@ -202,7 +187,7 @@ def doctor(as_json: JsonOption = False) -> None:
 
     findings = command.examine()
     if as_json:
-        _print_json(command.to_json(findings))
+        print_json(command.to_json(findings))
     else:
         command.show(findings)
     raise typer.Exit(EXIT_FAILED if command.is_hurting(findings) else 0)

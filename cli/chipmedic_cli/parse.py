@@ -8,10 +8,29 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from chipmedic.errors import ChipmedicError
 from chipmedic.tool_readers import load_readers, read_tool_run
 from chipmedic.tool_report import ToolReader, ToolRun, to_json
+from chipmedic_cli.status import table
+from chipmedic_cli.words import plain
 
+SHOWN = {
+    "index": "CHIP",
+    "die": "DIE",
+    "name": "NAME",
+    "pci": "PCI",
+    "health": "HEALTH",
+    "temperature_celsius": "°C",
+    "power_watts": "W",
+    "utilization_ratio": "BUSY",
+    "ecc_uncorrected_total": "ECC",
+    "retired_pages": "RETIRED",
+    "error_codes": "CODES",
+    "lost": "LOST",
+}
+"""What a person sees of a chip; `--json` has everything."""
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "utf-16"),
@@ -42,6 +61,22 @@ def parse_command(
         exit_code=exit_code,
     )
     return to_json(read_tool_run(run, load_readers() if readers is None else readers))
+
+
+def show(answer: dict[str, Any]) -> None:
+    """Print the answer for a person: what was wrong, then one row per chip."""
+    console = Console(highlight=False)
+    version = answer["driver_version"] or answer["tool_version"]
+    console.print(plain(f"{answer['vendor']}{f', version {version}' if version else ''}"))
+    for problem in answer["problems"]:
+        console.print(f"[yellow]{problem['kind']}[/]", end=" ")
+        console.print(plain(problem["message"]))
+    shown = [key for key in SHOWN if any(key in chip for chip in answer["chips"])]
+    made = table(*(SHOWN[key] for key in shown))
+    for chip in answer["chips"]:
+        made.add_row(*(plain(chip.get(key, "-")) for key in shown))
+    if answer["chips"]:
+        console.print(made)
 
 
 def _split(tool_argv: str) -> list[str]:

@@ -1,0 +1,102 @@
+"""`chipmedic incidents list` and `show`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+
+from chipmedic_cli.client import Client
+from chipmedic_cli.status import incident_table, shortened, table
+from chipmedic_cli.words import age, clock, coloured, plain
+
+
+def gather(client: Client, *, show_all: bool) -> list[dict[str, Any]]:
+    """Return incidents, newest first."""
+    if show_all:
+        return client.all("/api/v1/incidents")
+    return client.all("/api/v1/incidents", state="active")
+
+
+def show_list(incidents: list[dict[str, Any]], console: Console | None = None) -> None:
+    """Print incidents as a table."""
+    console = console or Console(highlight=False)
+    if not incidents:
+        console.print("no open incident (--all shows resolved ones)")
+        return
+    console.print(incident_table(incidents))
+
+
+def show_one(incident: dict[str, Any], console: Console | None = None) -> None:
+    """Print one incident with all that belongs to it."""
+    console = console or Console(highlight=False)
+    console.print(f"[bold]{incident['id']}[/]", end="  ")
+    console.print(plain(incident["title"]))
+    console.print(f"{coloured(incident['severity'])}, {coloured(incident['state'])}")
+    for name, value in _facts(incident):
+        console.print(f"{name:<13}", end="")
+        console.print(plain(value))
+    _show_faults(incident["faults"], console)
+    _show_recoveries(incident["recoveries"], console)
+    _show_notices(incident["notices"], console)
+    for act in incident["audit"]:
+        console.print(plain(f"{clock(act['at'])}  {act['act']} by {act['who'] or 'nobody named'}"))
+
+
+def _facts(incident: dict[str, Any]) -> list[tuple[str, str]]:
+    facts = [
+        ("since", f"{clock(incident['fault_at'])} ({age(incident['fault_at'])} ago)"),
+        ("nodes", shortened(incident["nodes"], 8)),
+        ("jobs", shortened(incident["jobs"], 8)),
+        ("grouped by", incident["cause"]),
+    ]
+    if incident["reopened_count"]:
+        facts.append(("reopened", f"{incident['reopened_count']} times"))
+    if incident["acknowledged_at"]:
+        facts.append(("acknowledged", incident["acknowledged_by"] or "nobody named"))
+    if incident["resolved_at"]:
+        who = incident["resolved_by"] or "chipmedic"
+        facts.append(("resolved", f"{clock(incident['resolved_at'])} by {who}"))
+        facts.append(("why", incident["resolve_reason"] or "-"))
+    return facts
+
+
+def _show_faults(faults: list[dict[str, Any]], console: Console) -> None:
+    console.print("\n[bold]faults[/]")
+    for fault in faults:
+        console.print(f"  {coloured(fault['severity'])} {coloured(fault['state'])}", end=" ")
+        console.print(plain(f"{fault['node']} {fault['component']} {fault['kind']}"))
+        console.print(plain(f"    {fault['summary']}"))
+        for line in fault["evidence"]:
+            console.print(plain(f"    | {line}"))
+
+
+def _show_recoveries(recoveries: list[dict[str, Any]], console: Console) -> None:
+    for recovery in recoveries:
+        console.print(
+            f"\n[bold]recovery[/] {recovery['id']} ({recovery['mode']}): "
+            f"{coloured(recovery['state'])}"
+        )
+        if recovery["detail"]:
+            console.print(plain(f"  {recovery['detail']}"))
+        for step in recovery["steps"]:
+            console.print(f"  {step['number']}. {coloured(step['state'])}", end=" ")
+            console.print(plain(step["description"]))
+            if step["detail"]:
+                console.print(plain(f"     {step['detail']}"))
+
+
+def _show_notices(notices: list[dict[str, Any]], console: Console) -> None:
+    if not notices:
+        return
+    console.print("\n[bold]notices[/]")
+    made = table("  WHEN", "OCCASION", "CHANNEL", "STATE", "RECEIPT")
+    for notice in notices:
+        made.add_row(
+            f"  {clock(notice['created_at'])}",
+            notice["occasion"],
+            plain(notice["channel"]),
+            coloured(notice["state"]),
+            plain(notice["receipt"] or notice["last_error"]),
+        )
+    console.print(made)

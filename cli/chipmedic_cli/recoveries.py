@@ -1,0 +1,79 @@
+"""`chipmedic recoveries`: what chipmedic does or proposes, and a person's answer to it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from chipmedic_cli.client import Client
+from chipmedic_cli.options import JsonOption, WatchdogOption, WhoOption, print_json
+from chipmedic_cli.status import table
+from chipmedic_cli.words import age, coloured, plain
+
+app = typer.Typer(no_args_is_help=True, help="What chipmedic does or proposes, and your answer.")
+
+
+@app.command("list")
+def list_recoveries(watchdog: WatchdogOption, as_json: JsonOption = False) -> None:
+    """List recoveries, newest first."""
+    with Client(watchdog) as client:
+        rows = client.all("/api/v1/recoveries")
+    if as_json:
+        print_json(rows)
+        return
+    console = Console(highlight=False)
+    if not rows:
+        console.print("no recovery")
+        return
+    made = table("RECOVERY", "INCIDENT", "ADAPTER", "MODE", "STATE", "AGE", "DETAIL")
+    for row in rows:
+        names = (row["id"], row["incident"], row["adapter"], row["mode"])
+        made.add_row(
+            *names, coloured(row["state"]), age(row["created_at"]), plain(row["detail"] or "-")
+        )
+    console.print(made)
+
+
+Why = Annotated[str, typer.Option("--why", help="The reason, for the others.")]
+
+
+@app.command()
+def approve(recovery: str, watchdog: WatchdogOption, who: WhoOption = "") -> None:
+    """Let a proposed recovery begin."""
+    _answer(watchdog, recovery, "approve", {"who": who})
+
+
+@app.command()
+def retry(recovery: str, watchdog: WatchdogOption, who: WhoOption = "") -> None:
+    """Let a held recovery go on."""
+    _answer(watchdog, recovery, "retry", {"who": who})
+
+
+@app.command()
+def decline(recovery: str, why: Why, watchdog: WatchdogOption, who: WhoOption = "") -> None:
+    """Answer a proposal with no."""
+    _answer(watchdog, recovery, "decline", {"who": who, "why": why})
+
+
+@app.command()
+def stop(recovery: str, why: Why, watchdog: WatchdogOption, who: WhoOption = "") -> None:
+    """End a recovery before its next step."""
+    _answer(watchdog, recovery, "stop", {"who": who, "why": why})
+
+
+def give_back(node: str, why: Why, watchdog: WatchdogOption, who: WhoOption = "") -> None:
+    """Give a node back that chipmedic has isolated."""
+    with Client(watchdog) as client:
+        answer = client.post(f"/api/v1/nodes/{node}/give-back", {"who": who, "why": why})
+    _tell(answer)
+
+
+def _answer(watchdog: str, recovery: str, act: str, body: dict[str, str]) -> None:
+    with Client(watchdog) as client:
+        _tell(client.post(f"/api/v1/recoveries/{recovery}/{act}", body))
+
+
+def _tell(recovery: dict[str, Any]) -> None:
+    typer.echo(f"{recovery['id']}: {recovery['state']}")

@@ -1,0 +1,104 @@
+"""`chipmedic status`: nodes, jobs and what is wrong, on one screen."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from chipmedic_cli.client import Client
+from chipmedic_cli.words import age, coloured, plain
+
+
+def gather(client: Client) -> dict[str, Any]:
+    """Ask the watchdog for everything that is shown."""
+    return {
+        "nodes": client.all("/api/v1/nodes"),
+        "jobs": client.all("/api/v1/jobs", state="running"),
+        "incidents": client.all("/api/v1/incidents", state="active"),
+        "faults": client.all("/api/v1/faults", state="open"),
+    }
+
+
+def show(answer: dict[str, Any], console: Console | None = None) -> None:
+    """Print it for a person: what is wrong first, then jobs, then nodes."""
+    console = console or Console(highlight=False)
+    states = Counter(node["state"] for node in answer["nodes"])
+    parts = [f"{count} {coloured(state)}" for state, count in sorted(states.items())]
+    console.print(f"{len(answer['nodes'])} nodes: " + (", ".join(parts) or "none yet"))
+    if answer["incidents"]:
+        console.print(incident_table(answer["incidents"]))
+    else:
+        console.print("no open incident")
+    if answer["jobs"]:
+        console.print(_jobs(answer["jobs"]))
+    unwell = [node for node in answer["nodes"] if _is_unwell(node, answer["faults"])]
+    if unwell:
+        console.print(_nodes(unwell, answer["faults"]))
+
+
+def _is_unwell(node: dict[str, Any], faults: list[dict[str, Any]]) -> bool:
+    has_fault = any(fault["node"] == node["node"] for fault in faults)
+    return node["state"] != "connected" or has_fault or node["is_spool_failing"]
+
+
+def table(*columns: str) -> Table:
+    """Return an empty table in the house's looks: no lines, bold head."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    return made
+
+
+def incident_table(incidents: list[dict[str, Any]]) -> Table:
+    """Return incidents as rows."""
+    made = table("INCIDENT", "SEVERITY", "STATE", "AGE", "WHAT", "NODES", "JOBS")
+    for row in incidents:
+        made.add_row(
+            row["id"],
+            coloured(row["severity"]),
+            coloured(row["state"]),
+            age(row["opened_at"]),
+            plain(row["title"]),
+            plain(shortened(row["nodes"])),
+            plain(shortened(row["jobs"])),
+        )
+    return made
+
+
+def shortened(names: list[str], most: int = 3) -> str:
+    """Return a list of names, cut with a count when it is long."""
+    if len(names) <= most:
+        return ", ".join(names) or "-"
+    return ", ".join(names[:most]) + f" and {len(names) - most} more"
+
+
+def _jobs(jobs: list[dict[str, Any]]) -> Table:
+    made = table("JOB", "NODES", "CHIPS", "ATTEMPT", "PHASE", "STEP", "CHECKPOINT", "HEARD")
+    for job in jobs:
+        made.add_row(
+            plain(job["job"]),
+            plain(shortened(job["nodes"])),
+            str(job["chips"]),
+            str(job["attempt"]),
+            plain(job["phase"] or "-"),
+            "-" if job["step"] is None else str(job["step"]),
+            "-" if job["checkpoint_step"] is None else str(job["checkpoint_step"]),
+            f"{age(job['received_at'])} ago",
+        )
+    return made
+
+
+def _nodes(nodes: list[dict[str, Any]], faults: list[dict[str, Any]]) -> Table:
+    made = table("NODE", "STATE", "HEARD", "OPEN FAULTS")
+    for node in nodes:
+        mine = [fault["kind"] for fault in faults if fault["node"] == node["node"]]
+        made.add_row(
+            plain(node["node"]),
+            coloured(node["state"]),
+            f"{age(node['last_seen_at'])} ago",
+            plain(shortened(sorted(mine))),
+        )
+    return made
