@@ -70,6 +70,8 @@ def read_beat(
         if not sign or not name or not value:
             raise ValueError(f"{word[:40]!r} is not name=value")
         words[name] = unquote(value)
+        if not words[name].isprintable():
+            raise ValueError(f"{name} holds control characters")
     counts = {name: _count(name, words[name]) for name in _COUNTS if name in words}
     if not counts and "phase" not in words and "log" not in words:
         raise ValueError("neither step, phase, checkpoint nor log")
