@@ -1,4 +1,4 @@
-"""Whose processes hold which chips, who may speak for a job, and what a person is told of its ranks."""
+"""Whose processes hold which chips, who may speak for a job, and what is told of its ranks."""
 
 from __future__ import annotations
 
