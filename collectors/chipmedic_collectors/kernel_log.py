@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import stat
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self, cast
@@ -76,7 +75,7 @@ class KernelLog(Collector):
     def __init__(self, host: Host) -> None:
         self._host = host
         self._source: KmsgSource | None = None
-        self._retry_at = 0.0
+        self._failed_at: float | None = None
         self._boot = read_boot(host)
         self._sequence: int | None = None
         """Of the last record that was read, or that an earlier run of the agent had read."""
@@ -147,12 +146,13 @@ class KernelLog(Collector):
     def _open(self) -> KmsgSource:
         if self._source is not None:
             return self._source
-        if time.monotonic() < self._retry_at:
+        now = self._host.now()
+        if self._failed_at is not None and 0 <= now - self._failed_at < REOPEN_SECONDS:
             raise CollectError(f"{DEVICE}: cannot be read; tried again every {REOPEN_SECONDS:g} s")
         try:
             self._source = open_kmsg(self._host.path(DEVICE))
         except OSError as e:
-            self._retry_at = time.monotonic() + REOPEN_SECONDS
+            self._failed_at = now
             remedy = " (needs CAP_SYSLOG)" if isinstance(e, PermissionError) else ""
             raise CollectError(f"{DEVICE}: cannot be opened: {e.strerror}{remedy}") from e
         return self._source
@@ -166,7 +166,7 @@ class KernelLog(Collector):
 
     def _give_up(self) -> None:
         self.close()
-        self._retry_at = time.monotonic() + REOPEN_SECONDS
+        self._failed_at = self._host.now()
 
     def _take(self, raw: bytes, now: float, events: list[Event], gaps: list[Gap]) -> None:
         """Read one record: note a hole before it, and what it says."""

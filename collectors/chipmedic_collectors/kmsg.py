@@ -12,7 +12,7 @@ import os
 import re
 import stat
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 READ_BYTES = 8192
@@ -76,8 +76,9 @@ class KmsgDevice:
 
     is_pollable = True
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, read: Callable[[int, int], bytes] = os.read) -> None:
         self.descriptor = descriptor
+        self._read = read
         self.malformed = 0
         """Reads that the kernel refused (EINVAL), since the start."""
 
@@ -93,7 +94,7 @@ class KmsgDevice:
         errors = 0
         while True:
             try:
-                raw = os.read(self.descriptor, READ_BYTES)
+                raw = self._read(self.descriptor, READ_BYTES)
             except BlockingIOError:
                 return
             except OSError as e:

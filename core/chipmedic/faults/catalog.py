@@ -27,7 +27,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Any
 
@@ -123,7 +123,7 @@ def catalog_files() -> Iterator[tuple[str, str]]:
             yield entry.name, entry.read_text(encoding="utf-8")
 
 
-@cache
+@lru_cache(maxsize=32)
 def catalog_of(prefix: str) -> Catalog:
     """Return the rows of one prefix (`xid`, `ascend`), read when first asked for."""
     folder = resources.files("chipmedic.faults") / "catalog"

@@ -102,7 +102,6 @@ NEEDLES: tuple[str, ...] = _shortest(
 """A line that any rule finds something in holds one of these."""
 
 _MASK = bytes.maketrans(b"0123456789abcdef", b"0" * 16)
-_MASKED_NEEDLES = tuple(sorted({needle.encode().translate(_MASK) for needle in NEEDLES}))
 TEMPLATES_MAX = 8192
 
 
@@ -111,7 +110,9 @@ def is_candidate(line: str) -> bool:
     return any(needle in line for needle in NEEDLES)
 
 
-def candidate_lines(lines: Iterable[bytes]) -> Iterator[tuple[int, str]]:
+def candidate_lines(
+    lines: Iterable[bytes], needles: Iterable[str] = NEEDLES
+) -> Iterator[tuple[int, str]]:
     """Yield number (from 1) and text of the lines that may state something; for large logs.
 
     Log lines repeat but for their numbers. A line whose digits and hex digits are masked is
@@ -119,12 +120,13 @@ def candidate_lines(lines: Iterable[bytes]) -> Iterator[tuple[int, str]]:
     it for each needle; needles are masked alike, so nothing is lost. Memory: at most
     `TEMPLATES_MAX` masked lines.
     """
+    masked_needles = tuple(sorted({needle.encode().translate(_MASK) for needle in needles}))
     quiet: set[bytes] = set()
     for number, line in enumerate(lines, 1):
         masked = line.translate(_MASK)
         if masked in quiet:
             continue
-        if any(needle in masked for needle in _MASKED_NEEDLES):
+        if any(needle in masked for needle in masked_needles):
             yield number, line[:LINE_MAX].decode(errors="replace")
         else:
             if len(quiet) >= TEMPLATES_MAX:

@@ -62,8 +62,8 @@ _PIECES = tuple(
         r"\[ *[TC]\d+\]",
         rf"\[(?P<date>[^\]\[]{{0,12}}?{_MONTH} +\d+ {_CLOCK}(?: \d{{4}})?)\]",
         rf"\[(?P<iso_date>\d{{4}}-\d{{2}}-\d{{2}}[T -]{_CLOCK}[^\]]{{0,10}})\]",
-        rf"(?P<iso>\d{{4}}-\d{{2}}-\d{{2}}[T ]{_CLOCK}{_ZONE})(?: std(?:out|"
-        rf"err) [FP](?= ))?(?=[\s|:])",
+        rf"(?P<container>\d{{4}}-\d{{2}}-\d{{2}}T{_CLOCK}{_ZONE}) std(?:out|err) [FP](?= )",
+        rf"(?P<iso>\d{{4}}-\d{{2}}-\d{{2}}[T ]{_CLOCK}{_ZONE})(?=[\s|:])",
         rf"(?P<syslog>{_MONTH} +\d{{1,2}} (?:\d{{4}} )?{_CLOCK})(?= )",
         rf"(?P<clock>{_CLOCK})(?= )",
         r"[a-z]+\d? *: *(?:emerg|alert|crit|err|warn|notice|info|debug) *:",
@@ -131,7 +131,12 @@ def _take(found: dict[str, str | None], answer: Stripped) -> bool:
             answer.host, answer.program = host, program
         case {"program": str(program), "host": host, "pid": pid}:
             return _take_tag(program, host, pid, answer)
-        case {"date": str(stamp)} | {"iso_date": str(stamp)} | {"clock": str(stamp)}:
+        case (
+            {"date": str(stamp)}
+            | {"iso_date": str(stamp)}
+            | {"clock": str(stamp)}
+            | {"container": str(stamp)}
+        ):
             answer.stamp = answer.stamp or f"[{stamp}]"
         case {"iso": str(stamp)} | {"syslog": str(stamp)}:
             answer.stamp = answer.stamp or stamp

@@ -17,7 +17,9 @@ from chipmedic.faults.finding import Finding
 BDF = r"[0-9a-fA-F]{4,8}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2}(?:\.[0-7])?"
 """A PCI address as drivers print it; Xid lines leave out the function."""
 
-_BDF = re.compile(rf"(?<![0-9a-fA-F])(?<![0-9a-fA-F]:){BDF}(?![0-9a-fA-F:])")
+_BDF = re.compile(
+    rf"(?<![0-9a-fA-F])(?<![0-9a-fA-F]:){BDF}(?![0-9a-fA-F]|\.[0-7]|:[0-9a-fA-F]{{2}}(?:\W|$))"
+)
 
 Refine = Callable[[re.Match[str], Finding], Finding | None]
 """Returns the finding with what the line says better; None: this line is no fault after all."""

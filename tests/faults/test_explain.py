@@ -1,0 +1,199 @@
+"""A pasted log: the cause before what follows from it, one screen, two languages."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chipmedic.errors import ChipmedicError
+from chipmedic.faults.explain import Report, explain_stream
+from chipmedic.faults.kinds import KINDS
+from chipmedic.faults.lines_training import read_training_text
+from chipmedic.model import Action, Severity
+from chipmedic_cli.explain import explain_lines_independent, explain_text, render, run
+from chipmedic_cli.explain_texts import ACTIONS, KINDS_ZH, SEVERITIES, TEXTS
+
+HEAD = "Mar  4 07:08:09 n7 kernel: [ 4711.081516] "
+LOST = "NVRM: Xid (PCI:0000:4a:00): 79, GPU has fallen off the bus."
+TORN = "NVRM: Xid (PCI:{}): 45, pid=71, name=python, Ch 00000008"
+NCCL = (
+    "[rank{}]:[E304 07:18:20 ProcessGroupNCCL.cpp:607] Watchdog caught collective operation "
+    "timeout: WorkNCCL(SeqNum=71, OpType=ALLREDUCE) ran for 600029 milliseconds"
+)
+
+
+def explained(*lines: str) -> Report:
+    return explain_text("\n".join(lines) + "\n")
+
+
+def roots(report: Report) -> list[tuple[str, str]]:
+    return [(cause.root.finding.code, cause.place.name) for cause in report.causes]
+
+
+def test_the_dead_chip_comes_before_its_echoes() -> None:
+    report = explained(
+        HEAD + "pcieport 0000:48:01.0: AER: Uncorrected (Fatal) error received: 0000:48:01.0",
+        HEAD + TORN.format("0000:4a:00"),
+        HEAD + LOST,
+        HEAD + "NVRM: GPU 0000:4a:00.0: GPU has fallen off the bus.",
+        *[HEAD + TORN.format("0000:4b:00")] * 6,
+        HEAD + "nvidia-nvswitch1: SXid (PCI:0000:06:00.0): 20034, Fatal, Link 48 LTSSM",
+        HEAD + "nvidia-nvswitch1: SXid (PCI:0000:06:00.0): 20034, Severity 1 Engine instance",
+        *[NCCL.format(rank) for rank in range(8)],
+    )
+    assert roots(report) == [("xid:79", "0000:4a:00")]
+    (cause,) = report.causes
+    assert (cause.severity, cause.action) == (Severity.CRITICAL, Action.REBOOT_NODE)
+    echoes = {s.finding.code: s.count for _, s in cause.echoes}
+    assert echoes == {"kernel:pcie.fatal": 1, "xid:45": 6, "sxid:20034": 1, "train:nccl_timeout": 8}
+    assert report.symptoms == []
+
+
+def test_two_chips_that_died_are_two_causes() -> None:
+    other = LOST.replace("4a", "5d")
+    assert len(explained(HEAD + LOST, HEAD + other).causes) == 2
+
+
+def test_a_link_error_of_another_host_is_no_echo() -> None:
+    switch = "nvidia-nvswitch1: SXid (PCI:0000:06:00.0): 20034, Fatal, Link 48 LTSSM"
+    report = explained(HEAD + LOST, HEAD.replace("n7", "n9") + switch)
+    assert len(report.causes) == 2
+
+
+def test_only_symptoms_are_said_to_be_symptoms() -> None:
+    report = explained(*[NCCL.format(rank) for rank in range(4)])
+    assert report.causes == []
+    assert [s.count for _, s in report.symptoms] == [4]
+    assert "rank that stopped first" in " ".join(render(report, "en"))
+
+
+def test_a_harmless_correction_explains_no_hang() -> None:
+    line = HEAD + "pcieport 0000:48:01.0: AER: Corrected error received: id=00e5"
+    report = explained(line, NCCL.format(1))
+    assert roots(report) == [("kernel:pcie.corrected", "0000:48:01")]
+    assert len(report.symptoms) == 1
+
+
+def test_one_program_on_many_chips_is_one_cause() -> None:
+    report = explained(
+        *[f"NVRM: Xid (PCI:0000:{bus}:00): 31, pid=7, MMU Fault" for bus in ("4a", "4b", "5c")]
+    )
+    (cause,) = report.causes
+    assert [place.name for place in cause.other_places] == ["0000:4b:00", "0000:5c:00"]
+
+
+def test_the_drivers_own_word_decides_what_to_do() -> None:
+    ecc = "NVRM: Xid (PCI:0000:4a:00): 48, DBE"
+    wish = "NVRM: Xid (PCI:0000:4a:00): 154, GPU recovery action changed from 0x0 (None) to 0x2 (x)"
+    (cause,) = explained(ecc, wish).causes
+    assert (cause.root.finding.code, cause.action) == ("xid:48", Action.REBOOT_NODE)
+
+
+def test_the_uuid_of_the_chip_is_shown() -> None:
+    named = "NVRM: GPU at PCI:0000:4a:00: GPU-5c1e07aa-90d2-4b13-8f6e-3a7c51d2e904"
+    text = "\n".join(render(explained(HEAD + named, HEAD + LOST), "en"))
+    assert "GPU-5c1e07aa" in text
+    assert "n7" in text
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        (
+            "RuntimeError: CUDA error: an illegal memory access was encountered",
+            "train:illegal_access",
+        ),
+        ("RuntimeError: CUDA error: uncorrectable ECC error encountered", "train:ecc"),
+        (
+            "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB",
+            "train:device_memory",
+        ),
+        ("NET/IB : Got completion from peer 10.0.0.3 with status=12 opcode=1", "train:ib_retry"),
+        ("error code is 507010", "cann:507010"),
+        ("EI0002: The wait execution of the Notify register times out", "hccl:EI0002"),
+        ("traceback : Signal 9 (SIGKILL) received by PID 71", "train:killed"),
+        ("Memory access fault by GPU node-3 on address 0x7f", "train:amd_fault"),
+        ("[c10d] recvValue failed: Connection reset by peer", "train:peer_gone"),
+        ("step 71: loss 2.31, lr 1e-4, EI0 EZ, 9 SIGNALS", None),
+        ("saving checkpoint; previous timeout was 30", None),
+    ],
+)
+def test_training_lines(line: str, code: str | None) -> None:
+    finding = read_training_text(line)
+    assert (finding.code if finding else None) == code
+    causes_or_symptoms = explained(line)
+    assert bool(causes_or_symptoms.causes or causes_or_symptoms.symptoms) == (code is not None)
+
+
+def test_one_screen_whatever_the_log() -> None:
+    lines = [LOST.replace("4a", f"{bus:02x}") for bus in range(64)] * 3
+    out = render(explained(*lines), "en")
+    assert len(out) < 45
+    assert max(map(len, out)) <= 170
+
+
+def test_nothing_is_said_of_nothing() -> None:
+    out = render(explained("all is well", "step 3"), "en")
+    assert "Nothing in 2 lines" in out[0]
+
+
+def test_both_languages_say_everything() -> None:
+    assert TEXTS["en"].keys() == TEXTS["zh"].keys()
+    for language in ("en", "zh"):
+        assert set(SEVERITIES[language]) == set(Severity)
+        assert set(ACTIONS[language]) == set(Action)
+    assert set(KINDS_ZH) == set(KINDS)
+    text = "\n".join(render(explained(HEAD + LOST), "zh"))
+    assert "重启节点" in text
+
+
+def test_lines_by_themselves_do_not_influence_each_other() -> None:
+    answer = explain_lines_independent([LOST, "nothing", LOST])
+    assert [entry["line"] for entry in answer] == [1, 2, 3]
+    assert [len(entry["findings"]) for entry in answer] == [1, 0, 1]
+    assert answer[0]["findings"] == answer[2]["findings"]
+    assert answer[0]["findings"][0]["pci"] == "0000:4a:00"
+
+
+@pytest.mark.parametrize("text", ["", "one", f"{LOST}\nx\n\n", "x\r\n\x85y\n"])
+def test_the_command_answers_once_per_line(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "log"
+    file.write_bytes(text.encode())
+    run(str(file), as_json=True, independent=True, language="en")
+    answer = json.loads(capsys.readouterr().out)
+    assert len(answer) == text.count("\n") + 1 - (text.endswith("\n") or not text)
+
+
+def test_the_command_says_what_is_wrong_with_its_input(tmp_path: Path) -> None:
+    with pytest.raises(ChipmedicError, match="No such file"):
+        run(str(tmp_path / "absent"), as_json=False, independent=False, language="en")
+    with pytest.raises(ChipmedicError, match="en and zh"):
+        run("-", as_json=False, independent=False, language="de")
+
+
+def test_the_report_is_there_for_programs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "log"
+    file.write_text(HEAD + LOST + "\n", encoding="utf-8")
+    run(str(file), as_json=True, independent=False, language="zh")
+    (cause,) = json.loads(capsys.readouterr().out)["causes"]
+    assert (cause["code"], cause["host"], cause["part"]) == ("xid:79", "n7", "0000:4a:00")
+
+
+@settings(max_examples=200)
+@given(
+    st.binary(max_size=2000)
+    | st.lists(st.sampled_from([LOST, TORN, NCCL])).map(repr).map(str.encode)
+)
+def test_any_bytes_are_a_log(data: bytes) -> None:
+    report = explain_stream(io.BytesIO(data))
+    for language in ("en", "zh"):
+        assert render(report, language)
