@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from chipmedic.faults.kinds import KINDS
 from chipmedic.metric import Metric
 from chipmedic.model import (
     HOST,
@@ -28,7 +29,6 @@ from chipmedic.model import (
     GapReason,
     Reading,
     Scan,
-    Severity,
 )
 from chipmedic_collectors.nvidia import codes
 from chipmedic_collectors.nvidia.naming import identify, name_failed, pci_component
@@ -208,8 +208,6 @@ class _Translation:
                     code="nvml:fabric",
                     message=troubles.fabric,
                     at=self._at,
-                    kind="link.degraded",
-                    severity=Severity.WARNING,
                 )
             )
 
@@ -270,6 +268,8 @@ class _Translation:
         self._gaps.append(Gap(component, None, reason, detail))
 
     def _tell(self, component: Component, code: int, kind: str) -> None:
+        """Add an event; what 999 means depends on who said it, the other codes mean one thing."""
+        is_ambiguous = code == codes.UNKNOWN
         self._events.append(
             Event(
                 component=component,
@@ -277,5 +277,7 @@ class _Translation:
                 message=codes.words(code),
                 at=self._at,
                 kind=kind,
+                severity=KINDS[kind].severity if is_ambiguous else None,
+                action=KINDS[kind].action if is_ambiguous else None,
             )
         )

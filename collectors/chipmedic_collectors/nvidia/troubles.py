@@ -39,7 +39,7 @@ class Troubles:
         waits = self.fabric_waits + 1 if is_waiting(answers["fabric"]) else 0
         trouble = fabric_trouble(answers["fabric"])
         if waits >= LASTING:
-            trouble = "NVSwitch fabric: registration does not complete; look at nv-fabricmanager"
+            trouble = "NVSwitch fabric: registration does not complete; is the fabric manager up?"
         return Troubles(calls, trouble, waits)
 
     @property
