@@ -179,6 +179,8 @@ HARMLESS = [
     "Mar  4 07:08:09 n7 sudo: ops : COMMAND=/usr/bin/grep 'NVRM: Xid (PCI:0000:4a:00): 79,' x",
     "WARNING: CPU: 3 PID: 71 at kernel/workqueue.c:1 x+0x1/0x2",
     "step 71 loss 2.3 error_rate=0.1 timeout=30",
+    "audit: event_id=0x12345678 of another vendor",
+    "audit: event_id=80E01801 without its 0x",
 ]
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+from chipmedic.faults.ascend_codes import decode
 from chipmedic.faults.catalog import lookup
 from chipmedic.faults.finding import Finding
 from chipmedic.faults.rule import of_row, rule
@@ -29,8 +30,14 @@ def _with_device(match: re.Match[str], finding: Finding) -> Finding:
 
 
 def read_event_id(match: re.Match[str], line: str) -> Finding | None:
-    """Read an event id of the device management; the catalog knows what it means."""
-    row = lookup(f"ascend:{match['id'].upper()}")
+    """Read an event id of the device management; the catalog knows what it means.
+
+    An id that no table holds counts only where it can be Ascend's: other vendors write `event_id` too.
+    """
+    key = match["id"].upper()
+    row = lookup(f"ascend:{key}")
+    if not row.is_known and decode(key) is None and "ascend" not in line.lower():
+        return None
     return of_row(row, line, device=_npu(line))
 
 
@@ -38,7 +45,7 @@ RULES = (
     rule(
         "ascend.event",
         ("vent_id", "vent id"),
-        r"[Ee]vent[ _]id *[=:] *\[?(?:0x)?(?P<id>[0-9a-fA-F]{8})(?![0-9a-fA-F])",
+        r"[Ee]vent[ _]id *[=:] *\[?0x(?P<id>[0-9a-fA-F]{8})(?![0-9a-fA-F])",
         read=read_event_id,
     ),
     rule(
