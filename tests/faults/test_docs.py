@@ -1,4 +1,4 @@
-"""docs/faults.md is true: it has every kind, its example lines are read as it says, its counts hold."""
+"""docs/faults.md is true: every kind, every example line, every count of the catalog."""
 
 from __future__ import annotations
 

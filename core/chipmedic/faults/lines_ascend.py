@@ -32,7 +32,7 @@ def _with_device(match: re.Match[str], finding: Finding) -> Finding:
 def read_event_id(match: re.Match[str], line: str) -> Finding | None:
     """Read an event id of the device management; the catalog knows what it means.
 
-    An id that no table holds counts only where it can be Ascend's: other vendors write `event_id` too.
+    An id that no table holds counts only where it can be Ascend's: others write `event_id` too.
     """
     key = match["id"].upper()
     row = lookup(f"ascend:{key}")
