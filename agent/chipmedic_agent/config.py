@@ -35,7 +35,10 @@ def split_address(text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     if not colon or not host or not port.isdecimal() or int(port) > 65535:
         raise ValueError(f"{text!r} is not host:port")
-    return host.removeprefix("[").removesuffix("]"), int(port)
+    is_bracketed = host.startswith("[") and host.endswith("]")
+    if ":" in host and not is_bracketed:
+        raise ValueError(f"{text!r} is not host:port; an IPv6 address stands in brackets")
+    return (host[1:-1] if is_bracketed else host), int(port)
 
 
 def is_loopback(host: str) -> bool:

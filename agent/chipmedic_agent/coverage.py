@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from chipmedic.metric import Metric
 from chipmedic.model import Coverage, Gap, GapReason, Scan, Verdict
 
 STALE_PERIODS = 3.0
@@ -23,11 +24,10 @@ class Look:
 
 def look_at(scan: Scan) -> Look:
     """Sum up what a scan could see."""
-    dark = [gap for gap in scan.gaps if gap.metric is None and _matters(gap)]
-    has_seen = bool(scan.readings or scan.events or scan.jobs or scan.processes)
-    if dark and not has_seen and len(dark) >= len(scan.chips):
-        return Look(scan.at, blind=_words(dark))
-    if dark:
+    gaps = [gap for gap in scan.gaps if gap.reason is not GapReason.UNSUPPORTED]
+    if gaps and not _has_seen(scan):
+        return Look(scan.at, blind=_words(gaps))
+    if dark := [gap for gap in gaps if gap.metric is None]:
         return Look(scan.at, partly_blind=_words(dark))
     return Look(scan.at)
 
@@ -46,8 +46,10 @@ def judge(check: str, look: Look, *, now: float, period_seconds: float, is_open:
     return Coverage(check, look.at, Verdict.OK)
 
 
-def _matters(gap: Gap) -> bool:
-    return gap.reason is not GapReason.UNSUPPORTED
+def _has_seen(scan: Scan) -> bool:
+    """Tell whether a scan brought more than names: presence is no health."""
+    findings = (r for r in scan.readings if r.metric is not Metric.PRESENT or r.value == 0)
+    return any(findings) or bool(scan.events or scan.jobs or scan.processes)
 
 
 def _words(gaps: list[Gap]) -> str:

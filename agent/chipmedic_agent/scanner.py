@@ -152,7 +152,8 @@ class Scanner:
     async def run(self) -> None:
         """Discover the source, then scan on its beat, for ever."""
         if self._running is not None:  # switched off while it was stuck, and on again
-            await asyncio.wait({self._running})
+            while not await finished(self._running, self.period_seconds):
+                self._blocked("a scan from before it was switched off has not ended")
             self._running, self._is_late = None, False
         self._worker = Worker(f"scan-{self.name}")
         self._moved = time.monotonic()

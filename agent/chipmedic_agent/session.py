@@ -23,6 +23,9 @@ from chipmedic_proto.v1 import chipmedic_pb2 as pb
 WELCOME_SECONDS = 10.0
 WINDOW_EVENTS = 4096
 """Events on their way that are not acknowledged; above it the stream waits."""
+UNACKNOWLEDGED_SECONDS = 120.0
+"""How long nothing of what was sent may be acknowledged. The connection lives (pings are answered
+below the program), but whoever should read at its end may be gone."""
 FAREWELL_SECONDS = 2.0
 """How long the end may take: what is ready is sent, then Goodbye."""
 PACE_SECONDS = (0.5, 600.0)
@@ -75,6 +78,8 @@ class Session:
         self._welcomed = welcomed
         self._epoch = journal.epoch
         self._sent_seq = 0
+        self._owed_since = math.inf
+        """Since when something that was sent is not acknowledged."""
         self._snapshot_at = 0.0
         self._heartbeat_at = 0.0
         self._results: list[pb.CommandResult] = []
@@ -135,6 +140,8 @@ class Session:
                 raise StreamLost("a new epoch has begun", is_ours=True)
             self._wake.clear()
             now = time.monotonic()
+            if now - self._owed_since > UNACKNOWLEDGED_SECONDS:
+                raise StreamLost(f"nothing acknowledged for {UNACKNOWLEDGED_SECONDS:g} s")
             if self._results:
                 await self._write(pb.AgentMessage(command_result=self._results.pop(0)))
             elif now >= self._snapshot_at:
@@ -144,7 +151,8 @@ class Session:
                 self._heartbeat_at = now + self._heartbeat_seconds
                 await self._write(self._reporter.heartbeat())
             elif not await self._send_events():
-                await self._idle(min(self._snapshot_at, self._heartbeat_at) - now)
+                owed_until = self._owed_since + UNACKNOWLEDGED_SECONDS
+                await self._idle(min(self._snapshot_at, self._heartbeat_at, owed_until) - now)
         try:
             async with asyncio.timeout(FAREWELL_SECONDS):
                 while await self._send_events():
@@ -163,6 +171,7 @@ class Session:
             return False
         await self._write(_batch(records))
         self._sent_seq = records[-1].seq
+        self._owed_since = min(self._owed_since, time.monotonic())
         return True
 
     async def _idle(self, seconds: float) -> None:
@@ -186,6 +195,8 @@ class Session:
             match message.WhichOneof("body"):
                 case "ack":
                     self._journal.acknowledge(min(message.ack.seq, self._sent_seq))
+                    is_owed = self._journal.acked_seq < self._sent_seq
+                    self._owed_since = time.monotonic() if is_owed else math.inf
                     self._wake.set()
                 case "command":
                     group.create_task(self._obey(message.command))

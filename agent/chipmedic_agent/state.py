@@ -10,6 +10,7 @@ old cursors.
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import logging
 from collections.abc import Callable, Mapping
@@ -174,9 +175,7 @@ def _decode(plain: Mapping[str, Any], starts: Mapping[str, Any]) -> AgentState:
         raise ValueError(f"version {plain['version']} was written by another chipmedic")
     saved = plain.get("detectors", {})
     detectors = {
-        name: _part(f"detectors.{name}", saved[name], type(start), None)
-        for name, start in starts.items()
-        if name in saved
+        name: _detector(name, saved[name], start) for name, start in starts.items() if name in saved
     }
     return AgentState(
         boot_id=str(plain["boot_id"]),
@@ -191,6 +190,16 @@ def _decode(plain: Mapping[str, Any], starts: Mapping[str, Any]) -> AgentState:
         cursors=_part("cursors", plain["cursors"], dict[str, str], {}),
         fencing_token=int(plain.get("fencing_token", 0)),
     )
+
+
+def _detector(name: str, plain: Any, start: Any) -> Any:
+    """Decode a detector's state; one with other fields than today's was another detector's."""
+    if dataclasses.is_dataclass(start):
+        fields = {field.name for field in dataclasses.fields(start)}
+        if not isinstance(plain, dict) or plain.keys() != fields:
+            logger.warning("part of the state discarded: part=detectors.%s why=other fields", name)
+            return None
+    return _part(f"detectors.{name}", plain, type(start), None)
 
 
 def _entries(plain: list[Any]) -> tuple[Entry, ...]:

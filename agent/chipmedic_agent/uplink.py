@@ -163,7 +163,9 @@ class Uplink:
     def _note_end(self, target: str, lost: StreamLost | None) -> None:
         """Log the end of a stream, or a new reason why there is none; not each attempt."""
         why = str(lost or "ended by us")
-        if self.state.watchdog is not None or why != self.state.trouble:
+        if lost is None:
+            logger.info("stream ended: watchdog=%s", target)
+        elif self.state.watchdog is not None or why != self.state.trouble:
             logger.warning("stream lost: watchdog=%s why=%s", target, why)
         if self.state.watchdog is not None:
             self.state.since = time.time()

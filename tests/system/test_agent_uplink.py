@@ -1,0 +1,363 @@
+"""The stream of the agent against a real gRPC server: cuts, silence, resume, commands."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from agent_story import BOOT, Heat, a_chip, cleared, component, raised
+from chipmedic.metric import Metric
+from chipmedic.model import Reading, Scan
+from chipmedic_agent import session as session_module
+from chipmedic_agent import uplink as uplink_module
+from chipmedic_agent.config import AgentSettings, StreamSettings
+from chipmedic_agent.disk import Disk
+from chipmedic_agent.identity import Identity
+from chipmedic_agent.journal import Journal
+from chipmedic_agent.pipeline import Pipeline
+from chipmedic_agent.registry import Absent
+from chipmedic_agent.reporter import Reporter
+from chipmedic_agent.roster import Roster
+from chipmedic_agent.scanner import Scanner
+from chipmedic_agent.uplink import Uplink
+from chipmedic_proto.v1 import chipmedic_pb2 as pb
+from fake_watchdog import FakeWatchdog
+
+pytestmark = pytest.mark.system
+
+IDENTITY = Identity(node="n-1", boot_id=BOOT, boot_time=1.0, machine_id="m", version="0")
+
+
+class Agent:
+    """Everything of the agent but its collectors."""
+
+    def __init__(self, folder: Path, *watchdogs: str, **settings: object) -> None:
+        self.settings = AgentSettings(watchdogs=watchdogs, **settings)  # type: ignore[arg-type]
+        self.pipeline = Pipeline([Heat()], boot_id=BOOT)
+        disk = Disk(folder, starts=self.pipeline.starts(), bytes_max=1 << 26, boot_id=BOOT)
+        self.journal = Journal(disk, boot_id=BOOT, now=time.time, remember=self.pipeline.remember)
+        absent = Scanner("acme", Absent, consume=lambda *_: None, now=time.time)
+        self.roster = Roster(
+            [absent],
+            now=time.time,
+            is_open_for=self.pipeline.is_open_for,
+            disabled=lambda _: None,
+        )
+        self.reporter = Reporter(IDENTITY, self.pipeline, self.journal, self.roster, time.time)
+        self.reporter.labels = {"rack": "r1"}
+        self.uplink = Uplink(
+            self.settings,
+            journal=self.journal,
+            reporter=self.reporter,
+            roster=self.roster,
+            pipeline=self.pipeline,
+        )
+
+    def tell(self, *changes: object) -> None:
+        self.journal.write(changes, time.time())  # type: ignore[arg-type]
+
+
+@contextlib.asynccontextmanager
+async def running(agent: Agent) -> AsyncIterator[Agent]:
+    await agent.journal.open()
+    tasks = [
+        asyncio.create_task(work)
+        for work in (agent.journal.run(), agent.roster.run(), agent.uplink.run())
+    ]
+    try:
+        yield agent
+        for task in tasks:
+            assert not task.done() or task.exception() is None
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await agent.roster.close()
+        if agent.journal._disk._lock is not None:
+            os.close(agent.journal._disk._lock)
+
+
+@pytest.fixture
+async def watchdog() -> AsyncIterator[FakeWatchdog]:
+    server = FakeWatchdog()
+    await server.start()
+    yield server
+    await server.stop()
+
+
+async def test_hello_snapshot_and_events(watchdog: FakeWatchdog, tmp_path: Path) -> None:
+    agent = Agent(tmp_path, watchdog.address)
+    reading = Reading(component("A"), Metric.TEMPERATURE, 99.0)
+    scan = Scan(source="acme", at=1.0, chips=(a_chip("A"),), readings=(reading,))
+    changes, _ = agent.pipeline.consume(scan)
+    async with running(agent):
+        agent.tell(*changes)
+        await watchdog.until(lambda: bool(watchdog.events and watchdog.heartbeats))
+        (hello,) = watchdog.hellos
+        assert (hello.node, hello.boot_id, hello.epoch) == ("n-1", BOOT, agent.journal.epoch)
+        assert dict(hello.labels) == {"rack": "r1"}
+        assert [chip.uid for chip in hello.inventory] == ["A"]
+        (snapshot,) = watchdog.snapshots
+        assert [fault.component for fault in snapshot.open] == ["chip:A"]
+        assert snapshot.as_of_seq in (1, 2)
+        assert watchdog.seqs() == [1]
+        await watchdog.until(lambda: agent.journal.acked_seq == 1)
+
+
+async def test_batches_are_bounded_and_complete(watchdog: FakeWatchdog, tmp_path: Path) -> None:
+    async with running(Agent(tmp_path, watchdog.address)) as agent:
+        for start in range(0, 10_000, 1000):
+            agent.tell(*(raised(n) for n in range(start, start + 1000)))
+            await asyncio.sleep(0)
+        await watchdog.until(lambda: agent.journal.acked_seq == 10_000, 30)
+        assert watchdog.seqs() == list(range(1, 10_001))
+        assert max(watchdog.batches) <= 512
+        assert set(watchdog.received.values()) == {1}
+
+
+async def test_cut_again_and_again_everything_arrives_in_the_end(
+    watchdog: FakeWatchdog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uplink_module, "FIRST_DELAY_SECONDS", 0.01)
+    async with running(Agent(tmp_path, watchdog.address)) as agent:
+        for burst in range(20):
+            agent.tell(*(raised(n) if burst % 2 else cleared(n) for n in range(100)))
+            await asyncio.sleep(0.05)
+            if burst % 3 == 0:
+                await watchdog.cut()
+        await watchdog.until(lambda: agent.journal.acked_seq == 2000, 30)
+        assert watchdog.seqs() == list(range(1, 2001))
+        assert len(watchdog.hellos) > 3
+
+
+async def test_what_was_not_acknowledged_is_sent_again_after_a_restart_of_both(
+    watchdog: FakeWatchdog, tmp_path: Path
+) -> None:
+    watchdog.is_acknowledging = False
+    async with running(Agent(tmp_path, watchdog.address)) as agent:
+        agent.tell(raised(1), raised(2))
+        await watchdog.until(lambda: len(watchdog.events) == 2)
+        assert agent.journal.backlog_events == 2
+    await watchdog.stop()
+    watchdog.events.clear()  # the watchdog died before it committed
+    watchdog.is_acknowledging = True
+    await watchdog.start()
+    async with running(Agent(tmp_path, watchdog.address)) as agent:
+        await watchdog.until(lambda: agent.journal.acked_seq == 2)
+        assert watchdog.seqs() == [1, 2]
+
+
+async def test_the_welcome_says_where_to_go_on(watchdog: FakeWatchdog, tmp_path: Path) -> None:
+    async with running(Agent(tmp_path, watchdog.address)) as agent:
+        agent.tell(raised(1), raised(2))
+        await watchdog.until(lambda: agent.journal.acked_seq == 2)
+    async with running(Agent(tmp_path, watchdog.address)) as agent:
+        agent.tell(raised(3))
+        await watchdog.until(lambda: agent.journal.acked_seq == 3)
+    assert set(watchdog.received.values()) == {1}, "nothing is sent twice without need"
+
+
+async def test_the_window_holds_back_what_nobody_acknowledges(
+    watchdog: FakeWatchdog, tmp_path: Path
+) -> None:
+    watchdog.is_acknowledging = False
+    async with running(Agent(tmp_path, watchdog.address)) as agent:
+        for start in range(0, 8000, 1000):
+            agent.tell(*(raised(n) for n in range(start, start + 1000)))
+        await watchdog.until(lambda: len(watchdog.events) >= 4096)
+        await asyncio.sleep(0.3)
+        assert len(watchdog.events) < 4096 + 512
+        last = watchdog.seqs()[-1]
+        watchdog.is_acknowledging = True
+        await watchdog.tell(pb.WatchdogMessage(ack=pb.Ack(seq=last)))
+        await watchdog.until(lambda: agent.journal.acked_seq == 8000, 30)
+
+
+async def test_an_acknowledgement_of_what_was_never_sent_is_not_believed(
+    watchdog: FakeWatchdog, tmp_path: Path
+) -> None:
+    watchdog.is_acknowledging = False
+    async with running(Agent(tmp_path, watchdog.address)) as agent:
+        agent.tell(raised(1))
+        await watchdog.until(lambda: len(watchdog.events) == 1)
+        await watchdog.tell(pb.WatchdogMessage(ack=pb.Ack(seq=1000)))
+        await watchdog.until(lambda: agent.journal.acked_seq == 1)
+        agent.tell(raised(2))
+        await watchdog.until(lambda: len(watchdog.events) == 2)
+
+
+async def test_a_watchdog_that_has_more_than_we_wrote_makes_us_begin_an_epoch(
+    watchdog: FakeWatchdog, tmp_path: Path
+) -> None:
+    def welcome(hello: pb.Hello) -> pb.WatchdogMessage:
+        if len(watchdog.hellos) == 1:
+            return pb.WatchdogMessage(welcome=pb.Welcome(acked_seq=77))
+        return watchdog.plain_welcome(hello)
+
+    watchdog.welcome = welcome
+    agent = Agent(tmp_path, watchdog.address)
+    async with running(agent):
+        agent.tell(raised(1))
+        await watchdog.until(lambda: agent.journal.acked_seq == 1)
+        first, second = (hello.epoch for hello in watchdog.hellos)
+        assert first != second
+        assert watchdog.seqs(second) == [1]
+
+
+async def test_a_watchdog_that_acknowledges_nothing_is_left(
+    watchdog: FakeWatchdog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_module, "UNACKNOWLEDGED_SECONDS", 0.2)
+    watchdog.is_acknowledging = False
+    async with running(Agent(tmp_path, watchdog.address)) as agent:
+        await asyncio.sleep(0.5)
+        assert len(watchdog.hellos) == 1, "nothing is owed to an agent that sent nothing"
+        agent.tell(raised(1))
+        await watchdog.until(lambda: len(watchdog.hellos) == 2)
+        watchdog.is_acknowledging = True
+        await watchdog.until(lambda: agent.journal.acked_seq == 1)
+
+
+async def test_retry_after_is_honoured(watchdog: FakeWatchdog, tmp_path: Path) -> None:
+    arrivals: list[float] = []
+
+    def welcome(hello: pb.Hello) -> pb.WatchdogMessage:
+        arrivals.append(time.monotonic())
+        if len(arrivals) == 1:
+            return pb.WatchdogMessage(retry_after=pb.RetryAfter(seconds=0.7, reason="full"))
+        return watchdog.plain_welcome(hello)
+
+    watchdog.welcome = welcome
+    async with running(Agent(tmp_path, watchdog.address)):
+        await watchdog.until(lambda: len(arrivals) == 2)
+    assert 0.7 <= arrivals[1] - arrivals[0] < 2.0
+
+
+async def test_the_next_watchdog_is_taken_when_the_first_is_away(
+    watchdog: FakeWatchdog, tmp_path: Path
+) -> None:
+    async with running(Agent(tmp_path, "127.0.0.1:1", watchdog.address)) as agent:
+        await watchdog.until(lambda: bool(watchdog.hellos))
+        await watchdog.until(lambda: agent.uplink.state.watchdog == watchdog.address)
+
+
+async def test_heartbeats_and_snapshots_come_as_the_watchdog_asks(
+    watchdog: FakeWatchdog, tmp_path: Path
+) -> None:
+    watchdog.welcome = lambda _: pb.WatchdogMessage(
+        welcome=pb.Welcome(heartbeat_seconds=0.5, snapshot_seconds=0.5)
+    )
+    slow = StreamSettings(heartbeat_seconds=60.0, snapshot_seconds=60.0)
+    async with running(Agent(tmp_path, watchdog.address, stream=slow)):
+        await watchdog.until(lambda: len(watchdog.heartbeats) >= 3 and len(watchdog.snapshots) >= 3)
+
+
+async def test_a_snapshot_is_sent_when_it_is_asked_for(
+    watchdog: FakeWatchdog, tmp_path: Path
+) -> None:
+    async with running(Agent(tmp_path, watchdog.address)):
+        await watchdog.until(lambda: len(watchdog.snapshots) == 1)
+        await watchdog.tell(pb.WatchdogMessage(snapshot_request=pb.SnapshotRequest()))
+        await watchdog.until(lambda: len(watchdog.snapshots) == 2)
+
+
+def a_command(name: str, **rest: object) -> pb.WatchdogMessage:
+    return pb.WatchdogMessage(command=pb.Command(id=name, **rest))  # type: ignore[arg-type]
+
+
+async def test_commands_are_answered(watchdog: FakeWatchdog, tmp_path: Path) -> None:
+    now = pb.CollectNow()
+    async with running(Agent(tmp_path, watchdog.address)) as agent:
+        await watchdog.until(lambda: bool(watchdog.snapshots))
+        for message in (
+            a_command("good", collect_now=now, fencing_token=7),
+            a_command("expired", collect_now=now, expires_after_seconds=-1.0),
+            a_command("old leader", collect_now=now, fencing_token=3),
+            a_command("nobody", collect_now=pb.CollectNow(checks=["nope"]), fencing_token=7),
+            a_command("of a later version", fencing_token=7),
+        ):
+            await watchdog.tell(message)
+        await watchdog.until(lambda: len(watchdog.results) == 5)
+        answers = {result.id: (result.ok, result.detail) for result in watchdog.results}
+        assert answers["good"] == (True, "acme: not on this host")
+        assert answers["expired"] == (False, "expired")
+        assert answers["old leader"][0] is False
+        assert answers["nobody"] == (False, "unknown check: nope")
+        assert answers["of a later version"][0] is False
+        assert agent.pipeline.fencing_token == 7
+
+
+async def test_the_end_is_said_and_everything_ready_goes_first(
+    watchdog: FakeWatchdog, tmp_path: Path
+) -> None:
+    async with running(Agent(tmp_path, watchdog.address)) as agent:
+        await watchdog.until(lambda: bool(watchdog.snapshots))
+        agent.tell(*(raised(n) for n in range(1500)))
+        await watchdog.until(lambda: agent.journal.durable_seq == 1500)
+        agent.uplink.end("SIGTERM")
+        await watchdog.until(lambda: watchdog.goodbyes == ["SIGTERM"])
+        assert watchdog.seqs() == list(range(1, 1501))
+        await watchdog.until(lambda: agent.journal.acked_seq == 1500)
+
+
+async def test_a_first_message_that_is_no_welcome_ends_the_stream(
+    watchdog: FakeWatchdog, tmp_path: Path
+) -> None:
+    watchdog.welcome = lambda _: pb.WatchdogMessage(ack=pb.Ack(seq=5))
+    async with running(Agent(tmp_path, watchdog.address)) as agent:
+        await watchdog.until(lambda: "not a welcome" in agent.uplink.state.trouble)
+
+
+async def test_tls_files_that_are_missing_are_said_and_tried_again(
+    watchdog: FakeWatchdog, tmp_path: Path
+) -> None:
+    from chipmedic_agent.config import TlsSettings
+
+    tls = TlsSettings(ca_file=str(tmp_path / "ca.pem"))
+    async with running(Agent(tmp_path / "state", watchdog.address, tls=tls)) as agent:
+        await watchdog.until(lambda: "ca.pem" in agent.uplink.state.trouble)
+
+
+SILENT = """
+import asyncio, sys
+sys.path[:0] = {path!r}
+from fake_watchdog import FakeWatchdog
+async def main():
+    server = FakeWatchdog()
+    await server.start()
+    print(server.port, flush=True)
+    await asyncio.sleep(60)
+asyncio.run(main())
+"""
+
+
+async def test_a_watchdog_that_falls_silent_is_left_within_seconds(
+    watchdog: FakeWatchdog, tmp_path: Path
+) -> None:
+    """A stopped process closes no socket: only pings tell. The agent goes on to the next one."""
+    program = SILENT.format(path=[str(Path(__file__).parents[1])])
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    try:
+        port = int(await asyncio.to_thread(process.stdout.readline))
+        async with running(Agent(tmp_path, f"127.0.0.1:{port}", watchdog.address)) as agent:
+            await watchdog.until(lambda: agent.uplink.state.watchdog == f"127.0.0.1:{port}")
+            process.send_signal(signal.SIGSTOP)
+            started = time.monotonic()
+            await watchdog.until(lambda: agent.uplink.state.watchdog is None, 8)
+            assert time.monotonic() - started < 4.0
+            agent.tell(raised(1))
+            await watchdog.until(lambda: watchdog.events != {}, 30)
+    finally:
+        process.kill()
+        process.stdout.close()
+        process.wait()
