@@ -22,6 +22,7 @@ from rich.markup import escape
 
 from chipmedic.errors import CollectError
 from chipmedic.host import Host, LinuxHost
+from chipmedic_agent.registry import Absent, Broken, Found, discover, installed_collectors
 
 OK, NOTE, GAP = "ok", "note", "gap"
 
@@ -94,9 +95,9 @@ def to_json(findings: Iterable[Finding]) -> list[dict[str, Any]]:
     return [asdict(finding) for finding in findings]
 
 
-def show(findings: Iterable[Finding]) -> None:
+def show(findings: Iterable[Finding], console: Console | None = None) -> None:
     """Print the findings for a person, each remedy below what it cures."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = console or Console(highlight=False, soft_wrap=True)
     marks = {OK: "[green]ok  [/]", NOTE: "[yellow]note[/]", GAP: "[red]gap [/]"}
     for finding in findings:
         what = f"{finding.area}: {finding.what}"
@@ -155,7 +156,9 @@ def _vendor(
     if count:
         yield Finding("chips", vendor.name, OK, f"{count} on the PCI bus")
     else:
-        yield Finding("chips", vendor.name, NOTE, f"none on the PCI bus, but {tool and tool[0]} is")
+        detail = f"none on the PCI bus, but {tool and tool[0]} is installed"
+        remedy = "a container or VM may hide them; else look at lspci and dmesg"
+        yield Finding("chips", vendor.name, NOTE, detail, remedy)
     if tool is None:
         names = " or ".join(t[0] for t in vendor.tools)
         yield Finding(
@@ -186,25 +189,17 @@ def _pci_devices(host: Host) -> Iterator[tuple[str, str]]:
 
 
 def _collectors(host: Host) -> Iterator[Finding]:
-    for entry in sorted(metadata.entry_points(group="chipmedic.collectors"), key=lambda e: e.name):
-        try:
-            collector = entry.load().discover(host)
-        except Exception as e:  # noqa: BLE001 - a plug-in is foreign code, and one bad one is news
-            yield Finding(
-                "collectors",
-                entry.name,
-                GAP,
-                f"cannot be loaded: {type(e).__name__}: {e}",
-                f"reinstall or remove {entry.value.partition(':')[0]}",
-            )
-            continue
-        if collector is None:
-            yield Finding("collectors", entry.name, OK, "nothing of it on this host")
-            continue
-        collector.close()
-        yield Finding(
-            "collectors", entry.name, OK, f"runs every {collector.period_seconds:g} s on this host"
-        )
+    for name, entry in sorted(installed_collectors().items()):
+        match discover(entry, host):
+            case Found(collector):
+                collector.close()
+                detail = f"runs every {collector.period_seconds:g} s on this host"
+                yield Finding("collectors", name, OK, detail)
+            case Absent(detail):
+                yield Finding("collectors", name, OK, detail)
+            case Broken(detail):
+                remedy = f"reinstall or remove {entry.value.partition(':')[0]}"
+                yield Finding("collectors", name, GAP, detail, remedy)
 
 
 def _kernel_log(host: Host) -> Iterator[Finding]:
