@@ -12,6 +12,8 @@ import struct
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 _NUMBER = struct.Struct("!d")
 _RANK = struct.Struct("!I")
@@ -32,6 +34,22 @@ class Barrier:
             self._peers = _accept_all(path, ranks)
         else:
             self._root = _connect(path, rank)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the ring; the others notice."""
+        for peer in (*self._peers.values(), *filter(None, [self._root])):
+            peer.close()
 
     def reduce(self, value: float) -> float:
         """Return the sum over all ranks; blocks until the last one has come.
@@ -60,6 +78,8 @@ def _accept_all(path: Path, ranks: int) -> dict[int, socket.socket]:
             try:
                 peer, _ = listener.accept()
             except TimeoutError as e:
+                for peer in peers.values():
+                    peer.close()
                 raise PeerLost(f"only {len(peers) + 1} of {ranks} ranks came") from e
             peer.settimeout(None)
             peers[_RANK.unpack(_receive_exactly(peer, _RANK.size))[0]] = peer
