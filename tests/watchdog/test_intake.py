@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import grpc
 import pytest
 
+from chipmedic.model import Chip, Coverage, JobStatus, Verdict
+from chipmedic_proto import codec
 from chipmedic_proto.v1 import chipmedic_pb2 as pb
+from chipmedic_watchdog.config import StreamSettings
+from chipmedic_watchdog.intake.bucket import Bucket
 from chipmedic_watchdog.store import schema
-from fake_agent import FakeAgent, a_fault, event
+from fake_agent import FakeAgent, a_coverage, a_fault, a_snapshot, event
+from intake_rig import Intake
 
 CLEARED = pb.TRANSITION_CLEARED
 
@@ -152,3 +159,223 @@ class TestBadInput:
         assert code is grpc.StatusCode.INVALID_ARGUMENT
         assert "Hello" in words
         await agent.drop()
+
+
+class TestSessions:
+    async def test_another_machine_may_not_take_a_name(self, intake) -> None:
+        async with FakeAgent(intake.address, machine_id="one") as first:
+            second = FakeAgent(intake.address, machine_id="two")
+            with pytest.raises(AssertionError, match="give one of the two hosts another node name"):
+                await second.start()
+            code, _ = await second.ending()
+            assert code is grpc.StatusCode.ALREADY_EXISTS
+            await second.drop()
+            await first.events(event(1, a_fault()))
+            await first.acked(1)
+        async with FakeAgent(intake.address, machine_id="two") as third:
+            assert third.welcome is not None, "once the first has gone, the name is free"
+
+    async def test_the_same_machine_replaces_its_old_stream(self, intake) -> None:
+        old = FakeAgent(intake.address)
+        await old.start()
+        async with FakeAgent(intake.address, next_seq=2) as new:
+            assert (await old.ending())[0] is grpc.StatusCode.OK
+            await new.events(event(1, a_fault()))
+            await new.acked(1)
+            assert list(intake.sessions.live) == ["node-1"]
+            assert not intake.sessions.away
+        await old.drop()
+
+    async def test_a_goodbye_is_no_silence(self, intake) -> None:
+        agent = FakeAgent(intake.address)
+        await agent.start()
+        await agent.goodbye()
+        assert not intake.sessions.away
+        assert intake.rows(schema.nodes)[0]["state"] == "stopped"
+
+    async def test_a_lost_stream_is_silence(self, intake) -> None:
+        async with FakeAgent(intake.address):
+            pass
+        async with asyncio.timeout(5):
+            while not intake.sessions.away:
+                await asyncio.sleep(0.01)
+        assert intake.sessions.silent == {"node-1"}
+
+    async def test_a_new_boot_is_noted(self, intake) -> None:
+        async with FakeAgent(intake.address):
+            pass
+        async with FakeAgent(intake.address, boot_id="boot-2"):
+            (fault,) = intake.rows(schema.faults)
+        assert (fault["kind"], fault["severity"]) == ("node.rebooted", 1)
+        assert fault["evidence"] == ["boot id boot-1 before, boot-2 now"]
+
+    async def test_the_inventory_is_kept_and_replaced(self, intake) -> None:
+        chip = Chip(uid="GPU-a", vendor="nvidia", model="H100", index=0, serial="S1")
+        async with FakeAgent(intake.address, chips=[chip]) as agent:
+            assert intake.rows(schema.chips)[0]["serial"] == "S1"
+            snapshot = a_snapshot([], 1)
+            other = Chip(uid="GPU-b", vendor="nvidia", model="H100", index=1)
+            snapshot.inventory.append(codec.chip_to_message(other, is_missing=True))
+            await agent.send(snapshot=snapshot)
+            await agent.events(event(1, a_fault()))
+            await agent.acked(1)
+        (row,) = intake.rows(schema.chips)
+        assert (row["uid"], row["is_missing"]) == ("GPU-b", True)
+
+    async def test_a_silent_caller_is_closed(self, database) -> None:
+        settings = StreamSettings(listen="127.0.0.1:0", hello_timeout_seconds=0.2)
+        async with Intake(database, settings=settings).running() as intake:
+            agent = FakeAgent(intake.address)
+            await agent.stream.wait_for_connection()
+            code, words = await agent.ending()
+            assert (code, words) == (grpc.StatusCode.DEADLINE_EXCEEDED, "no hello came")
+            await agent.drop()
+
+    async def test_an_agent_that_floods_is_told_to_wait(self, database) -> None:
+        settings = StreamSettings(listen="127.0.0.1:0", events_per_second=100, events_burst=512)
+        async with Intake(database, settings=settings).running() as intake:
+            async with FakeAgent(intake.address) as agent:
+                for start in (1, 513):
+                    await agent.events(*(event(n, a_fault()) for n in range(start, start + 512)))
+                await agent.until(lambda: agent.received[-1].HasField("retry_after"))
+                assert 0 < agent.received[-1].retry_after.seconds < 6
+                assert (await agent.ending())[0] is grpc.StatusCode.OK
+            away = intake.sessions.away["node-1"]
+            assert away.due - intake.sessions._clock.elapsed() > 2.0, "it waits as it was told"
+        assert len(intake.rows(schema.events)) == 512, "what it took in was kept"
+
+
+class TestSnapshots:
+    async def settle(self, agent: FakeAgent, seq: int) -> None:
+        """Send one more event and wait for it: what came before it is in, too."""
+        await agent.events(event(seq, a_fault("host", "host.hung_task", source="kernel_log")))
+        await agent.acked(seq)
+
+    def states(self, intake) -> dict[str, tuple[str, str]]:
+        return {
+            f["component"]: (f["state"], f["clear_reason"])
+            for f in intake.rows(schema.faults)
+            if f["component"] != "host"
+        }
+
+    @pytest.mark.parametrize(
+        ("verdict", "state"),
+        [
+            (Verdict.OK, ("cleared", "snapshot")),
+            (Verdict.FAULT, ("cleared", "snapshot")),
+            (Verdict.UNKNOWN, ("unknown", "")),
+            (None, ("unknown", "")),
+        ],
+    )
+    async def test_what_is_absent_ends_only_where_somebody_looked(
+        self, intake, verdict, state
+    ) -> None:
+        coverage = [] if verdict is None else [a_coverage("nvidia", verdict)]
+        async with FakeAgent(intake.address) as agent:
+            await agent.events(event(1, a_fault()))
+            await agent.send(snapshot=a_snapshot([], 2, coverage))
+            await self.settle(agent, 2)
+        assert self.states(intake) == {"chip:GPU-a": state}
+
+    async def test_an_unknown_one_is_open_again_when_seen(self, intake) -> None:
+        async with FakeAgent(intake.address) as agent:
+            await agent.events(event(1, a_fault()))
+            await agent.send(snapshot=a_snapshot([], 2))
+            await agent.send(snapshot=a_snapshot([a_fault()], 2))
+            await self.settle(agent, 2)
+        assert self.states(intake) == {"chip:GPU-a": ("open", "")}
+
+    async def test_what_only_the_snapshot_knows_is_opened(self, intake) -> None:
+        async with FakeAgent(intake.address, epoch="new-spool") as agent:
+            await agent.send(snapshot=a_snapshot([a_fault()], 1))
+            await self.settle(agent, 1)
+        assert self.states(intake) == {"chip:GPU-a": ("open", "")}
+
+    async def test_it_waits_for_the_events_before_it(self, intake) -> None:
+        async with FakeAgent(intake.address, next_seq=4) as agent:
+            await agent.send(snapshot=a_snapshot([], 4, [a_coverage()]))
+            await agent.events(event(1, a_fault()), event(2, a_fault("chip:GPU-b")))
+            await agent.acked(2)
+            assert self.states(intake) == {"chip:GPU-a": ("open", ""), "chip:GPU-b": ("open", "")}
+            await agent.events(event(3, a_fault(), CLEARED))
+            await agent.acked(3)
+        assert self.states(intake) == {
+            "chip:GPU-a": ("cleared", ""), "chip:GPU-b": ("cleared", "snapshot"),
+        }  # fmt: skip
+
+    async def test_it_does_not_undo_later_events(self, intake) -> None:
+        """One batch holds events from before and after the snapshot that waits."""
+        async with FakeAgent(intake.address, next_seq=2) as agent:
+            await agent.send(snapshot=a_snapshot([a_fault()], 2, [a_coverage()]))
+            await agent.events(
+                event(1, a_fault()),
+                event(2, a_fault(), CLEARED, detail="reset"),
+                event(3, a_fault("chip:GPU-b")),
+            )
+            await agent.acked(3)
+        assert self.states(intake) == {
+            "chip:GPU-a": ("cleared", "reset"), "chip:GPU-b": ("open", ""),
+        }  # fmt: skip
+
+    async def test_a_damaged_one_ends_nothing(self, intake) -> None:
+        async with FakeAgent(intake.address) as agent:
+            await agent.events(event(1, a_fault()))
+            snapshot = a_snapshot([a_fault("chip:GPU-b")], 2, [a_coverage()])
+            snapshot.open[0].component = "wheel:front"
+            await agent.send(snapshot=snapshot)
+            await self.settle(agent, 2)
+        assert self.states(intake) == {"chip:GPU-a": ("open", "")}
+
+    async def test_it_says_nothing_of_the_watchdogs_own_faults(self, intake) -> None:
+        async with FakeAgent(intake.address):
+            pass
+        async with FakeAgent(intake.address, boot_id="boot-2") as agent:
+            await agent.send(snapshot=a_snapshot([], 1, [a_coverage("watchdog")]))
+            await agent.events(event(1, a_fault()))
+            await agent.acked(1)
+        rebooted = next(f for f in intake.rows(schema.faults) if f["kind"] == "node.rebooted")
+        assert rebooted["state"] == "open"
+
+
+class TestHeartbeats:
+    async def beat(self, agent: FakeAgent, seq: int, *jobs: JobStatus, at: float = 0.0) -> None:
+        coverage = [codec.coverage_to_message(Coverage("nvidia", 5.0, Verdict.UNKNOWN, "stuck"))]
+        messages = [codec.job_to_message(job) for job in jobs]
+        await agent.send(
+            heartbeat=pb.Heartbeat(at=at, coverage=coverage, jobs=messages, backlog_events=7)
+        )
+        await agent.events(event(seq, a_fault(count=seq)))
+        await agent.acked(seq)
+
+    async def test_proof_of_work_is_kept(self, intake) -> None:
+        async with FakeAgent(intake.address) as agent:
+            await self.beat(agent, 1)
+        (coverage,) = intake.rows(schema.coverage)
+        assert (coverage["verdict"], coverage["detail"]) == ("unknown", "stuck")
+        (node,) = intake.rows(schema.nodes)
+        assert node["backlog_events"] == 7
+        assert node["skew_seconds"] < -1e9, "its clock stands at 0"
+
+    async def test_progress_is_kept_when_it_is_news(self, intake) -> None:
+        def job(step: int | None, phase: str = "train", attempt: int = 0) -> JobStatus:
+            return JobStatus(job="slurm:7", at=1.0, chips=("GPU-a",), step=step, phase=phase,
+                             attempt=attempt)  # fmt: skip
+
+        async with FakeAgent(intake.address) as agent:
+            story = (job(None), job(10), job(10, "checkpoint"), job(9), job(5, attempt=1))
+            for seq, status in enumerate(story, start=1):
+                await self.beat(agent, seq, status)
+            assert intake.rows(schema.job_nodes)[0]["is_present"]
+            await self.beat(agent, 6)
+        rows = [(r["step"], r["phase"], r["attempt"]) for r in intake.rows(schema.job_progress)]
+        assert rows == [(10, "train", 0), (10, "checkpoint", 0), (5, "train", 1)]
+        assert not intake.rows(schema.job_nodes)[0]["is_present"]
+
+
+def test_the_bucket_tells_how_long_to_wait() -> None:
+    bucket = Bucket(rate_per_second=10, size=100, at=0.0)
+    assert bucket.take(100, at=0.0) == 0.0
+    assert bucket.take(1, at=0.0) == pytest.approx(5.0)
+    assert bucket.take(50, at=5.0) == 0.0
+    assert bucket.take(100, at=1000.0) == 0.0, "it never holds more than its size"
+    assert bucket.take(1, at=1000.0) > 0

@@ -31,6 +31,7 @@ from chipmedic_watchdog.version import own_version
 log = logging.getLogger(__name__)
 
 Context = ServicerContext[bytes, pb.WatchdogMessage]
+GOODBYE_SECONDS = 3.0
 SERVICE, METHOD = "chipmedic.v1.Watchdog", "Connect"
 
 
@@ -76,6 +77,10 @@ class StreamService:
         try:
             session.acked_seq = await self._welcome(session, greeting)
             await self._serve(session, context)
+            if session.has_said_goodbye:
+                # The agent waits for the end of the stream: it must not be missed after a restart.
+                reason = "it said goodbye"
+                await self._durably_close(session, reason)
         except Refused as e:
             reason = str(e)
             await self._refuse(context, e)
@@ -209,15 +214,26 @@ class StreamService:
         log.warning("stream refused: peer=%s why=%s", context.peer(), refused)
         await context.abort(refused.code, str(refused))
 
-    def _close(self, session: Session, reason: str) -> None:
+    async def _durably_close(self, session: Session, reason: str) -> None:
+        done = self._close(session, reason)
+        if done is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(GOODBYE_SECONDS):
+                    await done
+
+    def _close(self, session: Session, reason: str) -> asyncio.Future[int] | None:
         state = self._sessions.close(session, reason)
         self._metrics.connected_agents.set(len(self._sessions.live))
         for waiting in session.commands.values():
             waiting.cancel()
         if state is None:
-            return
+            return None
         log.info("disconnected: node=%s state=%s why=%s", session.node, state, reason)
-        self._committer.put_now(self._arrival(session, StateChange(state)))
+        arrival = self._arrival(session, StateChange(state))
+        if session.has_said_goodbye:
+            arrival.done = asyncio.get_running_loop().create_future()
+        self._committer.put_now(arrival)
+        return arrival.done
 
 
 def _acknowledge(session: Session, done: asyncio.Future[int]) -> None:

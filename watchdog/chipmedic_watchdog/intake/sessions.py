@@ -14,6 +14,9 @@ from chipmedic_watchdog.clock import Clock
 CATCH_UP_SECONDS = 30.0
 """After this long a node's faults are judged even if its backlog is not in."""
 
+DOUBT_SECONDS = 5.0
+"""Streams that are found lost this soon after a stall of ours were lost by it."""
+
 
 class NameTaken(ChipmedicError):
     """Two machines claim one node name."""
@@ -84,6 +87,8 @@ class Sessions:
         self.silence_seconds = silence_seconds
         self.live: dict[str, Session] = {}
         self.away: dict[str, Away] = {}
+        self._doubt_until = 0.0
+        self._grace_until = 0.0
 
     def open(self, session: Session) -> Session | None:
         """Register a stream; returns the one that it replaces.
@@ -109,11 +114,11 @@ class Sessions:
         del self.live[session.node]
         if session.has_said_goodbye:
             return "stopped"
-        self.away[session.node] = Away(
-            since=self._clock.now(),
-            due=self._clock.elapsed() + self.silence_seconds + session.wait_seconds,
-            reason=reason,
-        )
+        now = self._clock.elapsed()
+        due = now + self.silence_seconds + session.wait_seconds
+        if now <= self._doubt_until:
+            due = max(due, self._grace_until)
+        self.away[session.node] = Away(since=self._clock.now(), due=due, reason=reason)
         return "silent"
 
     def expect(self, last_seen: Mapping[str, float], grace_seconds: float) -> None:
@@ -124,10 +129,14 @@ class Sessions:
                 self.away[node] = Away(since, due, "it did not come back to the watchdog")
 
     def forgive(self, grace_seconds: float) -> None:
-        """Give every silent node this time again: our own clock cannot be trusted."""
-        due = self._clock.elapsed() + grace_seconds
+        """Give this time to every silent node, and to those whose loss we notice only now.
+
+        Our own clock cannot be trusted: what we did not hear may have been said.
+        """
+        now = self._clock.elapsed()
+        self._doubt_until, self._grace_until = now + DOUBT_SECONDS, now + grace_seconds
         for away in self.away.values():
-            away.due = max(away.due, due)
+            away.due = max(away.due, self._grace_until)
 
     @property
     def catching_up(self) -> frozenset[str]:

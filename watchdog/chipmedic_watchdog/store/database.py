@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from chipmedic.errors import StoreError
 
@@ -26,11 +26,22 @@ IS_WRITE = "chipmedic_is_write"
 
 
 def open_engine(url: str) -> Engine:
-    """Open a store: `sqlite:////var/lib/chipmedic/watchdog.db`. Its folder is made when missing."""
-    engine = create_engine(url, json_serializer=_compact_json)
+    """Open a store: `sqlite:////var/lib/chipmedic/watchdog.db`. Its folder is made when missing.
+
+    Raises:
+        StoreError: the address is none, or the folder cannot be made.
+    """
+    try:
+        engine = create_engine(url, json_serializer=_compact_json)
+    except (SQLAlchemyError, ImportError) as e:
+        raise StoreError(f"store: the address is not usable: {e}") from e
     if engine.dialect.name == "sqlite":
         if engine.url.database and engine.url.database != ":memory:":
-            Path(engine.url.database).parent.mkdir(parents=True, exist_ok=True)
+            folder = Path(engine.url.database).parent
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as e:
+                raise StoreError(f"store: {folder} cannot be made: {e.strerror}") from e
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     return engine

@@ -1,0 +1,65 @@
+"""The parts of a running intake: a real gRPC server over a real SQLite file."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Table, select
+
+from chipmedic_watchdog.clock import Clock
+from chipmedic_watchdog.config import StreamSettings
+from chipmedic_watchdog.health import Health
+from chipmedic_watchdog.intake.committer import Committer
+from chipmedic_watchdog.intake.server import build_server
+from chipmedic_watchdog.intake.service import StreamService
+from chipmedic_watchdog.intake.sessions import Sessions
+from chipmedic_watchdog.metrics import Metrics
+from chipmedic_watchdog.store.database import Database
+
+
+@dataclass(slots=True)
+class Intake:
+    """The parts of a running intake."""
+
+    database: Database
+    address: str = ""
+    settings: StreamSettings = field(default_factory=lambda: StreamSettings(listen="127.0.0.1:0"))
+    metrics: Metrics = field(default_factory=Metrics)
+    health: Health = field(default_factory=Health)
+    sessions: Sessions = field(default_factory=lambda: Sessions(Clock(), 2.0))
+    committer: Committer = field(init=False)
+    service: StreamService = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.committer = Committer(self.database, self.metrics, self.health)
+        self.service = StreamService(self.committer, self.sessions, self.metrics, self.settings)
+
+    def rows(self, table: Table) -> list[dict[str, Any]]:
+        return rows(self.database, table)
+
+    def counted(self, name: str, **labels: str) -> float:
+        return self.metrics.registry.get_sample_value(f"chipmedic_watchdog_{name}", labels) or 0.0
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[Intake]:
+        server, port = build_server(self.service, self.settings)
+        self.address = f"127.0.0.1:{port}"
+        await server.start()
+        committing = asyncio.create_task(self.committer.run())
+        try:
+            yield self
+        finally:
+            await server.stop(0)
+            committing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await committing
+
+
+def rows(database: Database, table: Table) -> list[dict[str, Any]]:
+    return database.read_now(
+        lambda connection: [dict(row) for row in connection.execute(select(table)).mappings()]
+    )

@@ -1,0 +1,285 @@
+"""The watchdog as a real process: kill -9, SIGSTOP, SIGHUP, SIGTERM, systemd's notifications."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from chipmedic_proto.v1 import chipmedic_pb2 as pb
+from chipmedic_watchdog.store import schema
+from chipmedic_watchdog.store.database import Database, open_engine
+from fake_agent import FakeAgent, a_fault, event
+from watchdog_process import WatchdogProcess
+
+pytestmark = pytest.mark.system
+
+BURST = 10_000
+BATCH = 250
+
+
+@pytest.fixture
+def watchdog(tmp_path: Path) -> Iterator[WatchdogProcess]:
+    process = WatchdogProcess(tmp_path / "watchdog")
+    yield process
+    process.close()
+
+
+def burst(seq: int) -> pb.Event:
+    """Event `seq` of a burst: faults of ten chips that come and go."""
+    chip, is_cleared = f"chip:GPU-{seq % 10}", (seq - 1) // 10 % 2 == 1
+    transition = pb.TRANSITION_CLEARED if is_cleared else pb.TRANSITION_RAISED
+    return event(seq, a_fault(chip, count=seq), transition)
+
+
+async def send_all(agent: FakeAgent) -> None:
+    first = agent.acked_seq + 1
+    for start in range(first, BURST + 1, BATCH):
+        await agent.events(*(burst(n) for n in range(start, min(start + BATCH, BURST + 1))))
+
+
+async def test_kill_9_in_a_burst_loses_and_doubles_nothing(watchdog, tmp_path) -> None:
+    watchdog.start()
+    agent = FakeAgent(watchdog.address, next_seq=BURST + 1)
+    await agent.start()
+    sending = asyncio.create_task(send_all(agent))
+    kills = 0
+    for acked_at_least in (1_000, 4_000, 7_000):
+        await agent.acked(acked_at_least, timeout_seconds=60)
+        promised = agent.acked_seq
+        watchdog.kill()
+        kills += 1
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+        await agent.drop()
+        watchdog.start()
+        agent = FakeAgent(watchdog.address, next_seq=BURST + 1)
+        await agent.start()
+        assert agent.acked_seq >= promised, "what was acknowledged is there"
+        sending = asyncio.create_task(send_all(agent))
+    await agent.acked(BURST, timeout_seconds=60)
+    await agent.drop()
+    assert watchdog.kill(signal.SIGTERM) == 0
+    assert kills == 3
+
+    database = Database(open_engine(f"sqlite:///{watchdog.folder}/store/watchdog.db"))
+    table = schema.events
+    seqs = Counter(database.read_now(lambda c: c.execute(select(table.c.seq)).scalars().all()))
+    assert seqs == Counter(range(1, BURST + 1))
+    faults = database.read_now(lambda c: c.execute(select(schema.faults)).mappings().all())
+    database.close()
+    # Each chip's fault was raised BURST/20 times and cleared as often.
+    assert Counter(f["component"] for f in faults) == {
+        f"chip:GPU-{chip}": BURST // 20 for chip in range(10)
+    }
+    assert {f["state"] for f in faults} == {"cleared"}
+
+
+STOPPABLE_AGENT = """
+import asyncio, sys
+sys.path.insert(0, sys.argv[1])
+from fake_agent import FakeAgent
+async def main():
+    agent = FakeAgent(sys.argv[2], node=sys.argv[3])
+    await agent.start()
+    print("connected", flush=True)
+    await asyncio.sleep(120)
+asyncio.run(main())
+"""
+
+
+def start_agent(watchdog: WatchdogProcess, node: str) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", STOPPABLE_AGENT, str(Path(__file__).parents[1]), watchdog.address,
+         node],
+        stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"connected\n"
+    return process
+
+
+def wait_for(is_so, seconds: float) -> float:
+    begin = time.monotonic()
+    while not is_so():
+        if time.monotonic() - begin > seconds:
+            raise AssertionError(f"not within {seconds} s")
+        time.sleep(0.05)
+    return time.monotonic() - begin
+
+
+def test_a_stopped_host_is_unreachable_within_seconds(watchdog) -> None:
+    """SIGSTOP: the socket stays open, as with a pulled cable; only the pings tell."""
+    watchdog.start()
+    agent = start_agent(watchdog, "node-1")
+    try:
+        os.kill(agent.pid, signal.SIGSTOP)
+        seconds = wait_for(lambda: watchdog.items("/api/v1/incidents?state=active"), 10)
+        assert seconds < 6.5  # pings 2 s, silence_seconds 2 s, and this machine's slack
+        (incident,) = watchdog.items("/api/v1/incidents")
+        assert (incident["kind"], incident["nodes"]) == ("node.unreachable", ["node-1"])
+        (fault,) = watchdog.items("/api/v1/faults")
+        assert fault["source"] == "watchdog"
+        assert "no stream since" in str(fault["summary"])
+        os.kill(agent.pid, signal.SIGCONT)
+    finally:
+        agent.kill()
+        agent.wait()
+        assert agent.stdout is not None
+        agent.stdout.close()
+    # A new process of that node: the fault clears and the incident ends by itself.
+    again = start_agent(watchdog, "node-1")
+    try:
+        wait_for(lambda: not watchdog.items("/api/v1/incidents?state=active"), 5)
+        assert watchdog.items("/api/v1/faults")[0]["clear_reason"] == "reconnected"
+    finally:
+        again.kill()
+        again.wait()
+        assert again.stdout is not None
+        again.stdout.close()
+
+
+async def test_its_own_stall_condemns_nobody(watchdog) -> None:
+    watchdog.config = "[liveness]\nstall_seconds = 2.0\nstartup_grace_seconds = 30.0\n"
+    watchdog.start()
+    async with FakeAgent(watchdog.address) as agent:
+        watchdog.signal(signal.SIGSTOP)
+        await asyncio.sleep(5)
+        watchdog.signal(signal.SIGCONT)
+        await asyncio.sleep(4)  # longer than silence_seconds after the streams were lost
+        assert agent.is_over, "the agent saw the silence of the watchdog"
+        assert watchdog.items("/api/v1/faults") == []
+        assert "own loop stalled" in watchdog.log
+        assert watchdog.items("/api/v1/nodes")[0]["state"] == "silent"
+
+
+async def test_nodes_that_do_not_return_after_a_restart_are_missed(watchdog) -> None:
+    watchdog.config = "[liveness]\nstartup_grace_seconds = 3.0\n"
+    watchdog.start()
+    stays = FakeAgent(watchdog.address, "stays")
+    goes = FakeAgent(watchdog.address, "goes")
+    says_goodbye = FakeAgent(watchdog.address, "stopped")
+    for agent in (stays, goes, says_goodbye):
+        await agent.start()
+    await says_goodbye.goodbye()
+    watchdog.kill()
+    for agent in (stays, goes):
+        await agent.drop()
+    watchdog.start()
+    async with FakeAgent(watchdog.address, "stays"):
+        await asyncio.sleep(2)
+        assert watchdog.items("/api/v1/faults") == [], "the grace time is not over"
+        await asyncio.to_thread(wait_for, lambda: watchdog.items("/api/v1/faults"), 5)
+        await asyncio.sleep(0.5)
+        assert [f["node"] for f in watchdog.items("/api/v1/faults")] == ["goes"]
+
+
+async def test_sigterm_tells_the_agents_to_come_back(watchdog) -> None:
+    watchdog.start()
+    async with FakeAgent(watchdog.address) as agent:
+        await agent.events(event(1, a_fault()))
+        assert await asyncio.to_thread(watchdog.kill, signal.SIGTERM) == 0
+        await agent.until(lambda: agent.received[-1].HasField("retry_after"))
+        assert agent.received[-1].retry_after.seconds == 1.0
+    assert "Traceback" not in watchdog.log
+    watchdog.start()
+    async with FakeAgent(watchdog.address, next_seq=2) as agent:
+        assert agent.acked_seq == 1, "what was queued at the end was committed"
+
+
+def test_a_wrong_configuration_is_refused_and_the_old_one_stays(watchdog) -> None:
+    watchdog.start()
+    watchdog.config = 'store.queue_events = "many"\n[liveness]\nsilence_secnods = 1\n'
+    watchdog.write_config()
+    watchdog.signal(signal.SIGHUP)
+    wait_for(lambda: watchdog.get("/healthz").status_code == 503, 5)
+    problem = watchdog.get("/healthz").json()["problems"]["configuration"]
+    assert "did you mean silence_seconds" in problem
+    assert "queue_events" in problem
+    assert "config_last_reload_successful 0.0" in watchdog.get("/metrics").text
+    watchdog.config = "[liveness]\nsilence_seconds = 1.5\n[notify]\nlanguage = 'zh'\n"
+    watchdog.write_config()
+    watchdog.signal(signal.SIGHUP)
+    wait_for(lambda: watchdog.get("/healthz").status_code == 200, 5)
+    assert "needs_restart=nothing" in watchdog.log
+    assert watchdog.kill(signal.SIGTERM) == 0
+
+
+def test_what_needs_a_restart_is_said(watchdog) -> None:
+    watchdog.start()
+    watchdog.write_config(stream="127.0.0.1:7")
+    watchdog.signal(signal.SIGHUP)
+    wait_for(lambda: watchdog.get("/healthz").json()["warnings"], 5)
+    assert "stream" in watchdog.get("/healthz").json()["warnings"]["configuration"]
+
+
+def test_systemd_is_told_of_the_whole_life(watchdog, tmp_path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(10)
+        watchdog.environment = {
+            "NOTIFY_SOCKET": str(tmp_path / "notify"),
+            "WATCHDOG_USEC": "900000",
+        }
+        watchdog.start()
+        assert manager.recv(512).startswith(b"READY=1\nSTATUS=stream on port")
+        assert manager.recv(512) == b"WATCHDOG=1"
+        watchdog.signal(signal.SIGHUP)
+        seen = b""
+        while not seen.startswith(b"RELOADING=1\nMONOTONIC_USEC="):
+            seen = manager.recv(512)
+        watchdog.kill(signal.SIGTERM)
+        manager.setblocking(False)
+        rest = []
+        while True:
+            try:
+                rest.append(manager.recv(512))
+            except BlockingIOError:
+                break
+        assert b"READY=1" in rest
+        assert b"STOPPING=1" in rest
+
+
+@pytest.mark.parametrize(
+    ("config", "status", "words"),
+    [
+        ("[stream\n", 2, "not TOML"),
+        ("[http]\nlisten = '0.0.0.0:7480'\n", 2, "needs token_file"),
+        ("[stream]\nkey_file = '/k'\n", 2, "give both or none"),
+        ("[store]\nurl = 'sqlite:////proc/1/no/store.db'\n", 1, "store"),
+        ("[store]\nurl = 'no-such-database://x'\n", 1, "store"),
+        ("[http]\nlisten = '203.0.113.1:1'\ntoken_file = '/etc/hostname'\n", 1, "cannot listen"),
+    ],
+)
+def test_a_start_that_cannot_be_is_one_clear_line(tmp_path, config, status, words) -> None:
+    path = tmp_path / "w.toml"
+    if "[store]" not in config:
+        config = f"store.url = 'sqlite:///{tmp_path}/w.db'\n" + config
+    path.write_text(config)
+    done = subprocess.run(
+        [sys.executable, "-m", "chipmedic_watchdog.main", "--config", path],
+        capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+    assert done.returncode == status, done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert last.startswith(("chipmedic-watchdog:", "  "))
+
+
+def test_two_watchdogs_do_not_share_a_port(watchdog, tmp_path) -> None:
+    watchdog.start()
+    second = WatchdogProcess(tmp_path / "second")
+    with pytest.raises(AssertionError, match="is another watchdog running"):
+        second.start(stream=watchdog.address)
+    second.close()
