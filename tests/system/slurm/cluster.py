@@ -132,7 +132,7 @@ class Cluster:
                 self.start_slurmd(node)
         self.wait("no job left", lambda: not self.command("squeue", "-h").strip(), seconds=60)
         for node, state in self.states().items():
-            if state != "idle":
+            if state.startswith(("drain", "down")):
                 self.command("scontrol", "update", f"NodeName={node}", "State=RESUME")
         self.wait("all nodes idle", self._all_idle)
 
@@ -220,7 +220,7 @@ class Cluster:
         )
 
     def _leftovers(self) -> Iterator[int]:
-        """Processes that carry this cluster's folder in their environment: step daemons and jobs."""
+        """Processes with this cluster's folder in their environment: step daemons and jobs."""
         ours = f"SLURM_CONF={self.folder}/slurm.conf".encode()
         mine = {os.getpid(), *(process.pid for process in self.servers.values())}
         for entry in Path("/proc").iterdir():

@@ -1,10 +1,11 @@
-"""The Slurm adapter against a real Slurm: what it drains, what it leaves alone, how fast jobs move."""
+"""The Slurm adapter against a real Slurm: what it drains, what it leaves, how fast jobs move."""
 
 from __future__ import annotations
 
 import time
 
 import pytest
+
 from chipmedic.errors import DeliveryFailed
 from chipmedic.recoverer import FOREIGN, RecoveryRequest, Step, StepKind, StepResult
 from chipmedic_watchdog.recover.settings import SlurmSettings
@@ -14,7 +15,6 @@ from system.slurm.cluster import Cluster
 pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
 
 REASON = "chipmedic:inc-000017 memory.uncorrectable"
-TWO_MINUTES_SECONDS = 120
 
 
 def adapter(cluster: Cluster, **settings: object) -> Slurm:
@@ -63,17 +63,21 @@ def test_a_job_moves_off_the_bad_node_within_seconds_and_the_node_comes_back(
     moved = carry_out(slurm, restart)
     took_seconds = time.monotonic() - start
 
-    assert took_seconds < 30 < TWO_MINUTES_SECONDS
-    assert moved.detail == "runs on chip-a[2-3]" or moved.detail == "runs on chip-a2,chip-a3"
+    assert took_seconds < 30  # and not after the two minutes of cred_expire
+    assert moved.detail == "runs on chip-a2,chip-a3"
     after = cluster.job(job)
-    assert (after["JobState"], after["Restarts"], after["ExcNodeList"]) == ("RUNNING", "1", "chip-a1")
+    assert (after["JobState"], after["Restarts"], after["ExcNodeList"]) == (
+        "RUNNING",
+        "1",
+        "chip-a1",
+    )
     node = cluster.command("scontrol", "-o", "show", "node", "chip-a1")
     assert f"Reason={REASON} [root@" in node
     assert drained.undo["owner"] == "chipmedic"
     assert drained.undo["state_before"] == "ALLOCATED"
 
     assert carry_out(slurm, given_back(isolation, drained)).is_done
-    assert cluster.states()["chip-a1"] == "idle"
+    cluster.wait("in service again", lambda: cluster.states()["chip-a1"] == "idle")
 
 
 def test_the_two_minutes_are_real_without_the_adapter(cluster: Cluster) -> None:

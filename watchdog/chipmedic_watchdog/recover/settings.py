@@ -64,6 +64,9 @@ class SlurmSettings:
     isolate_timeout_seconds: float = 60.0
     restart_timeout_seconds: float = 300.0
     """From requeue to running elsewhere; Slurm's KillWait (30 s) is a part of it."""
+    start_delay_seconds: float = 3.0
+    """From the end of a job's old processes to its next start. More than the clocks of controller
+    and nodes differ: a node refuses a start that seems older than the end before it."""
     fence: tuple[str, ...] = ()
     """A command that proves a node dead (power off), with `{node}`; without it a job whose node
     does not answer is left to a person, because its old processes may still write."""
@@ -74,7 +77,7 @@ class SlurmSettings:
 
     def __post_init__(self) -> None:
         _positive(self, "command_timeout_seconds", "isolate_timeout_seconds")
-        _positive(self, "restart_timeout_seconds")
+        _positive(self, "restart_timeout_seconds", "start_delay_seconds")
         _placeholders("fence", self.fence, {"node", "incident"})
 
 

@@ -1,11 +1,15 @@
 """The adapter for Slurm: drains nodes with our reason, requeues jobs and releases their start.
 
-Each trap below was measured on Slurm 22.05 (docs/recovery-slurm.md has them all):
+Each trap below was measured on Slurm 22.05:
 
 - A second drain overwrites a foreign reason silently: the node is read first and, when somebody
   else took it out, left alone. RESUME wipes the reason: it is sent only while the reason is ours.
-- A requeued job waits two minutes (`cred_expire`); `StartTime=now` ends that, but is lost while the
-  job is still COMPLETING: PENDING is waited for, then set, then read back.
+- A requeued job waits two minutes (`cred_expire`); `StartTime=now` ends that, but is lost while
+  the job is still COMPLETING: PENDING is waited for, then set, then read back. A start time that
+  is a little ahead waits for the scheduler's next round instead, a minute perhaps.
+- A start within the second of the end before it is refused by a node that is used again ("Job
+  credential revoked"), and the job FAILS: it starts `start_delay_seconds` later, and one that
+  failed at once is queued again.
 - `ExcNodeList` is replaced, not appended to: it is read and merged.
 - A dead slurmd does not kill the job: where an old node does not answer, its processes may still
   write to the checkpoint. Then the job is not started again before the node is fenced.

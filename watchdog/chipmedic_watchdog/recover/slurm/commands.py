@@ -90,6 +90,10 @@ class SlurmCommands:
         pairs = [f"{key}={value}" for key, value in values.items()]
         self._run("scontrol", "update", f"JobId={job}", *pairs)
 
+    def now(self) -> float:
+        """Return the time of this host."""
+        return self._host.now()
+
     def requeue(self, job: str) -> None:
         """Stop a job and queue it again."""
         self._run("scontrol", "requeue", job)

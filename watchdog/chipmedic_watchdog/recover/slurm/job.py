@@ -20,6 +20,8 @@ from chipmedic_watchdog.recover.slurm.text import (
 )
 
 HELD_REASONS = frozenset({"JobHeldUser", "JobHeldAdmin", "Dependency", "DependencyNeverSatisfied"})
+CRASHES_FORGIVEN = 2
+"""A job that fails right after its start is queued again so often: a node may refuse the launch."""
 HELD_STATES = frozenset({"SPECIAL_EXIT", "REQUEUE_HOLD", "RESV_DEL_HOLD"})
 
 
@@ -29,6 +31,8 @@ class SlurmRestart:
     def __init__(self, commands: SlurmCommands, settings: SlurmSettings) -> None:
         self._commands = commands
         self._settings = settings
+        self._ended_at: dict[tuple[str, int], float] = {}
+        """When a run was first seen to have ended; after our own restart it is seen anew."""
 
     def plan(self, name: str, excluded: list[str], reason: str) -> Step:
         """Plan the restart of `slurm:<number>`, away from the excluded nodes."""
@@ -64,8 +68,12 @@ class SlurmRestart:
             )
         if job.state == "PENDING":
             return self._release(job, step)
-        if job.state in CRASHED_STATES and job.restarts > int(step.arguments["restarts"]):
-            raise DeliveryFailed(f"started again and crashed again: {job.state}", is_permanent=True)
+        again = job.restarts - int(step.arguments["restarts"])
+        if job.state in CRASHED_STATES and again > CRASHES_FORGIVEN:
+            raise DeliveryFailed(
+                f"started again {again} times and crashed each time: {job.state}, {job.reason}",
+                is_permanent=True,
+            )
         if job.state in RUNNING_STATES and _is_moved(job, step):
             return self._settle(job, step)
         if job.state in RUNNING_STATES | CRASHED_STATES:
@@ -87,15 +95,14 @@ class SlurmRestart:
                 "not a batch job, so Slurm cannot start it again; its user must",
                 is_permanent=True,
             )
-        self._prove_ended(set(job.nodes), step)
         if not job.may_requeue:
             self._commands.update_job(job.id, Requeue="1")
+        undo = {"nodes_before": ",".join(job.nodes), "requeue": step.arguments["requeue"]}
+        if self._prove_ended(set(job.nodes), step):
+            return StepResult(is_done=False, detail="fenced; Slurm queues the job again", undo=undo)
         self._commands.requeue(job.id)
-        return StepResult(
-            is_done=False,
-            detail=f"requeued; it ran on {','.join(job.nodes)}",
-            undo={"nodes_before": ",".join(job.nodes), "requeue": step.arguments["requeue"]},
-        )
+        detail = f"requeued; it ran on {','.join(job.nodes)}"
+        return StepResult(is_done=False, detail=detail, undo=undo)
 
     def _release(self, job: SlurmJob, step: Step) -> StepResult:
         """Keep a pending job off the bad nodes and let it start at once."""
@@ -110,23 +117,30 @@ class SlurmRestart:
         if missing := [node for node in wanted if node not in present]:
             self._commands.update_job(job.id, ExcNodeList=",".join([*present, *missing]))
         if job.reason == "BeginTime":
+            waited = self._commands.now() - self._ended_at.setdefault(
+                _run(job), self._commands.now()
+            )
+            if waited < self._settings.start_delay_seconds:
+                return StepResult(is_done=False, detail="ended; starts again in a moment")
             self._commands.update_job(job.id, StartTime="now")
         return StepResult(is_done=False, detail=f"PENDING ({job.reason}): waiting for its start")
 
     def _settle(self, job: SlurmJob, step: Step) -> StepResult:
         """The job runs elsewhere: put back what was only needed for the way there."""
+        self._ended_at.pop(_run(job), None)
         if step.arguments["requeue"] == "0" and job.may_requeue:
             self._commands.update_job(job.id, Requeue="0")
         return StepResult(is_done=True, detail=f"runs on {','.join(job.nodes)}")
 
-    def _prove_ended(self, nodes: set[str], step: Step) -> None:
-        """Make sure that no old process can still write, node by node.
+    def _prove_ended(self, nodes: set[str], step: Step) -> bool:
+        """Make sure that no old process can still write; return whether Slurm was told of a death.
 
         Raises:
             DeliveryFailed: a node does not answer and cannot be fenced.
         """
+        is_told = False
         if self._settings.start_without_fence:
-            return
+            return is_told
         for name in sorted(nodes):
             node = self._commands.node(name)
             if node.answers:
@@ -141,12 +155,18 @@ class SlurmRestart:
                 )
             if not node.is_down and node.reason == step.arguments["reason"]:
                 self._commands.update_node(name, State="DOWN", Reason=node.reason)
+                is_told = True
+        return is_told
 
 
 def _is_moved(job: SlurmJob, step: Step) -> bool:
     """Whether the job was started again since the plan, and not on a bad node."""
     is_again = job.restarts > int(step.arguments["restarts"])
     return is_again and not set(_names(step, "exclude")) & set(job.nodes)
+
+
+def _run(job: SlurmJob) -> tuple[str, int]:
+    return job.id, job.restarts
 
 
 def _names(step: Step, key: str) -> list[str]:
