@@ -24,6 +24,7 @@ from chipmedic.model import (
     Component,
     Event,
     Fault,
+    Reading,
     Scan,
     Severity,
     collector_component,
@@ -44,6 +45,8 @@ from chipmedic_agent.detectors.settings import DetectorSettings
 
 SHOWN_INFOS = frozenset({"chip.reset", "node.rebooted"})
 """Infos that open a (short) fault, because they explain what is seen around them."""
+WELL_SECONDS = 30.0
+"""A chip that was ill by its tool's word and has been well for so long shows no code any more."""
 ANSWERS_SECONDS = 60.0
 """A lost chip that has answered for so long is back."""
 _EXPIRING: dict[Action, float] = {
@@ -64,6 +67,9 @@ class Mark:
     quiet_seconds: float | None = None
     """Set while every word of it came from a tool that states a code as long as it is true."""
     answers_since: float | None = None
+    was_ill: bool = False
+    well_since: float | None = None
+    """What the tool's own word of the chip's health has been since."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +104,7 @@ class _Step:
         key = f"{event.component} {event.code}"
         known = self.occurrences.get(key, ())
         if is_repeat(event, self.scan.source, known):
-            self.occurrences[key] = with_repeat(known, event)
+            self.occurrences[key] = with_repeat(known, event, self.scan.source)
             self._see_again(event, row)
             return
         program = program_of(event, self.jobs)
@@ -112,7 +118,7 @@ class _Step:
         if kind == "info" or (severity is Severity.INFO and kind not in SHOWN_INFOS):
             return
         is_old = self.scan.at - event.at >= _EXPIRING.get(action, 0.0) * expiry_seconds
-        if action in _EXPIRING and is_old and quiet_seconds_of(event) is None:
+        if action in _EXPIRING and is_old and quiet_seconds_of(event, self.scan.source) is None:
             return  # it was over before anybody looked (the kernel log of a host long up)
         self._report(_fault(event, row, kind, severity, action, self.scan.source), event)
         self._escalate(event)
@@ -124,7 +130,7 @@ class _Step:
         if mark is None or key not in self.board.open:
             return
         self.marks[key] = replace(mark, seen_at=max(mark.seen_at, event.at), answers_since=None)
-        if quiet_seconds_of(event) is None:
+        if quiet_seconds_of(event, self.scan.source) is None:
             action = Action.NONE if event.action is None else event.action
             self.board.attach(key, code=event.code, evidence=event.message, action=action)
 
@@ -141,7 +147,7 @@ class _Step:
     def _report(self, fault: Fault, event: Event) -> None:
         self.board.report(fault)
         known = self.marks.get(fault_key := key_of(fault.component, fault.kind))
-        quiet = quiet_seconds_of(event)
+        quiet = quiet_seconds_of(event, self.scan.source)
         if known is not None and known.quiet_seconds is None:
             quiet = None
         seen_at = event.at if known is None else max(known.seen_at, event.at)
@@ -179,6 +185,7 @@ class _Step:
         for key, fault in list(self.board.open.items()):
             mark = self.marks[key]
             if mark.quiet_seconds is not None:
+                mark = self.marks[key] = self._with_health(fault, mark)
                 if self._has_stopped(fault, mark):
                     self.board.clear(key, self.scan.at, "not stated any more")
                 continue
@@ -191,14 +198,25 @@ class _Step:
             elif fault.kind == "chip.lost" and component in present:
                 self._watch_answers(key, mark, is_present=present[component])
 
+    def _with_health(self, fault: Fault, mark: Mark) -> Mark:
+        """Follow the tool's word of health: it is ok only when the chip shows no code."""
+        health = self.scan.values(Metric.HEALTH).get(fault.component)
+        if health is None:
+            return mark
+        if health > 0:
+            return replace(mark, was_ill=True, well_since=None)
+        return mark if mark.well_since is not None else replace(mark, well_since=self.scan.at)
+
     def _has_stopped(self, fault: Fault, mark: Mark) -> bool:
         """Say whether a tool that stated a code has looked again and states it no more."""
-        if self.scan.source != fault.source or not (self.scan.readings or self.scan.chips):
+        at = self.scan.at
+        if self.scan.source != fault.source or not any(map(_is_sign_of_life, self.scan.readings)):
             return False
         if any(gap.component == collector_component(fault.source) for gap in self.scan.gaps):
             return False
-        is_quiet = self.scan.at - mark.seen_at >= (mark.quiet_seconds or 0.0)
-        return is_quiet and not self.scan.values(Metric.HEALTH).get(fault.component, 0.0)
+        if mark.was_ill:
+            return mark.well_since is not None and at - mark.well_since >= WELL_SECONDS
+        return at - mark.seen_at >= (mark.quiet_seconds or 0.0)
 
     def _watch_answers(self, key: str, mark: Mark, *, is_present: bool) -> None:
         """Clear a lost chip that has answered for a while."""
@@ -245,6 +263,10 @@ class Codes:
             resets=watch,
         )
         return next_state, work.board.changes
+
+
+def _is_sign_of_life(reading: Reading) -> bool:
+    return reading.metric is not Metric.PRESENT or reading.value >= 1
 
 
 def _fault(

@@ -18,10 +18,12 @@ KEPT_PER_CODE = 8
 KEPT_CODES = 512
 KEPT_SECONDS = 86_400.0
 
-LASTING = {"nvml:": 30.0, "ascend:tool:": 60.0, "ascend:": 300.0}
+KERNEL_LOG = "kernel_log"
+LASTING = {"nvml:": 30.0, "ascend:tool:": 20.0, "ascend:": 700.0}
 """Prefixes of codes that a polled tool states for as long as they are true (the longest that fits
-counts), and for how long such a code must not have been stated to be over. Ascend chips are asked
-in turn, hence the long time."""
+counts), and for how long such a code must not have been stated to be over. The Ascend collector
+reminds of a code every 300 s; most end sooner, by the chip's own word that it is well.
+"""
 
 _PID = re.compile(r"\bpid[=: ]+'?(\d+)")
 
@@ -37,12 +39,12 @@ class Occurrence:
     """The job where it is known, else the process; empty: the text names none."""
 
 
-def quiet_seconds_of(event: Event) -> float | None:
+def quiet_seconds_of(event: Event, source: str) -> float | None:
     """Return after how much silence a lasting code is over; None: the code is of one moment.
 
-    A record of the kernel log (it has an identity) is always of one moment.
+    What the kernel log says is always of one moment.
     """
-    if event.id:
+    if source == KERNEL_LOG:
         return None
     prefix = max((p for p in LASTING if event.code.startswith(p)), key=len, default=None)
     return None if prefix is None else LASTING[prefix]
@@ -58,13 +60,15 @@ def program_of(event: Event, jobs: Mapping[str, str]) -> str:
 
 def is_repeat(event: Event, source: str, known: Iterable[Occurrence]) -> bool:
     """Say whether an event is one that was seen already, told a second time."""
-    quiet = quiet_seconds_of(event)
+    quiet = quiet_seconds_of(event, source)
     for occurrence in known:
-        if event.id and event.id == occurrence.id:
-            return True
-        if source != occurrence.source and abs(event.at - occurrence.at) <= SAME_SECONDS:
-            return True
-        if quiet is not None and source == occurrence.source:
+        if source != occurrence.source:
+            if abs(event.at - occurrence.at) <= SAME_SECONDS:
+                return True
+        elif event.id:
+            if event.id == occurrence.id:
+                return True
+        elif quiet is not None:
             return abs(event.at - occurrence.at) < quiet
     return False
 
@@ -76,9 +80,9 @@ def with_occurrence(
     return (occurrence, *known)[:KEPT_PER_CODE]
 
 
-def with_repeat(known: tuple[Occurrence, ...], event: Event) -> tuple[Occurrence, ...]:
+def with_repeat(known: tuple[Occurrence, ...], event: Event, source: str) -> tuple[Occurrence, ...]:
     """Move the newest occurrence of a lasting code to when it was stated last."""
-    if not known or quiet_seconds_of(event) is None:
+    if not known or quiet_seconds_of(event, source) is None:
         return known
     newest = replace(known[0], at=max(known[0].at, event.at))
     return (newest, *known[1:])

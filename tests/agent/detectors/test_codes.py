@@ -16,6 +16,7 @@ from chipmedic.model import (
     Reading,
     Scan,
     Severity,
+    collector_component,
 )
 from detector_story import CHIP, OTHER, boot, detector, first, opened, readings, run, words
 
@@ -184,8 +185,9 @@ def test_a_vendors_repeat_rule_isolates() -> None:
     assert Action.ISOLATE_NODE in {fault.action for fault in opened(told)}
 
 
-def ascend(at: float, code: str | None, health: float) -> Scan:
-    event = Event(component=CHIP, code=f"ascend:{code}", message="health", at=at)
+def ascend(at: float, code: str | None, health: float, since: float = 0) -> Scan:
+    id = f"{CHIP}/ascend:{code}@{since:.0f}"
+    event = Event(component=CHIP, code=f"ascend:{code}", message="health", at=at, id=id)
     return Scan(
         source="ascend",
         at=at,
@@ -195,12 +197,58 @@ def ascend(at: float, code: str | None, health: float) -> Scan:
 
 
 def test_a_code_that_a_tool_goes_on_stating_is_one_occurrence_and_ends_with_it() -> None:
-    lasting = [ascend(n * 15, "80E18008", 2) for n in range(100)]
-    told = run(detector("codes"), lasting)
-    assert len(told) == 1
-    quiet = [ascend(1485 + n * 15, None, 0) for n in range(1, 22)]
-    told = run(detector("codes"), [*lasting, *quiet])
-    assert words(told[1:]) == "cleared@1785"
+    """The collector tells a code when it begins and reminds of it every 300 s, under one id."""
+    lasting = [ascend(n * 15, "80E18008" if n % 20 == 0 else None, 2) for n in range(100)]
+    assert words(run(detector("codes"), lasting)) == "raised@0"
+    well = [ascend(1500 + n * 15, None, 0) for n in range(4)]
+    assert words(run(detector("codes"), [*lasting, *well])) == "raised@0 cleared@1530"
+
+
+def test_a_code_of_a_chip_that_its_tool_calls_well_ends_when_no_reminder_comes() -> None:
+    told = [ascend(n * 15, "80E18008" if n % 20 == 0 else None, 0) for n in range(60)]
+    silent = [ascend(900 + n * 15, None, 0) for n in range(60)]
+    assert words(run(detector("codes"), [*told, *silent])) == "raised@0 cleared@1305"
+
+
+def test_a_code_that_comes_back_is_a_new_occurrence() -> None:
+    scans = [
+        ascend(0, "80E18008", 2),
+        *(ascend(15 + n * 15, None, 0) for n in range(4)),
+        ascend(7200, "80E18008", 2, since=7200),
+    ]
+    actions = {fault.action for fault in opened(run(detector("codes"), scans))}
+    assert Action.ISOLATE_NODE in actions  # twice within a day
+
+
+def test_a_return_code_of_a_library_lasts_as_long_as_it_is_returned() -> None:
+    def nvml(at: float, code: str | None) -> Scan:
+        event = Event(component=CHIP, code=f"nvml:{code}", message="driver", at=at)
+        return Scan(
+            source="nvidia",
+            at=at,
+            readings=(Reading(CHIP, Metric.TEMPERATURE, 40),),
+            events=() if code is None else (event,),
+        )
+
+    scans = [nvml(n * 5, "16" if n < 20 else None) for n in range(40)]
+    assert words(run(detector("codes"), scans)) == "raised@0 cleared@125"
+
+
+def test_a_tool_that_showed_no_chip_is_well_when_it_shows_one() -> None:
+    event = Event(
+        component=collector_component("ascend"),
+        code="ascend:tool:driver_down",
+        message="dcmi module initialize failed. ret is -8005",
+        at=0,
+        id="ascend:tool:driver_down@0",
+        kind="driver.fault",
+        severity=Severity.WARNING,
+        action=Action.FIX_HOST,
+    )
+    gone = readings(15, (CHIP, Metric.PRESENT, 0), source="ascend")
+    back = [ascend(30, None, 0), ascend(45, None, 0)]
+    told = run(detector("codes"), [Scan(source="ascend", at=0, events=(event,)), gone, *back])
+    assert words(told, with_kind=True) == "driver.fault:raised@0 driver.fault:cleared@30"
 
 
 def test_a_chip_that_is_still_ill_is_not_cured_by_the_silence_of_its_tool() -> None:
