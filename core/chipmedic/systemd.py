@@ -17,8 +17,10 @@ def notify(state: str) -> bool:
         return False
     # A leading @ stands for the abstract namespace, whose addresses begin with a zero byte.
     target = "\0" + address[1:] if address.startswith("@") else address
+    # Never blocks: a manager that does not read (its queue holds ten) must not stop our loop.
+    kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as manager:
+        with socket.socket(socket.AF_UNIX, kind) as manager:
             manager.connect(target)
             manager.sendall(state.encode())
     except OSError:
