@@ -1,0 +1,89 @@
+"""Which chips of a vendor the PCI bus shows, whatever the driver and its tools say."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from chipmedic import Host
+from chipmedic_collectors.values import normalise_pci
+
+_DEVICES = "/sys/bus/pci/devices/*"
+_DRIVER = re.compile(r"^DRIVER=(\S+)", re.MULTILINE)
+_PASSED_ON = frozenset({"vfio-pci", "pci-stub", "pciback", "xen-pciback"})
+"""Drivers that hold a device for a virtual machine: the host's tools rightly do not show it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PciPattern:
+    """How the chips of one vendor look on the bus."""
+
+    vendors: frozenset[str]
+    """Vendor ids as sysfs prints them: `0x1002`."""
+    classes: tuple[str, ...]
+    """Beginnings of the class: `0x1200` accelerator, `0x0302` 3D, `0x0380` other display."""
+    devices: frozenset[str] | None = None
+    """Device ids without `0x`; None: every device of these vendors and classes."""
+    foreign_drivers: frozenset[str] = frozenset()
+    """Drivers of devices that the vendor's tool does not show (an older family, a desktop card)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PciDevice:
+    """One chip on the PCI bus."""
+
+    pci: str
+    driver: str | None
+    """None: no driver is bound, or the kernel does not say."""
+
+    @property
+    def words(self) -> str:
+        """Where it is and who drives it, for a person."""
+        return f"{self.pci} ({f'driver {self.driver}' if self.driver else 'no driver is bound'})"
+
+
+def find_devices(host: Host, pattern: PciPattern) -> tuple[PciDevice, ...]:
+    """Return the chips that fit, by address; virtual functions and passed-on devices do not."""
+    virtual = {path.rpartition("/")[0] for path in host.glob(f"{_DEVICES}/physfn")}
+    found = []
+    for path in host.glob(f"{_DEVICES}/vendor"):
+        folder = path.rpartition("/")[0]
+        pci = normalise_pci(folder.rpartition("/")[2])
+        if pci is None or folder in virtual or not _fits(host, folder, pattern):
+            continue
+        driver = _DRIVER.search(_text(host, f"{folder}/uevent"))
+        name = driver[1] if driver else None
+        if name not in _PASSED_ON and name not in pattern.foreign_drivers:
+            found.append(PciDevice(pci, name))
+    return tuple(found)
+
+
+def is_visible(host: Host) -> bool:
+    """Say whether this process sees a PCI bus at all."""
+    return bool(host.glob(f"{_DEVICES}/vendor"))
+
+
+def is_container(host: Host) -> bool:
+    """Say whether this process sees the machine through a container, which hides chips from it."""
+    return bool(host.glob("/.dockerenv") or host.glob("/run/.containerenv"))
+
+
+def without_function(pci: str) -> str:
+    """Return an address without its function: partitions of a chip may have one each."""
+    return pci.partition(".")[0]
+
+
+def _fits(host: Host, folder: str, pattern: PciPattern) -> bool:
+    if _text(host, f"{folder}/vendor").strip().lower() not in pattern.vendors:
+        return False
+    if not _text(host, f"{folder}/class").strip().lower().startswith(pattern.classes):
+        return False
+    device = _text(host, f"{folder}/device").strip().lower().removeprefix("0x")
+    return pattern.devices is None or device in pattern.devices
+
+
+def _text(host: Host, path: str) -> str:
+    try:
+        return host.read(path)
+    except OSError:
+        return ""  # the device went away while we looked
