@@ -72,8 +72,12 @@ def _reserve(
     connection: Connection, recovery: book.Recovery, stored: book.StoredStep, now: float
 ) -> None:
     """Count the node as out from the intent on, so that two intents cannot share one place."""
+    table = schema.isolations
+    ours = (table.c.node == stored.step.target) & (table.c.incident == recovery.incident)
+    if connection.execute(select(table.c.id).where(ours, table.c.returned_at.is_(None))).first():
+        return  # reserved by the try before
     connection.execute(
-        insert(schema.isolations).values(
+        insert(table).values(
             node=stored.step.target,
             adapter=recovery.adapter,
             incident=recovery.incident,

@@ -1,0 +1,134 @@
+"""What Slurm prints, read; lines as Slurm 22.05.8 printed them, with other names."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chipmedic_watchdog.recover.slurm import text
+
+SHOWN = (
+    "NodeName=train-07 Arch=x86_64 CoresPerSocket=1  CPUAlloc=2 CPUTot=2 CPULoad=0.16 "
+    "OS=Linux 6.1.0-18 #1 SMP PREEMPT_DYNAMIC @0  RealMemory=1 State={state} "
+    "Partitions=train  AllocTRES= ExtSensorsTemp=n/s{reason}\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "drained", "down", "answers", "words", "by"),
+    [
+        ("IDLE", "", False, False, True, "", ""),
+        ("ALLOCATED+DRAIN", " Reason=chipmedic:inc-000004 chip.lost [root@2026-11-24T06:45:30]",
+         True, False, True, "chipmedic:inc-000004 chip.lost", "root@2026-11-24T06:45:30"),
+        ("DOWN+NOT_RESPONDING", " Reason=Not responding [slurm@2026-11-24T06:47:52]",
+         False, True, False, "Not responding", "slurm@2026-11-24T06:47:52"),
+        ("DOWN+DRAIN+NOT_RESPONDING", " Reason=x", True, True, False, "x", ""),
+        ("IDLE*", "", False, False, True, "", ""),
+        ("IDLE+DRAIN", " Reason=see State=IDLE, [a] Reason=b [ops@2026-11-24T06:45:30]",
+         True, False, True, "see State=IDLE, [a] Reason=b", "ops@2026-11-24T06:45:30"),
+    ],
+)  # fmt: skip
+def test_a_node(
+    state: str, reason: str, drained: bool, down: bool, answers: bool, words: str, by: str
+) -> None:
+    node = text.read_node(SHOWN.format(state=state, reason=reason))
+    assert (node.name, node.is_drained, node.is_down, node.answers) == (
+        "train-07",
+        drained,
+        down,
+        answers,
+    )
+    assert (node.reason, node.reason_by) == (words, by)
+
+
+@pytest.mark.parametrize("shown", ["", "Node train-07 not found", "NodeName=a State=IDLE\nmore"])
+def test_what_is_no_node_is_refused(shown: str) -> None:
+    with pytest.raises(ValueError, match="not one node"):
+        text.read_node(shown)
+
+
+JOB = "812|COMPLETING|1|1|1|2026-11-24T06:46:51|train-[03-04,11]|None|\n"
+
+
+def test_a_job() -> None:
+    job = text.read_job(JOB, "812")
+    assert (job.state, job.restarts, job.may_requeue, job.is_batch) == ("COMPLETING", 1, True, True)
+    assert job.nodes == ("train-03", "train-04", "train-11")
+
+
+def test_the_line_of_the_job_that_was_asked_for_counts() -> None:
+    array = "813|RUNNING|0|0|1|N/A|a|None|\n814|PENDING|2|1|1|N/A||BeginTime|\n"
+    assert text.read_job(array, "814").restarts == 2
+    assert text.read_job("4|RUNNING|0|1|1|N/A|a|None|\n", "3_1").id == "4"
+    with pytest.raises(ValueError, match="not the job 9"):
+        text.read_job(array, "9")
+
+
+@pytest.mark.parametrize("shown", ["", "812|RUNNING|\n", "812|RUNNING|x|1|1|N/A|a|None|\n"])
+def test_what_is_no_job_is_refused(shown: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        text.read_job(shown, "812")
+
+
+SINFO = """\
+train-01|idle|Unknown|Unknown|none
+train-02|allocated|Unknown|Unknown|none
+train-02|allocated|Unknown|Unknown|none
+train-03|drained*|mei|2026-11-24T06:45:30|fan | no. 3, ordered
+train-04|down*|root|2026-11-24T06:47:52|Not responding
+train-05|idle~|Unknown|Unknown|none
+train-06|mixed#|Unknown|Unknown|none
+"""
+
+
+def test_all_nodes() -> None:
+    views = {view.node: view for view in text.read_nodes(SINFO)}
+    assert [name for name, view in views.items() if view.is_available] == [
+        "train-01",
+        "train-02",
+        "train-06",
+    ]
+    assert [name for name, view in views.items() if view.is_down] == ["train-04", "train-05"]
+    assert views["train-03"].why == "drained*: fan | no. 3, ordered [mei]"
+
+
+@pytest.mark.parametrize("shown", ["", "\n", "sinfo: error\n", "train-01|\n"])
+def test_an_answer_that_cannot_be_read_is_never_a_cluster_in_order(shown: str) -> None:
+    with pytest.raises(ValueError, match="sinfo"):
+        text.read_nodes(shown)
+
+
+@pytest.mark.parametrize(
+    ("short", "names"),
+    [
+        ("", []),
+        ("(null)", []),
+        ("a1", ["a1"]),
+        ("a[1-3]", ["a1", "a2", "a3"]),
+        ("a[08-11,3],b", ["a08", "a09", "a10", "a11", "a3", "b"]),
+        ("r[1-2]n[1-2]-ib", ["r1n1-ib", "r1n2-ib", "r2n1-ib", "r2n2-ib"]),
+    ],
+)
+def test_lists_of_hosts(short: str, names: list[str]) -> None:
+    assert text.expand_hosts(short) == names
+
+
+@pytest.mark.parametrize("short", ["a[1-", "a]1", "a[[1]]", "a[x]", "a[1-999999999]", "a[]"])
+def test_what_is_no_list_of_hosts_is_refused(short: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        text.expand_hosts(short)
+
+
+@given(st.text(alphabet="ab[]-,019 |=\n", max_size=40))
+def test_any_input_is_read_or_refused(shown: str) -> None:
+    for read in (
+        text.read_node,
+        text.read_nodes,
+        text.expand_hosts,
+        lambda line: text.read_job(line, "1"),
+    ):
+        try:
+            read(shown)
+        except ValueError:
+            continue
