@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from chipmedic_agent.processes import ProcessIdentity, Stat
 from chipmedic_agent.progress import Beat
@@ -65,7 +65,10 @@ class JobCourse:
     def hear(self, beat: Beat) -> None:
         """Take in what a rank told."""
         if beat.sender is not None:
-            self._with(beat.sender, beat.at)
+            member = self._with(beat.sender, beat.at)
+            if beat.rank is not None and member.who.rank != beat.rank:
+                # Ranks that were forked (multiprocessing) have their number in no environment.
+                member.who = replace(member.who, rank=beat.rank)
         if beat.phase is not None:
             self.phase = beat.phase
         if beat.checkpoint_step is not None:
