@@ -134,11 +134,16 @@ def test_the_same_code_on_several_chips_of_a_job_is_software(
     assert (decision.why is Why.SOFTWARE_SUSPECTED) == (not nodes)
 
 
-def test_what_no_program_can_cause_is_hardware_on_many_chips_too() -> None:
-    lost = [
-        fault("chip.lost", component=f"chip:GPU-1{number}", codes=("xid:79",)) for number in "12"
-    ]
-    assert decide(case(*lost), ACT, BOTH).nodes == ("n1",)
+@pytest.mark.parametrize("kind", ["chip.lost", "memory.uncorrectable", "thermal.critical"])
+def test_what_no_program_can_cause_is_hardware_on_many_chips_too(kind: str) -> None:
+    both = [fault(kind, component=f"chip:GPU-1{number}", codes=("xid:79",)) for number in "12"]
+    assert decide(case(*both), ACT, BOTH).nodes == ("n1",)
+
+
+def test_what_the_correlation_takes_for_software_is_software() -> None:
+    judged = case(fault("chip.internal", **SAME))  # type: ignore[arg-type]
+    incident = replace(judged.incident, cause="software.same_code/1")
+    assert decide(replace(judged, incident=incident), ACT, BOTH).why is Why.SOFTWARE_SUSPECTED
 
 
 def test_software_suspected_still_restarts_a_job_that_hangs() -> None:

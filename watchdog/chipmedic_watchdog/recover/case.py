@@ -53,6 +53,8 @@ class IncidentView:
     state: str
     nodes: tuple[str, ...] = ()
     jobs: tuple[str, ...] = ()
+    cause: str = ""
+    """Id of the correlation's rule: `software.same_code/1`."""
     reopened_count: int = 0
 
 

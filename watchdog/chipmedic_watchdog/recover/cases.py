@@ -99,6 +99,7 @@ def _incident(row: Row[Any]) -> IncidentView:
         state=row.state,
         nodes=tuple(row.nodes),
         jobs=tuple(row.jobs),
+        cause=row.cause,
         reopened_count=row.reopened_count,
     )
 

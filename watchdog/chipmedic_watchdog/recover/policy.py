@@ -15,6 +15,7 @@ from itertools import pairwise
 
 from chipmedic.model import Action, Severity
 from chipmedic.recoverer import NodeView
+from chipmedic_watchdog.incidents.rules import PHYSICAL
 from chipmedic_watchdog.recover.case import Case, FaultView
 from chipmedic_watchdog.recover.settings import Mode, RecoverSettings
 
@@ -33,10 +34,8 @@ HARDWARE_ACTIONS = frozenset(
 PROGRAM_KINDS = frozenset({"app.fault", "host.oom"})
 """Caused by what runs, never by what it runs on."""
 
-PHYSICAL_KINDS = frozenset(
-    {"chip.lost", "memory.remap_failed", "thermal.critical", "power.fault", "host.memory_error"}
-)
-"""No program causes these, however many chips show them at once: a riser, a fan, a power supply."""
+SOFTWARE_CAUSE = "software."
+"""How the causes of incidents begin that the correlation takes for software."""
 
 SOFTWARE_WINDOW_SECONDS = 30.0
 """The same code on two chips of one job within this time is software until shown otherwise."""
@@ -140,12 +139,14 @@ def may_return(node: str, open_faults: Collection[FaultView]) -> FaultView | Non
 def is_software_suspected(faults: Collection[FaultView]) -> frozenset[int]:
     """Return the ids of faults whose code stands on several chips of one job within 30 s.
 
+    Faults that no program can cause are never among them.
+
     Chips of one node count like chips of many: a program runs on all of them. Faults that name no
     job count together, because they are in one incident.
     """
     sightings: dict[tuple[str, str], list[FaultView]] = {}
     for fault in faults:
-        if fault.chip is not None and fault.kind not in PHYSICAL_KINDS:
+        if fault.chip is not None and not fault.kind.startswith(PHYSICAL):
             for code in fault.codes:
                 sightings.setdefault((code, fault.job or ""), []).append(fault)
     suspected: set[int] = set()
@@ -155,6 +156,15 @@ def is_software_suspected(faults: Collection[FaultView]) -> frozenset[int]:
             if is_close and (one.node, one.chip) != (other.node, other.chip):
                 suspected |= {one.id, other.id}
     return frozenset(suspected)
+
+
+def _suspected(case: Case, faults: Collection[FaultView]) -> frozenset[int]:
+    """Return the ids of faults that speak for software: by their codes, or by the correlation."""
+    if not case.incident.jobs:
+        return frozenset()
+    if case.incident.cause.startswith(SOFTWARE_CAUSE):
+        return frozenset(f.id for f in faults if f.chip and not f.kind.startswith(PHYSICAL))
+    return is_software_suspected(faults)
 
 
 def _asks_for_hardware(fault: FaultView) -> bool:
@@ -171,7 +181,7 @@ def _nodes_to_leave(
     case: Case, faults: Sequence[FaultView]
 ) -> tuple[frozenset[str], Why, int | None]:
     """Return the nodes that must leave, why (or why none), and the fault that decided."""
-    suspected = is_software_suspected(faults) if case.incident.jobs else frozenset[int]()
+    suspected = _suspected(case, faults)
     hardware = [f for f in faults if _asks_for_hardware(f) and f.id not in suspected]
     down = [f for f in faults if f.kind == "node.unreachable" and _is_down(f.node, case.views)]
     if hardware:
