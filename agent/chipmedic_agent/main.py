@@ -12,6 +12,7 @@ from pathlib import Path
 
 from chipmedic.errors import ChipmedicError, ConfigError
 from chipmedic_agent.config import DEFAULT_PATH, load_settings
+from chipmedic_agent.heap import use_one_heap
 from chipmedic_agent.registry import installed_collectors
 
 EXIT_OK = 0
@@ -34,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.check_config:
             print(f"{arguments.config or DEFAULT_PATH}: ok")  # noqa: T201 - the command's answer
             return EXIT_OK
+        use_one_heap()
         # gRPC reads these when it is imported. Its fork handlers are for programs that go on to use
         # it in a forked child; ours only start tools. Its own log repeats what the uplink says.
         os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")

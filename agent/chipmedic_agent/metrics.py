@@ -20,9 +20,11 @@ from chipmedic_agent.identity import Identity
 from chipmedic_agent.inventory import Inventory
 from chipmedic_agent.journal import Journal
 from chipmedic_agent.pipeline import Pipeline
-from chipmedic_agent.readings import Value
 from chipmedic_agent.roster import Roster
 from chipmedic_agent.uplink import Uplink
+
+IN_BASE_UNITS = {Quantity.LINK_RATE: ("link_rate_bytes_per_second", 1 / 8)}
+"""Quantities whose unit is not Prometheus's: the name there, and the factor."""
 
 VERDICTS = {Verdict.OK: 0.0, Verdict.FAULT: 1.0, Verdict.UNKNOWN: 2.0}
 
@@ -190,7 +192,8 @@ class AgentMetrics(Collector):
             family = families.get(name)
             if family is None:
                 family = families[name] = _family(name, quantity, labels)
-            _add(family, labels, value)
+            _, factor = IN_BASE_UNITS.get(quantity, ("", 1.0))
+            _add(family, labels, value.value * factor)
         yield from families.values()
 
 
@@ -204,8 +207,9 @@ def exposition(world: World) -> Callable[[], bytes]:
 
 def _name(kind: ComponentKind, quantity: Quantity) -> str:
     """Return `chipmedic_<part>_<quantity>`, the part once where the quantity names it already."""
+    name, _ = IN_BASE_UNITS.get(quantity, (quantity.value, 1.0))
     prefix = f"{kind.value}_"
-    return f"chipmedic_{prefix}{quantity.value.removeprefix(prefix)}"
+    return f"chipmedic_{prefix}{name.removeprefix(prefix)}"
 
 
 def _labels(component: Component, inventory: Inventory) -> dict[str, str]:
@@ -231,9 +235,9 @@ def _family(name: str, quantity: Quantity, labels: Iterable[str]) -> Metric:
     return GaugeMetricFamily(name, help_text, labels=tuple(labels))
 
 
-def _add(family: Metric, labels: Mapping[str, str], value: Value) -> None:
+def _add(family: Metric, labels: Mapping[str, str], value: float) -> None:
     if isinstance(family, CounterMetricFamily | GaugeMetricFamily):
-        family.add_metric(tuple(labels.values()), value.value)
+        family.add_metric(tuple(labels.values()), value)
 
 
 def _gauge(name: str, help_text: str, values: Mapping[str, float]) -> Metric:
