@@ -60,10 +60,11 @@ def fill(database: Database) -> None:
             insert(schema.job_nodes),
             [
                 {"job": job, "node": node, "node_at": 1.0, "received_at": 1.0, "chips": ["a", "b"],
-                 "step": step, "attempt": attempt, "is_present": present}
-                for job, node, step, attempt, present in (
-                    ("slurm:7", "n0", 100, 1, True), ("slurm:7", "n1", 90, 1, True),
-                    ("slurm:7", "n2", 500, 0, False), ("local:a/b", "n3", None, 0, False),
+                 "step": step, "attempt": attempt, "is_present": present, "pids": pids}
+                for job, node, step, attempt, present, pids in (
+                    ("slurm:7", "n0", 100, 1, True, [11]), ("slurm:7", "n1", 90, 1, True, [12]),
+                    ("slurm:7", "n2", 500, 0, False, []), ("slurm:7", "n3", 80, 1, True, []),
+                    ("slurm:7", "n4", 95, 0, True, []), ("local:a/b", "n3", None, 0, False, []),
                 )
             ],
         )  # fmt: skip
@@ -144,7 +145,8 @@ class TestReading:
     async def test_jobs_are_the_sum_of_their_nodes(self, client) -> None:
         jobs = {j["job"]: j for j in (await get(client, "/api/v1/jobs"))["items"]}
         assert jobs["slurm:7"]["step"] == 100, "the older attempt does not count"
-        assert jobs["slurm:7"]["nodes"] == ["n0", "n1"]
+        assert jobs["slurm:7"]["nodes"] == ["n0", "n1"], "where its processes live"
+        assert jobs["slurm:7"]["chips"] == 4
         assert jobs["local:a/b"]["state"] == "ended"
         running = (await get(client, "/api/v1/jobs", state="running"))["items"]
         assert [job["job"] for job in running] == ["slurm:7"]

@@ -234,6 +234,19 @@ class TestJobs:
         world.look()
         assert world.told()["inc-3"] == ("job.hung", "single/1", "open")
 
+    def test_a_chip_that_the_job_was_moved_off_explains_no_later_hang(self, world: World) -> None:
+        world.job("slurm:7", n1={"a"}, n2={"b"})
+        world.rise("n1", "chip:a", "memory.uncorrectable")
+        world.look()
+        world.placements = [
+            Placement(job="slurm:7", node="n1", chips=frozenset({"a"}), is_left=True),
+            Placement(job="slurm:7", node="n2", chips=frozenset({"b"})),
+            Placement(job="slurm:7", node="n3", chips=frozenset({"c"})),
+        ]
+        world.pass_(30).rise("n3", "job:slurm:7", "job.hung", job="slurm:7")
+        world.look()
+        assert world.told()["inc-2"] == ("job.hung", "single/1", "open")
+
     def test_a_node_that_went_silent_explains_the_hang(self, world: World) -> None:
         world.job("slurm:7", n1={"a"}, n2={"b"})
         world.rise("n2", "host", "node.unreachable")

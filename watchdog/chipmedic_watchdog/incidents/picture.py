@@ -73,6 +73,8 @@ class Placement:
     job: str
     node: str
     chips: frozenset[str] = frozenset()
+    is_left: bool = False
+    """The job has been started again since, elsewhere: what is wrong here hurts it no more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,15 +108,21 @@ class Picture:
             found.setdefault(placement.job, set()).add(placement.node)
         return found
 
-    def jobs_of(self, fault: FaultFact) -> set[str]:
-        """Return the jobs that a fault hurts: by its chip where it has one, else by its node."""
+    def jobs_of(self, fault: FaultFact, *, still_there: bool = False) -> set[str]:
+        """Return the jobs that a fault hurts: by its chip where it has one, else by its node.
+
+        With `still_there` those that have gone on elsewhere since are left out.
+        """
         if fault.job is not None:
             return {fault.job}
         here = self.jobs_by_node.get(fault.node, ())
-        if fault.chip is None:
-            return {placement.job for placement in here}
         # A job that names no chips may hold any of them.
-        return {p.job for p in here if not p.chips or fault.chip in p.chips}
+        return {
+            p.job
+            for p in here
+            if (fault.chip is None or not p.chips or fault.chip in p.chips)
+            and not (still_there and p.is_left)
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -146,17 +146,25 @@ def _placements(
     is_current = or_(table.c.is_present.is_(True), table.c.received_at >= now - LATE_JOB_SECONDS)
     nodes = sorted({fault.node for fault in faults})
     jobs = sorted({fault.job for fault in faults if fault.job is not None})
-    found: dict[tuple[str, str], Placement] = {}
+    rows: dict[tuple[str, str], Any] = {}
     for column, names in ((table.c.node, nodes), (table.c.job, jobs)):
         for part in _chunks(names):
-            query = select(table.c.job, table.c.node, table.c.chips).where(
+            query = select(table.c.job, table.c.node, table.c.chips, table.c.attempt).where(
                 column.in_(part), is_current
             )
-            for row in connection.execute(query):
-                found[row.job, row.node] = Placement(
-                    job=row.job, node=row.node, chips=frozenset(row.chips)
-                )
-    return tuple(found.values())
+            rows |= {(row.job, row.node): row for row in connection.execute(query)}
+    newest: dict[str, int] = {}
+    for row in rows.values():
+        newest[row.job] = max(newest.get(row.job, 0), row.attempt)
+    return tuple(
+        Placement(
+            job=row.job,
+            node=row.node,
+            chips=frozenset(row.chips),
+            is_left=row.attempt < newest[row.job],
+        )
+        for row in rows.values()
+    )
 
 
 def _chunks(values: Sequence[str]) -> Iterable[Sequence[str]]:

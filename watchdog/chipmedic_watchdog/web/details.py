@@ -144,6 +144,8 @@ def _job(connection: Connection, name: str) -> dict[str, Any]:
     present = [row for row in rows if row.is_present] or rows
     attempt = max(row.attempt for row in present)
     current = [row for row in present if row.attempt == attempt]
+    # A node whose processes have ended reports the job for a while, but is not where it runs.
+    here = [row for row in current if row.pids] or current
     ahead = max(current, key=lambda row: (row.step is not None, row.step or 0, row.received_at))
     return {
         "job": name,
@@ -154,7 +156,7 @@ def _job(connection: Connection, name: str) -> dict[str, Any]:
         "step": ahead.step,
         "checkpoint_step": ahead.checkpoint_step,
         "phase": ahead.phase,
-        "nodes": sorted(row.node for row in present),
-        "chips": sum(len(row.chips) for row in present),
+        "nodes": sorted(row.node for row in here),
+        "chips": sum(len(row.chips) for row in here),
         "received_at": max(row.received_at for row in rows),
     }
