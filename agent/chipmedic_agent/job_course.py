@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from chipmedic_agent.detectors.hang_model import DONE, STEPPING, TRAINING, UNNAMED
 from chipmedic_agent.processes import ProcessIdentity, Stat
 from chipmedic_agent.progress import Beat
 
@@ -14,7 +15,10 @@ SHOWN_MAX = 16
 SETTLED_SECONDS = 5.0
 """A process that lived so long as a rank is the rank, not a short-lived helper that beats for
 it."""
-TRAINING = frozenset({"train", "training", "step"})
+PAST_STEPS = 2
+"""A phase ends when the job has made more steps than this since: it holds nobody up."""
+UNRANKED_SKEW_STEPS = 4
+"""How far apart the ranks of a job can be, where nobody says which is which."""
 
 
 @dataclass(slots=True)
@@ -32,6 +36,14 @@ class Member:
         return self.is_holder or self.last_at - self.first_at >= SETTLED_SECONDS
 
 
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """What a rank said that it does, and the step of the job then (-1: none yet)."""
+
+    name: str
+    step: int
+
+
 @dataclass(slots=True, kw_only=True)
 class JobCourse:
     """One job, while it changes."""
@@ -46,12 +58,31 @@ class JobCourse:
     step_at: float | None = None
     longest_step_seconds: float | None = None
     """The longest wait between two steps since the last status."""
-    phase: str | None = None
+    rank_phases: dict[int, Phase] = field(default_factory=dict)
     checkpoint_step: int | None = None
     attempt: int = 0
     log: str | None = None
     rank_steps: dict[int, int] = field(default_factory=dict)
     members: dict[int, Member] = field(default_factory=dict)
+
+    @property
+    def phase(self) -> str | None:
+        """What the job does: the phase of a rank that takes its time goes before training.
+
+        One rank may write the checkpoint while the others already wait for it in the next step. A
+        phase that the job has stepped past is over, whether its rank said so or not.
+        """
+        told = [p.name for p in self.rank_phases.values() if not self._is_past(p)]
+        if slow := [name for name in told if name not in STEPPING | DONE]:
+            return slow[0]
+        if ended := [name for name in told if name in DONE]:
+            return ended[0]
+        if any(phase.name in TRAINING for phase in self.rank_phases.values()):
+            return "train"
+        return UNNAMED if self.rank_phases else None
+
+    def _is_past(self, phase: Phase) -> bool:
+        return self.step is not None and self.step - phase.step > PAST_STEPS
 
     def may_be_told_by(self, uid: int) -> bool:
         """Say whether a user may tell this job's progress: its owner and root may."""
@@ -69,17 +100,17 @@ class JobCourse:
             if beat.rank is not None and member.who.rank != beat.rank:
                 # Ranks that were forked (multiprocessing) have their number in no environment.
                 member.who = replace(member.who, rank=beat.rank)
+        rank = beat.rank
+        if rank is None and beat.sender is not None:
+            rank = beat.sender.rank
         if beat.phase is not None:
-            self.phase = beat.phase
+            self._hear_phase(beat.phase, rank or 0)
         if beat.checkpoint_step is not None:
             self.checkpoint_step = beat.checkpoint_step
         if beat.log is not None:
             self.log = beat.log
         if beat.step is not None:
-            rank = beat.rank
-            if rank is None and beat.sender is not None:
-                rank = beat.sender.rank
-            self._hear_step(beat.step, rank or 0, beat.at)
+            self._hear_step(beat.step, rank, beat.at)
 
     def _with(self, who: ProcessIdentity, at: float) -> Member:
         if who.attempt > self.attempt:
@@ -96,17 +127,32 @@ class JobCourse:
     def _start_again(self) -> None:
         """Forget the ranks of an earlier start; its history stays with the detector."""
         self.rank_steps.clear()
+        self.rank_phases.clear()
         self.members.clear()
         self.step = self.step_at = self.longest_step_seconds = None
 
-    def _hear_step(self, step: int, rank: int, at: float) -> None:
-        """Take in a step of a rank; a step back is a new start, or an evaluation's own count."""
-        is_training = self.phase is None or self.phase in TRAINING
+    def _hear_phase(self, name: str, rank: int) -> None:
+        known = self.rank_phases.get(rank)
+        if known is not None and known.name == name and not self._is_past(known):
+            return
+        if rank in self.rank_phases or len(self.rank_phases) < RANKS_MAX:
+            self.rank_phases[rank] = Phase(name, -1 if self.step is None else self.step)
+
+    def _hear_step(self, step: int, told_rank: int | None, at: float) -> None:
+        """Take in a step of a rank; a step back is a new start, or an evaluation's own count.
+
+        Processes that name no rank share one count, so there a small step back is one of the
+        slower.
+        """
+        rank = told_rank or 0
         known = self.rank_steps.get(rank)
         if known is not None and step < known:
-            if not is_training:
+            is_slower = told_rank is None and known - step <= UNRANKED_SKEW_STEPS
+            if is_slower or not (self.phase is None or self.phase in STEPPING):
                 return
+            phases = {rank: self.rank_phases[rank]} if rank in self.rank_phases else {}
             self.rank_steps.clear()
+            self.rank_phases = {key: replace(phase, step=step) for key, phase in phases.items()}
             self.step = self.step_at = None
         if rank in self.rank_steps or len(self.rank_steps) < RANKS_MAX:
             self.rank_steps[rank] = step
@@ -164,6 +210,7 @@ class JobCourse:
             if rank is None or rank in alive_ranks or not member.is_settled or not alive_ranks:
                 del self.members[pid]
             else:
+                self.rank_phases.pop(rank, None)  # a dead rank writes no checkpoint
                 gone.append(f"{rank} (pid {pid})")
         return gone
 

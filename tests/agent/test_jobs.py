@@ -191,6 +191,59 @@ def test_an_evaluation_that_counts_its_own_steps_does_not_set_the_job_back() -> 
     assert look(machine, at=102, tracker=tracker)["slurm:41"].step == 390
 
 
+def test_a_checkpoint_of_one_rank_is_the_phase_of_the_job_while_the_others_wait() -> None:
+    machine = Machine()
+    for rank in range(3):
+        machine.start(500 + rank, SLURM | {"RANK": str(rank)})
+    tracker = JobTracker(machine.host, machine)
+
+    def phase(at: float) -> str | None:
+        return look(machine, ("GPU-0", 500), at=at, tracker=tracker)["slurm:41"].phase
+
+    for rank in range(3):
+        machine.beat(500 + rank, 90, phase="init")
+    assert phase(91) == "init"
+    machine.beat(500, 92, step=100, phase="train")
+    machine.beat(500, 93, step=103)
+    assert phase(94) == "train"  # ranks 1 and 2 never spoke again, and the job has stepped on
+    machine.beat(500, 95, step=104, phase="checkpoint")
+    machine.beat(501, 96, step=105, phase="train")
+    assert phase(97) == "checkpoint"
+    machine.beat(500, 98, step=105, phase="train")
+    assert phase(99) == "train"
+    machine.beat(500, 100, step=106, phase="done")
+    assert phase(101) == "done"
+
+
+def test_a_rank_that_died_in_its_checkpoint_writes_none() -> None:
+    machine = Machine()
+    for rank in range(2):
+        machine.start(500 + rank, SLURM | {"RANK": str(rank)})
+    tracker = JobTracker(machine.host, machine)
+    for rank in range(2):
+        machine.beat(500 + rank, 90, step=7, phase="train")
+        machine.beat(500 + rank, 97, step=8)
+    machine.beat(500, 98, phase="checkpoint")
+    chips = [("GPU-0", 500), ("GPU-1", 501)]
+    assert look(machine, *chips, tracker=tracker)["slurm:41"].phase == "checkpoint"
+    machine.end(500)
+    look(machine, *chips, at=102, tracker=tracker)
+    status = look(machine, *chips, at=104, tracker=tracker)["slurm:41"]
+    assert (status.phase, status.labels["gone_ranks"]) == ("train", "0 (pid 500)")
+
+
+def test_processes_that_name_no_rank_do_not_set_one_another_back() -> None:
+    machine = Machine()
+    marks = {"CHIPMEDIC_JOB": "plain"}
+    machine.start(500, marks)
+    machine.start(501, marks)
+    tracker = JobTracker(machine.host, machine)
+    for step in range(10, 15):
+        machine.beat(500, step * 1.0, step=step)
+        machine.beat(501, step + 0.5, step=step - 1)
+        assert look(machine, at=step + 0.7, tracker=tracker)["local:plain"].step == step
+
+
 def test_a_rank_that_is_gone_while_others_live_is_named() -> None:
     machine = Machine()
     for rank in range(2):

@@ -21,6 +21,7 @@ from chipmedic_agent.detectors.hang_model import (
     after_phase,
     after_steps,
     log_limit,
+    names_phases,
     phase_limit,
     step_limit,
 )
@@ -109,7 +110,9 @@ class Hang:
         return course, has_moved
 
     def _with_phase(self, course: Course, status: JobStatus, at: float) -> Course:
-        history = replace(course.history, names_phases=True)
+        history = course.history
+        if names_phases(status.phase):
+            history = replace(history, names_phases=True)
         if course.phase is not None and course.phase not in STEPPING:
             history = after_phase(history, course.phase, max(0.0, at - course.phase_at))
         return replace(course, phase=status.phase, phase_at=at, moved_at=at, history=history)
@@ -188,7 +191,7 @@ def _first_sight(status: JobStatus, start: str, at: float) -> Course:
         phase_at=at,
         log_at=_number(status.labels.get("log_at")),
         history=History(
-            names_phases=status.phase is not None,
+            names_phases=names_phases(status.phase),
             steps_since_start=0 if status.step is None else 1,
         ),
     )

@@ -16,10 +16,22 @@ from chipmedic_agent.detectors.settings import HangSettings
 KEPT_STEPS = 100
 KEPT_PAUSES = 16
 KEPT_PHASES = 16
-STEPPING = frozenset({"train", "training", "step"})
+TRAINING = frozenset({"train", "training"})
+UNNAMED = "step"
+"""The phase of a job that has stepped past the phases that it named."""
+STEPPING = TRAINING | {UNNAMED}
 """Phases in which steps are due; every other word is a phase that takes its time."""
 DONE = frozenset({"done", "finished", "completed", "stopped"})
 """Phases after which silence is what is expected."""
+
+
+_SAYS_NOTHING = frozenset({None, "init", UNNAMED})
+"""Phases that do not show that the job would name an evaluation."""
+
+
+def names_phases(phase: str | None) -> bool:
+    """Say whether a job that tells this phase can be taken to tell the slow ones as well."""
+    return phase not in _SAYS_NOTHING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

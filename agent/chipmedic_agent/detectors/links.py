@@ -52,8 +52,8 @@ class Ports:
     quiet_seconds: float
     boot_grace_seconds: float
     """Downs so soon after a boot are links that train; they do not count as flapping."""
-    is_listed_whole: bool
-    """True: the source lists all of its ports in each scan, so one that is absent is down."""
+    listed_by: str | None
+    """The source that lists all of these ports in each scan, so one that is absent is down."""
 
     def start(self) -> PortsState:
         """See `Detector.start`."""
@@ -92,7 +92,7 @@ class Ports:
             if component.kind is self.component_kind:
                 yield component, value >= 1, counters.get(component)
         is_unread = any(gap.component == collector_component(scan.source) for gap in scan.gaps)
-        if not self.is_listed_whole or is_unread:
+        if scan.source != self.listed_by or is_unread:
             return
         spoken_of = {str(c) for c in states} | {str(gap.component) for gap in scan.gaps}
         for key, port in ports.items():
@@ -187,7 +187,7 @@ def link_detectors(settings: DetectorSettings) -> list[Ports | Rate]:
             rules=rules,
             quiet_seconds=settings.flap_quiet_seconds,
             boot_grace_seconds=settings.boot_grace_seconds,
-            is_listed_whole=False,
+            listed_by=None,
         ),
         Ports(
             name="nics",
@@ -199,7 +199,7 @@ def link_detectors(settings: DetectorSettings) -> list[Ports | Rate]:
             rules=rules,
             quiet_seconds=settings.flap_quiet_seconds,
             boot_grace_seconds=settings.boot_grace_seconds,
-            is_listed_whole=True,
+            listed_by="rdma",
         ),
         Rate(
             name="link_errors",

@@ -7,8 +7,19 @@ checkpoint) stay silent.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+
+def _refuse_what_is_not_positive(settings: Any) -> None:
+    """Report every number of a section that can never work, at once."""
+    wrong = [
+        f"{entry.name}: {value} is not a positive number"
+        for entry in fields(settings)
+        if isinstance(value := getattr(settings, entry.name), int | float) and not value > 0
+    ]
+    if wrong:
+        raise ValueError("; ".join(wrong))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +30,9 @@ class PageLimits:
     """From here on it is said, and a reset is asked for."""
     spent: int
     """From here on the chip goes back to its maker."""
+
+    def __post_init__(self) -> None:
+        _refuse_what_is_not_positive(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +62,9 @@ class HangSettings:
     distrust_seconds: float = 15.0
     """When the agent itself was away for longer than this, silence counts from its return."""
 
+    def __post_init__(self) -> None:
+        _refuse_what_is_not_positive(self)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetectorSettings:
@@ -59,7 +76,7 @@ class DetectorSettings:
     corrected_per_hour: float = 10_000.0
     """Corrected memory errors of a chip; operators publish lifetime limits only (10^4 of SRAM,
     10^7 of DRAM)."""
-    page_limits: Mapping[str, PageLimits] = field(
+    page_limits: dict[str, PageLimits] = field(
         default_factory=lambda: {"ascend": PageLimits(worn=16, spent=64)}
     )
     """By vendor. Ascend: the vendor's own (events 80E18401, 80E18402). NVIDIA chips say it
@@ -108,4 +125,7 @@ class DetectorSettings:
     """Failed scans in a row before a collector's failure is said."""
     driver_blocked_seconds: float = 20.0
     """A vendor's collector blocked so long, or twice in a row: its driver does not answer."""
-    hang: HangSettings = HangSettings()
+    hang: HangSettings = field(default_factory=HangSettings)
+
+    def __post_init__(self) -> None:
+        _refuse_what_is_not_positive(self)

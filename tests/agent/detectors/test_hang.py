@@ -136,6 +136,12 @@ def test_a_job_that_names_no_phase_gets_a_longer_floor_and_its_pauses_are_learnt
     assert 60 <= told[0][0] - hung_at <= 80
 
 
+def test_a_job_that_names_its_start_alone_may_not_name_its_evaluation() -> None:
+    job = Job(phase="init")
+    scans = [*job.wait(60), *job.enter("step"), *job.train(100, 1.0), *job.wait(50)]
+    assert story([*scans, *job.train(10, 1.0)]) == ""
+
+
 def test_pauses_that_come_again_belong_to_the_job_and_one_accident_does_not() -> None:
     def after(pauses: int) -> float:
         job = Job(phase="train")
