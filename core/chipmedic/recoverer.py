@@ -62,6 +62,8 @@ class RecoveryRequest:
     """Nodes to isolate."""
     jobs: tuple[str, ...]
     """Jobs to restart (`slurm:1234`), each with its scheduler's prefix."""
+    recovery: str = ""
+    """The recovery's own id: one incident can need several, each of which is to be done once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ JOB = "pretrain"
 HEARTBEAT_SECONDS = 1.0
 JOB_LOOK_SECONDS = 0.5
 """More often than the 2 s of a real node, so that the ledger's phases are sharp."""
+KERNEL_LOG_SECONDS = 0.1
 REOPEN_SECONDS = 5.0
 """A fault that is injected again a moment later is a new incident here, to be answered anew."""
 
@@ -37,6 +38,8 @@ def agent_config(addresses: Addresses, node: SimulatedNode) -> str:
             # Should this machine have chips of its own, they are no part of the simulation.
             f"collectors.{other.value}": {"enabled": False},
             "collectors.jobs": {"period_seconds": JOB_LOOK_SECONDS},
+            # The simulated kernel log is a file, which wakes nobody as the device does.
+            "collectors.kernel_log": {"period_seconds": KERNEL_LOG_SECONDS},
         }
     )
 
@@ -45,7 +48,7 @@ def watchdog_config(layout: Layout, addresses: Addresses, language: str) -> str:
     """Return `watchdog.toml`: it tells a pager and a desk, and acts by the scheduler's commands."""
     scheduler = _module("scheduler", "--folder", str(layout.scheduler))
     # The scheduler has one job and knows it by its own name.
-    restart = [JOB, "--token", "{incident}"]
+    restart = [JOB, "--token", "{recovery}"]
     return _toml(
         {
             "store": {"url": f"sqlite:///{layout.watchdog}/watchdog.db"},

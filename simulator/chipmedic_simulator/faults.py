@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -23,6 +24,10 @@ from chipmedic_simulator.training import control
 from chipmedic_simulator.training.control import Control
 
 HANG_SECONDS = 600.0
+PUSH_SECONDS = 0.15
+"""The driver prints before it tells NVML's listeners; a file as kernel log takes a moment to read."""
+RECOVERY_ACTION = 154
+"""The one Xid whose line names no process."""
 NVML_CALLS = ("nvmlDeviceGetTemperature", "nvmlDeviceGetFieldValues", "nvmlDeviceGetPowerUsage")
 _CHIP_KEYS_KEPT = frozenset({"uuid", "serial", "pci", "minor", "ecc_corrected", "ecc_uncorrected"})
 _HW_THERMAL_SLOWDOWN = 0x48
@@ -62,16 +67,19 @@ class Target:
         """Return which start of the job runs."""
         return read_scheduler(self.layout.scheduler).job.running_attempt
 
-    def xid(self, number: int, words: str) -> None:
-        """Let the driver write an Xid into the kernel log and push it to those who listen."""
+    def xids(self, *told: tuple[int, str]) -> None:
+        """Let the driver write Xids into the kernel log, then push them to those who listen."""
         try:
             who = f"pid={self.rank().pid}, name=python"
         except ChipmedicError:
             who = "pid='<unknown>', name=<unknown>"
         bus = self.pci.partition(".")[0]
-        said = words if number == 154 else f"{who}, {words}"
-        self.node.kernel_log.write(f"NVRM: Xid (PCI:{bus}): {number}, {said}")
-        self.nvml.emit(self.chip, number)
+        for number, words in told:
+            said = words if number == RECOVERY_ACTION else f"{who}, {words}"
+            self.node.kernel_log.write(f"NVRM: Xid (PCI:{bus}): {number}, {said}")
+        time.sleep(PUSH_SECONDS)
+        for number, _ in told:
+            self.nvml.emit(self.chip, number)
 
     def kill_program(self, words: str) -> None:
         """Let the program on the chips die with these words, as the vendor's runtime does it."""
@@ -123,14 +131,22 @@ def _memory_uncorrectable(target: Target) -> None:
             state[name] = str(int(state.get(name, "0")) + step)
         state[f"gpu.{target.chip}.remap_pending"] = "1"
         state[f"gpu.{target.chip}.recovery_action"] = "4"
-    target.xid(
-        48,
-        "An uncorrectable double bit error (DBE) has been detected on GPU in the framebuffer "
-        "at physAddr 0x5e0a40 partition 5, subpartition 0.",
+    target.xids(
+        (
+            48,
+            "An uncorrectable double bit error (DBE) has been detected on GPU in the framebuffer "
+            "at physAddr 0x5e0a40 partition 5, subpartition 0.",
+        ),
+        (
+            63,
+            "Row Remapper: New row (0x00000000005e0a40) marked for remapping, reset gpu to "
+            "activate.",
+        ),
+        (
+            RECOVERY_ACTION,
+            "GPU recovery action changed from 0x0 (None) to 0x4 (Drain and Reset)",
+        ),
     )
-    row = "0x00000000005e0a40"
-    target.xid(63, f"Row Remapper: New row ({row}) marked for remapping, reset gpu to activate.")
-    target.xid(154, "GPU recovery action changed from 0x0 (None) to 0x4 (Drain and Reset)")
     target.kill_program("CUDA error: uncorrectable ECC error encountered")
 
 
@@ -146,7 +162,7 @@ def _chip_lost(target: Target) -> None:
         target.kill_program("error code 507010: lost heartbeat of the device")
         return
     target.nvml.lose(target.chip)
-    target.xid(79, "GPU has fallen off the bus.")
+    target.xids((79, "GPU has fallen off the bus."))
     target.node.kernel_log.write(f"NVRM: GPU {target.pci}: GPU has fallen off the bus.")
     target.kill_program("CUDA error: unspecified launch failure")
 
@@ -158,7 +174,8 @@ def _link_down(target: Target) -> None:
             chip.link, chip.link_downs = "DOWN", chip.link_downs + 1
         return
     target.nvml.set_link(target.chip, 3, up=0)
-    target.xid(74, "NVLink: fatal error detected on link 3(0x10000, 0x0, 0x0, 0x0, 0x0, 0x0, 0x0)")
+    words = "NVLink: fatal error detected on link 3(0x10000, 0x0, 0x0, 0x0, 0x0, 0x0, 0x0)"
+    target.xids((74, words))
 
 
 def _thermal(target: Target) -> None:
@@ -180,22 +197,22 @@ def _driver_hang(target: Target) -> None:
 
 
 def _firmware(target: Target) -> None:
-    target.xid(
-        119,
+    words = (
         f"Timeout after 45s of waiting for RPC response from GPU{target.chip} GSP! "
-        "Expected function 76 (GSP_RM_CONTROL) (0x20800a4c 0x4).",
+        "Expected function 76 (GSP_RM_CONTROL) (0x20800a4c 0x4)."
     )
+    target.xids((119, words))
     with target.nvml.edit() as state:
         state[f"gpu.{target.chip}.recovery_action"] = "1"
     target.kill_program("CUDA error: unspecified launch failure")
 
 
 def _program_fault(target: Target) -> None:
-    target.xid(
-        31,
+    words = (
         "Ch 00000012, intr 00000000. MMU Fault: ENGINE GRAPHICS GPCCLIENT_T1_0 faulted @ "
-        "0x7f10_a2000000. Fault is of type FAULT_PDE ACCESS_TYPE_VIRT_READ",
+        "0x7f10_a2000000. Fault is of type FAULT_PDE ACCESS_TYPE_VIRT_READ"
     )
+    target.xids((31, words))
 
 
 def _npu_alarm(target: Target) -> None:
@@ -275,7 +292,8 @@ def _repair_gpus(target: Target) -> None:
     for number in range(target.node.chips):
         if was.get(f"gpu.{number}.recovery_action", "0") != "0":
             here = replace(target, chip=number)
-            here.xid(154, "GPU recovery action changed from 0x4 (Drain and Reset) to 0x0 (None)")
+            words = "GPU recovery action changed from 0x4 (Drain and Reset) to 0x0 (None)"
+            here.xids((RECOVERY_ACTION, words))
 
 
 def _is_trouble(key: str) -> bool:

@@ -9,7 +9,7 @@
     python -m chipmedic_simulator.scheduler --folder F status
 
 Exit status: 0 done, 75 (EX_TEMPFAIL) not yet, 1 failed. Each can be repeated: a restart carries a
-token (the incident) and happens once per token, unless what it started was lost again.
+token (the recovery) and happens once per token.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def restart(folder: Path, job: str, token: str) -> int:
     """Stop the job and start it again on nodes that are not isolated, from its last checkpoint."""
     with edit(folder) as state:
         _known(state, job)
-        if token not in state.job.tokens or _is_lost(state):
+        if token not in state.job.tokens:
             state.job.tokens.append(token)
             state.job.attempt += 1
     return is_running(folder, job, token)
@@ -77,16 +77,6 @@ def is_running(folder: Path, job: str, token: str) -> int:
 def _known(state: ClusterState, job: str) -> None:
     if job != state.job.name:
         raise KeyError(job)
-
-
-def _is_lost(state: ClusterState) -> bool:
-    """Say whether the started attempt has ended, or stands on a node that must not have work."""
-    if state.job.running_attempt != state.job.attempt:
-        return False  # it is about to be started
-    return any(
-        rank.exit_status is not None or state.nodes[rank.node].is_isolated
-        for rank in state.job.running
-    )
 
 
 def _say(line: str) -> None:

@@ -17,6 +17,7 @@ REQUEST = RecoveryRequest(
     reason="chipmedic:inc-000003 chip.lost; $(touch owned)",
     nodes=("n1",),
     jobs=("local:pretrain",),
+    recovery="rec-000009",
 )
 
 
@@ -36,7 +37,7 @@ def test_arguments_reach_the_programs_as_they_are(tmp_path: Path) -> None:
     path = program(tmp_path, f'for a in "$@"; do echo "$a" >> {tmp_path}/args; done; echo "$SITE"')
     settings = ExecSettings(
         isolate=(path, "out", "{node}", "{reason}"),
-        restart=(path, "again", "{job}", "{incident}"),
+        restart=(path, "again", "{job}", "{incident}", "{recovery}"),
         env={"SITE": "hall 2"},
     )
     adapter, steps = planned(settings)
@@ -48,6 +49,7 @@ def test_arguments_reach_the_programs_as_they_are(tmp_path: Path) -> None:
         "again",
         "local:pretrain",
         "inc-000003",
+        "rec-000009",
     ]
     assert steps[0].description.startswith("isolate n1: ")
 

@@ -90,6 +90,7 @@ class Engine:
             reason=str(recovery.evidence.get("tag", f"chipmedic:{recovery.incident}")),
             nodes=recovery.nodes,
             jobs=recovery.jobs,
+            recovery=recovery.id,
         )
         deadline = time.monotonic() + PLAN_TIMEOUT_SECONDS
         failures = 0

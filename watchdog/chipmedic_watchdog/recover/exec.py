@@ -2,7 +2,8 @@
 
 Contract with each program: a list of arguments without a shell, placeholders filled in; exit
 status 0 = done, 75 (EX_TEMPFAIL) = not yet, ask again; anything else = failed, and its last line is
-the reason. It must be idempotent: the watchdog asks again after its own death.
+the reason. It must be idempotent: the watchdog asks again after its own death. `{recovery}` tells a
+repetition from a second restart of the same job in one incident.
 """
 
 from __future__ import annotations
@@ -54,7 +55,11 @@ class Exec:
         return self._run(name, step)
 
     def _step(self, kind: StepKind, target: str, request: RecoveryRequest) -> Step:
-        arguments = {"incident": request.incident, "reason": request.reason}
+        arguments = {
+            "incident": request.incident,
+            "recovery": request.recovery,
+            "reason": request.reason,
+        }
         argv = self._argv(PROGRAMS[kind], kind, target, arguments)
         return Step(
             kind=kind,
@@ -71,6 +76,7 @@ class Exec:
         values = {
             "job" if kind is StepKind.RESTART else "node": target,
             "incident": arguments.get("incident", ""),
+            "recovery": arguments.get("recovery", ""),
             "reason": arguments.get("reason", ""),
         }
         return [argument.format_map(values) for argument in template]
