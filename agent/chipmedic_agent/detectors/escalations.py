@@ -43,16 +43,6 @@ ESCALATIONS = (
         words="fails under different programs",
         by_program=True,
     ),
-    # Contained errors cost a job each; a chip that does it over and over wants its rows remapped.
-    Escalation(
-        codes=frozenset({"xid:94"}),
-        times=3,
-        window_seconds=DAY_SECONDS,
-        kind="memory.uncorrectable",
-        severity=Severity.CRITICAL,
-        action=Action.RESET_CHIP,
-        words="has contained memory errors again and again",
-    ),
     # Huawei's own repeat rules (device plugin, faultCode.json): HBM, twice and three times in a
     # day.
     Escalation(

@@ -14,6 +14,8 @@ from chipmedic.model import Event
 
 SAME_SECONDS = 5.0
 """Two sources within this time speak of one event."""
+BURST_SECONDS = 60.0
+"""One event often prints a line per channel or process: lines so near escalate as one."""
 KEPT_PER_CODE = 8
 KEPT_CODES = 512
 KEPT_SECONDS = 86_400.0
@@ -76,7 +78,14 @@ def is_repeat(event: Event, source: str, known: Iterable[Occurrence]) -> bool:
 def with_occurrence(
     known: tuple[Occurrence, ...], occurrence: Occurrence
 ) -> tuple[Occurrence, ...]:
-    """Add an occurrence; the newest stand first."""
+    """Add an occurrence, the newest first; one of a burst takes the place of the one before."""
+    newest = known[0] if known else None
+    if (
+        newest is not None
+        and (newest.source, newest.program) == (occurrence.source, occurrence.program)
+        and 0 <= occurrence.at - newest.at < BURST_SECONDS
+    ):
+        return (occurrence, *known[1:])
     return (occurrence, *known)[:KEPT_PER_CODE]
 
 

@@ -196,6 +196,22 @@ def ascend(at: float, code: str | None, health: float, since: float = 0) -> Scan
     )
 
 
+def test_a_burst_of_lines_is_one_occurrence_for_escalation() -> None:
+    def event(at: float, id: str) -> Scan:
+        given = Event(component=CHIP, code="ascend:80E01801", message="HBM", at=at, id=id)
+        return Scan(source="kernel_log", at=at, events=(given,))
+
+    told = run(detector("codes"), [event(n * 0.2, f"b/{n}") for n in range(50)])
+    assert Action.ISOLATE_NODE not in {fault.action for fault in opened(told)}
+    assert opened(told)[0].count == 50
+
+
+def test_a_burst_of_one_program_does_not_push_out_the_programs_before() -> None:
+    scans = [xid(0, 31, words="pid=1"), xid(4000, 31, words="pid=2")]
+    scans += [xid(8000 + n, 31, words="pid=3") for n in range(50)]
+    assert "chip.internal" in {fault.kind for fault in opened(run(detector("codes"), scans))}
+
+
 def test_a_code_that_a_tool_goes_on_stating_is_one_occurrence_and_ends_with_it() -> None:
     """The collector tells a code when it begins and reminds of it every 300 s, under one id."""
     lasting = [ascend(n * 15, "80E18008" if n % 20 == 0 else None, 2) for n in range(100)]
