@@ -25,7 +25,7 @@ from chipmedic_simulator.training.control import Control
 
 HANG_SECONDS = 600.0
 PUSH_SECONDS = 0.15
-"""The driver prints before it tells NVML's listeners; a file as kernel log takes a moment to read."""
+"""The driver prints before it tells NVML's listeners; our kernel log takes a moment to be read."""
 RECOVERY_ACTION = 154
 """The one Xid whose line names no process."""
 NVML_CALLS = ("nvmlDeviceGetTemperature", "nvmlDeviceGetFieldValues", "nvmlDeviceGetPowerUsage")
@@ -276,7 +276,8 @@ def clear(target: Target) -> None:
     else:
         _repair_gpus(target)
     control.write(target.layout.job, Control())
-    os.kill(_agent_pid(target), signal.SIGCONT)
+    if (agent := target.layout.pids().get(f"agent-{node.name}")) is not None:
+        os.kill(agent, signal.SIGCONT)
 
 
 def _repair_gpus(target: Target) -> None:
