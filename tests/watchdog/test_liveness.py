@@ -1,0 +1,189 @@
+"""Silence, judged with a clock that the test moves, over the real committer and store."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from chipmedic_watchdog.clock import Clock
+from chipmedic_watchdog.config import IncidentSettings, LivenessSettings
+from chipmedic_watchdog.health import Health
+from chipmedic_watchdog.incidents.engine import IncidentEngine
+from chipmedic_watchdog.intake.arrival import Arrival, Greeting
+from chipmedic_watchdog.intake.committer import Committer
+from chipmedic_watchdog.intake.sessions import Session, Sessions
+from chipmedic_watchdog.liveness import Liveness
+from chipmedic_watchdog.metrics import Metrics
+from chipmedic_watchdog.store import schema
+from chipmedic_watchdog.store.database import Database
+from intake_rig import rows
+
+SETTINGS = LivenessSettings(silence_seconds=2.0, startup_grace_seconds=30.0, stall_seconds=5.0)
+
+
+@dataclass
+class Watch:
+    database: Database
+    at: float = 10_000.0
+    metrics: Metrics = field(default_factory=Metrics)
+    health: Health = field(default_factory=Health)
+    clock: Clock = field(init=False)
+    sessions: Sessions = field(init=False)
+    committer: Committer = field(init=False)
+    liveness: Liveness = field(init=False)
+    engine: IncidentEngine = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.clock = Clock(lambda: self.at, lambda: self.at)
+        self.sessions = Sessions(self.clock, SETTINGS.silence_seconds)
+        self.committer = Committer(self.database, self.metrics, self.health)
+        self.liveness = Liveness(
+            self.database, self.committer, self.sessions, self.metrics, SETTINGS, self.clock
+        )
+        self.engine = IncidentEngine(
+            self.database, self.sessions, self.metrics, self.health, IncidentSettings(), self.clock
+        )
+
+    async def connect(self, node: str, boot_id: str = "b", **labels: str) -> Session:
+        session = Session(
+            node=node, machine_id=node, epoch="e", peer="test", opened_at=self.at
+        )  # fmt: skip
+        self.sessions.open(session)
+        greeting = Greeting(
+            machine_id=node, boot_id=boot_id, boot_time=1.0, agent_version="1", labels=labels,
+            inventory=(), first_seq=1, next_seq=1,
+        )  # fmt: skip
+        arrival = Arrival(node=node, epoch="e", received_at=self.at, body=greeting)
+        arrival.done = asyncio.get_running_loop().create_future()
+        self.committer.put_now(arrival)
+        await arrival.done
+        return session
+
+    async def pass_(self, seconds: float, *, is_stalled: bool = False) -> None:
+        """Let time pass with the loop running, or without."""
+        end = self.at + seconds
+        while self.at < end:
+            self.at = end if is_stalled else min(end, self.at + 0.25)
+            self.liveness.tick()
+        await self.settle()
+
+    async def settle(self) -> None:
+        await self.liveness._expire()
+        await asyncio.sleep(0.05)
+        while self.committer._queue:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.02)
+        await self.engine.look()
+
+    def unreachable(self) -> set[str]:
+        faults = rows(self.database, schema.faults)
+        return {
+            f["node"] for f in faults if f["kind"] == "node.unreachable" and f["state"] != "cleared"
+        }
+
+
+@pytest.fixture
+async def watch(database: Database) -> AsyncIterator[Watch]:
+    watch = Watch(database)
+    committing = asyncio.create_task(watch.committer.run())
+    yield watch
+    committing.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await committing
+
+
+async def test_a_lost_stream_is_a_verdict_after_the_silence(watch: Watch) -> None:
+    session = await watch.connect("n1")
+    watch.sessions.close(session, "the connection was lost")
+    await watch.pass_(1.5)
+    assert watch.unreachable() == set()
+    await watch.pass_(1.0)
+    assert watch.unreachable() == {"n1"}
+    await watch.connect("n1")
+    assert watch.unreachable() == set()
+
+
+async def test_one_that_returns_in_time_is_not(watch: Watch) -> None:
+    watch.sessions.close(await watch.connect("n1"), "lost")
+    await watch.pass_(1.5)
+    await watch.connect("n1")
+    await watch.pass_(10)
+    assert rows(watch.database, schema.faults) == []
+
+
+async def test_a_stall_gives_everybody_the_grace_time(watch: Watch) -> None:
+    before, after, later = [await watch.connect(f"n{n}") for n in (1, 2, 3)]
+    watch.sessions.close(before, "lost")
+    await watch.pass_(10, is_stalled=True)
+    watch.sessions.close(after, "lost")  # found out only now, and lost by the stall
+    await watch.pass_(25)
+    assert watch.unreachable() == set()
+    watch.sessions.close(later, "lost")  # the clock is trusted again for what happens now
+    await watch.pass_(3)
+    assert watch.unreachable() == {"n3"}
+    await watch.pass_(4)
+    assert watch.unreachable() == {"n1", "n2", "n3"}
+    assert watch.metrics.registry.get_sample_value("chipmedic_watchdog_stalls_total") == 1
+
+
+async def test_no_verdict_while_nothing_can_be_written(watch: Watch) -> None:
+    watch.sessions.close(await watch.connect("n1"), "lost")
+    watch.health.begin("store", "disk full")
+    await watch.pass_(60)
+    assert watch.unreachable() == set()
+    watch.health.end("store")
+    watch.liveness.forgive()
+    await watch.pass_(29)
+    assert watch.unreachable() == set()
+    await watch.pass_(2)
+    assert watch.unreachable() == {"n1"}
+
+
+async def test_after_a_restart_known_nodes_are_expected(watch: Watch, database: Database) -> None:
+    for node in ("gone_before", "back", "gone"):
+        watch.sessions.close(await watch.connect(node), "lost")
+        if node == "gone_before":
+            await watch.pass_(3)
+    again = Watch(database, at=watch.at + 100)
+    again.committer = watch.committer
+    again.liveness._committer = watch.committer
+    await again.liveness.expect_known()
+    await again.connect("back")
+    await again.pass_(29)
+    assert again.unreachable() == {"gone_before"}
+    await again.pass_(2)
+    assert again.unreachable() == {"gone", "gone_before"}
+    faults = rows(database, schema.faults)
+    assert [f["count"] for f in faults if f["node"] == "gone_before"] == [1], "not told again"
+
+
+async def test_a_reboot_is_forgotten_after_its_time(watch: Watch) -> None:
+    await watch.connect("n1")
+    await watch.connect("n1", boot_id="another")
+    (fault,) = rows(watch.database, schema.faults)
+    assert (fault["kind"], fault["state"]) == ("node.rebooted", "open")
+    watch.at += 700
+    await watch.settle()
+    (fault,) = rows(watch.database, schema.faults)
+    assert (fault["state"], fault["clear_reason"]) == ("cleared", "expired")
+
+
+async def test_a_lost_rack_is_one_incident_that_ends_by_itself(watch: Watch) -> None:
+    sessions = [await watch.connect(f"r{n % 2}n{n}", rack=f"r{n % 2}") for n in range(24)]
+    for session in sessions[::2]:
+        watch.sessions.close(session, "lost")
+        await watch.pass_(0.25)
+    await watch.pass_(5)
+    (incident,) = rows(watch.database, schema.incidents)
+    assert incident["cause"] == "silence.group/1"
+    assert incident["title"] == "12 nodes of rack r0 went silent"
+    assert len(incident["nodes"]) == 12
+    for session in sessions[::2]:
+        await watch.connect(session.node, rack="r0")
+    await watch.settle()
+    (incident,) = rows(watch.database, schema.incidents)
+    assert incident["state"] == "resolved"
