@@ -219,13 +219,14 @@ class Supervisor:
 
 
 def members(folder: Path) -> list[int]:
-    """Return the processes of a cluster that live, whoever started them; not its supervisor."""
+    """Return the processes of a cluster that live, whoever started them; not the caller."""
     mark = f"{MARK}={folder}".encode()
     found = []
     for path in Path("/proc").glob("[0-9]*/environ"):
         with contextlib.suppress(OSError):
-            if mark in path.read_bytes().split(b"\0"):
-                found.append(int(path.parent.name))
+            pid = int(path.parent.name)
+            if pid != os.getpid() and mark in path.read_bytes().split(b"\0"):
+                found.append(pid)
     return found
 
 

@@ -1,0 +1,161 @@
+"""The story of the demo: a job runs, a chip fails, a rank hangs; each act ends when it was seen."""
+
+from __future__ import annotations
+
+import time
+from itertools import pairwise
+from typing import Any
+
+from chipmedic_cli.demo_screen import Screen
+from chipmedic_cli.demo_witness import LOST_PHASES, NotSeen, Told, Witness
+from chipmedic_simulator.faults import inject
+from chipmedic_simulator.layout import Layout
+
+FIRST_NODES, SPARE = ("gpu-1", "npu-1"), "gpu-2"
+BROKEN, BROKEN_CHIP = "gpu-1", 1
+SURVIVORS = {"npu-1", "gpu-2"}
+SILENT, SILENT_RANK = "gpu-2", 1
+"""After the recovery rank 1 runs on the former spare."""
+BEFORE_STEPS = 24
+"""Two checkpoints are behind it, and some steps that will have to be computed again."""
+START_SECONDS, TELL_SECONDS, MOVE_SECONDS, HANG_SECONDS = 30.0, 20.0, 40.0, 40.0
+SUM_SECONDS = 0.05
+"""How exactly the ledger's phases must add up to the whole."""
+
+
+class Story:
+    """Tells the three acts."""
+
+    def __init__(self, layout: Layout, witness: Witness, screen: Screen) -> None:
+        self._layout = layout
+        self._witness = witness
+        self._screen = screen
+        self._job = ""
+
+    def tell(self) -> None:
+        """Tell all of it.
+
+        Raises:
+            NotSeen: something that should have happened did not.
+        """
+        self._start()
+        self._screen.gap()
+        self._chip_fails()
+        self._screen.gap()
+        self._rank_hangs()
+
+    def _start(self) -> None:
+        names = self._layout.node_names()
+        self._screen.line(f"starting a watchdog, {len(names)} agents and a training job")
+        for words in sorted({self._layout.node(name).environment()[1] for name in names}):
+            self._screen.note(words)
+        self._witness.wait(
+            "all agents connected to the watchdog",
+            lambda: self._witness.connected(set(names)),
+            seconds=START_SECONDS,
+        )
+        self._screen.line(f"agents of {', '.join(names)} are connected; {SPARE} is the spare")
+        job = self._wait_for_step("the job stepping", set(FIRST_NODES), BEFORE_STEPS - 1)
+        self._job = job["job"]
+        where = ", ".join(job["nodes"])
+        self._screen.line(
+            f"{self._job} trains on {where}: step {job['step']}, "
+            f"checkpoint at step {job['checkpoint_step']}",
+            style="green",
+        )
+
+    def _chip_fails(self) -> None:
+        before = self._witness.job()["step"]
+        at = time.time()
+        done = inject(self._layout, "memory-uncorrectable", BROKEN, BROKEN_CHIP)
+        self._screen.line(
+            f"FAULT injected on chip {BROKEN_CHIP} of {BROKEN}: {done.words}", style="bold"
+        )
+        incident = self._incident("memory.", at, seconds=TELL_SECONDS)
+        told = self._told(incident, is_resolved=False)
+        self._show(told, at)
+        self._check(told, (BROKEN,))
+        self._witness.wait(
+            f"{BROKEN} isolated", lambda: self._witness.is_isolated(BROKEN), seconds=TELL_SECONDS
+        )
+        self._screen.line(f"{BROKEN} is isolated: no new work comes to it", style="green")
+        job = self._wait_for_step("the job stepping on the spare", SURVIVORS, before)
+        self._screen.line(
+            f"{self._job} trains on {', '.join(job['nodes'])} and is beyond step {before}, "
+            f"where it was",
+            style="green",
+        )
+        self._witness.wait(
+            "the recovery done", lambda: self._witness.recovered(incident), seconds=MOVE_SECONDS
+        )
+        self._ledger(incident)
+
+    def _rank_hangs(self) -> None:
+        at = time.time()
+        inject(self._layout, "hang", SILENT, 0)
+        before = self._witness.job()["step"]
+        self._screen.line(
+            f"FAULT injected: rank {SILENT_RANK} of the job, on {SILENT}, stops without a word; "
+            "its processes live on",
+            style="bold",
+        )
+        incident = self._incident("job.hung", at, seconds=HANG_SECONDS)
+        told = self._told(incident, is_resolved=False)
+        self._show(told, at)
+        self._check(told, (SILENT, f"rank {SILENT_RANK}"))
+        self._screen.line(
+            f"rank {SILENT_RANK} on {SILENT} is named as the one that did not arrive", style="green"
+        )
+        job = self._wait_for_step("the job stepping after the hang", SURVIVORS, before)
+        self._screen.line(f"{self._job} was restarted and is at step {job['step']}", style="green")
+        clear = self._told(incident, is_resolved=True)
+        self._screen.line(
+            f"ALL-CLEAR delivered: {clear.page.text.strip().splitlines()[0]}", style="green"
+        )
+
+    def _wait_for_step(self, what: str, nodes: set[str], beyond: int) -> dict[str, Any]:
+        where = ", ".join(sorted(nodes))
+        return self._witness.wait(
+            f"{what} beyond step {beyond} on {where}",
+            lambda: self._witness.running_job(nodes, beyond_step=beyond),
+            seconds=MOVE_SECONDS,
+        )
+
+    def _incident(self, kind: str, since: float, *, seconds: float) -> str:
+        row = self._witness.wait(
+            f"an incident of kind {kind}",
+            lambda: self._witness.incident(kind, job=self._job, since=since),
+            seconds=seconds,
+        )
+        return str(row["id"])
+
+    def _told(self, incident: str, *, is_resolved: bool) -> Told:
+        what = "the all-clear" if is_resolved else "the notice"
+        return self._witness.wait(
+            f"{what} of {incident}, both on the pager and by the signed webhook",
+            lambda: self._witness.told(incident, is_resolved=is_resolved),
+            seconds=MOVE_SECONDS if is_resolved else TELL_SECONDS,
+        )
+
+    def _show(self, told: Told, fault_at: float) -> None:
+        after = told.page.at - fault_at
+        self._screen.line(f"NOTICE delivered, {after:.1f} s after the fault", at=told.page.at)
+        self._screen.notice(told.page.text, "as the person on call gets it")
+
+    def _check(self, told: Told, needed: tuple[str, ...]) -> None:
+        """Require that a notice says what a person has to know."""
+        missing = [words for words in needed if words not in told.page.text]
+        if missing:
+            raise NotSeen(f"the notice does not name {' and '.join(missing)}")
+
+    def _ledger(self, incident: str) -> None:
+        rows = self._witness.wait(
+            f"the ledger of {incident} with every phase",
+            lambda: self._witness.losses(self._job, incident, LOST_PHASES),
+            seconds=TELL_SECONDS,
+        )
+        self._screen.line("LEDGER: where every lost second of the job went")
+        self._screen.losses(rows)
+        holes = [b["start_at"] - a["end_at"] for a, b in pairwise(rows)]
+        if any(abs(hole) > SUM_SECONDS for hole in holes):
+            raise NotSeen(f"a ledger whose phases follow one another without holes: {holes}")

@@ -1,0 +1,127 @@
+"""What was really seen: by the watchdog's interface and by those who got its notices.
+
+Nothing here knows what the demo has done; it only looks at what the product says of it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from chipmedic.errors import ChipmedicError
+from chipmedic_cli.client import Client, WatchdogUnreachable
+from chipmedic_simulator.inbox import Delivery, Page, deliveries, pages
+from chipmedic_simulator.layout import Layout
+
+LOOK_SECONDS = 0.1
+WHOLE_SECONDS = 85.0
+"""After so long the demo fails, whatever it waits for."""
+LOST_PHASES = ("detect", "decide", "isolate", "restart", "recompute")
+
+Seen = TypeVar("Seen")
+Row = dict[str, Any]
+
+
+class NotSeen(ChipmedicError):
+    """Something that the demo has to show did not come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One notice, as the desk's program and the person on call got it."""
+
+    delivery: Delivery
+    page: Page
+
+
+class Witness:
+    """Looks again and again until something is seen, or its time is over."""
+
+    def __init__(self, client: Client, layout: Layout) -> None:
+        self._client = client
+        self._inbox = layout.inbox
+        self._end = time.monotonic() + WHOLE_SECONDS
+
+    def wait(self, what: str, look: Callable[[], Seen | None], *, seconds: float) -> Seen:
+        """Return what `look` sees.
+
+        Raises:
+            NotSeen: nothing, within the time.
+        """
+        began = time.monotonic()
+        until = min(began + seconds, self._end)
+        while time.monotonic() < until:
+            try:
+                seen = look()
+            except WatchdogUnreachable:
+                seen = None  # it starts, or starts again
+            if seen is not None:
+                return seen
+            time.sleep(LOOK_SECONDS)
+        raise NotSeen(f"not seen within {time.monotonic() - began:.0f} s: {what}")
+
+    def connected(self, nodes: set[str]) -> bool | None:
+        """Return True when all these nodes report."""
+        found = self._client.all("/api/v1/nodes", state="connected")
+        return True if {row["node"] for row in found} == nodes else None
+
+    def running_job(self, nodes: set[str], *, beyond_step: int) -> Row | None:
+        """Return the job when it runs on exactly these nodes and has come beyond a step."""
+        for job in self._client.all("/api/v1/jobs", state="running"):
+            if set(job["nodes"]) == nodes and (job["step"] or 0) > beyond_step:
+                return dict(job)
+        return None
+
+    def job(self) -> Row:
+        """Return the one job.
+
+        Raises:
+            ChipmedicError: the watchdog knows none.
+        """
+        jobs = self._client.all("/api/v1/jobs")
+        if not jobs:
+            raise NotSeen("the watchdog knows of no job")
+        return dict(jobs[0])
+
+    def incident(self, kind: str, *, job: str, since: float) -> Row | None:
+        """Return the incident of a domain (`memory.`) that hurts a job and is new."""
+        for row in self._client.all("/api/v1/incidents"):
+            if row["kind"].startswith(kind) and job in row["jobs"] and row["opened_at"] >= since:
+                return dict(row)
+        return None
+
+    def told(self, incident: str, *, is_resolved: bool) -> Told | None:
+        """Return the first notice of an incident, or its all-clear, once both places have it."""
+        rows = self._client.all("/api/v1/notices", incident=incident)
+        ids = {row["id"] for row in rows if row["is_resolved"] is is_resolved}
+        arrived = [one for one in deliveries(self._inbox) if one.id in ids]
+        texts = {row["title"] for row in rows if row["id"] in ids}
+        shown = [p for p in pages(self._inbox) if any(title in p.text for title in texts)]
+        return Told(arrived[0], shown[0]) if arrived and shown else None
+
+    def is_isolated(self, node: str) -> bool | None:
+        """Return True when the watchdog holds a node isolated, as the scheduler has confirmed."""
+        return True if self._client.get(f"/api/v1/nodes/{node}")["isolations"] else None
+
+    def recovered(self, incident: str) -> Row | None:
+        """Return the recovery of an incident when it is done, every step confirmed."""
+        for row in self._client.get(f"/api/v1/incidents/{incident}")["recoveries"]:
+            if row["state"] == "done":
+                return dict(row)
+            if row["state"] in ("held", "failed"):
+                raise NotSeen(f"the recovery is {row['state']}: {row['detail']}")
+        return None
+
+    def resolved(self, incident: str) -> bool | None:
+        """Return True when an incident is over."""
+        row = self._client.get(f"/api/v1/incidents/{incident}")
+        return True if row["state"] == "resolved" else None
+
+    def losses(self, job: str, incident: str, phases: tuple[str, ...]) -> list[Row] | None:
+        """Return where an incident's time went, in order, when each phase has come to its end."""
+        rows = self._client.all("/api/v1/ledger", job=job, incident=incident)
+        rows.sort(key=lambda row: float(row["start_at"]))
+        ended = {row["phase"] for row in rows if row["end_at"] is not None}
+        return rows if set(phases) <= ended and len(ended) == len(rows) else None
