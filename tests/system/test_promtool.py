@@ -131,12 +131,16 @@ def test_each_alert_fires_for_its_cause_and_for_nothing_else(tmp_path: Path) -> 
 
 
 def test_every_metric_of_the_rules_is_on_a_page(site: Site) -> None:
-    """A rule over a metric that was renamed never fires, and nothing says so."""
+    """A rule over a metric that was renamed never fires, and nothing says so; nor does a manual."""
     pages = "".join(_get(address) for address in site.pages.values())
     served = set(re.findall(r"^# TYPE (chipmedic_\w+)", pages, re.MULTILINE))
     expressions = "\n".join(re.findall(r"expr: (.*)", RULES.read_text()))
+    manual = (DEPLOY.parent / "docs" / "operations.md").read_text()
+    told = set(re.findall(r"^\| `(chipmedic_\w+)", manual, re.MULTILINE))
     used = set(re.findall(r"chipmedic_\w+", expressions))
+    assert told, "the manual names no metric"
     assert used, "no rule uses a metric"
+    assert told - served == set()
     assert used - served == set()
 
 

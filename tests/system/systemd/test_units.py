@@ -93,14 +93,16 @@ def test_killed_daemons_come_back_and_remember(node: Container) -> None:
 
 def test_a_stalled_main_loop_is_killed_and_started_again(node: Container) -> None:
     before = {daemon: node.show(daemon, "MainPID") for daemon in DAEMONS}
-    cursors = node.journal_cursor()
-    node.command("systemctl", "kill", "--kill-who=main", "--signal=STOP", *DAEMONS)
-    stopped_at = time.monotonic()
+    cursor = node.journal_cursor()
+    # The drill of docs/operations.md: the agent stands still, and a person is told in seconds.
+    node.command("systemctl", "kill", "--kill-who=main", "--signal=STOP", AGENT)
+    node.wait("the incident", lambda: _open_faults(node, "node.unreachable") != [], seconds=6)
+    node.command("systemctl", "kill", "--kill-who=main", "--signal=STOP", WATCHDOG)
     for daemon in DAEMONS:
         node.wait(f"{daemon} again", lambda d=daemon: _is_another(node, d, before[d]), seconds=45)  # type: ignore[misc]
-        assert "Watchdog timeout (limit 20s)!" in node.journal(daemon, cursors)
-    assert time.monotonic() - stopped_at > 10, "killed by something else than the watchdog's time"
+        assert "Watchdog timeout (limit 20s)!" in node.journal(daemon, cursor)
     _wait_until_connected(node)
+    node.wait("the incident's end", lambda: _open_faults(node, "node.unreachable") == [])
 
 
 def test_reload_takes_a_right_configuration(node: Container) -> None:
