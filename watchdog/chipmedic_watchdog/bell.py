@@ -18,8 +18,12 @@ class Bell:
         """Wake the loop that waits, now or at its next wait."""
         self._event.set()
 
-    async def wait(self, timeout_seconds: float) -> bool:
-        """Wait for a ring, at most so long; return whether it rang."""
+    async def wait(self, timeout_seconds: float, *, at_least_seconds: float = 0.0) -> bool:
+        """Wait for a ring, at most so long; return whether it rang.
+
+        `at_least_seconds` bounds how often a loop looks that is rung all the time.
+        """
+        await asyncio.sleep(at_least_seconds)
         try:
             async with asyncio.timeout(timeout_seconds):
                 await self._event.wait()

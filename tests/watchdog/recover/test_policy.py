@@ -53,6 +53,7 @@ def case(*faults: FaultView, jobs: tuple[str, ...] = ("slurm:7",), **values: obj
             for job in jobs
             for node in ("n1", "n2")
         ),
+        placed_jobs=frozenset(jobs),
     )
     return replace(whole, **values)  # type: ignore[arg-type]
 

@@ -119,6 +119,17 @@ def of_incidents(connection: Connection, incidents: Iterable[str]) -> dict[str, 
     return found
 
 
+def latest(connection: Connection, incidents: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Return id and state of the newest recovery of each incident."""
+    table = schema.recoveries
+    query = (
+        select(table.c.incident, table.c.id, table.c.state)
+        .where(table.c.incident.in_(list(incidents)))
+        .order_by(table.c.id)
+    )
+    return {row.incident: (row.id, row.state) for row in connection.execute(query)}
+
+
 def change(connection: Connection, recovery: str, *, now: float, **values: Any) -> None:
     """Set columns of a recovery: `state`, `reason`, `detail`, `evidence`, `mode`, `adapter`."""
     table = schema.recoveries

@@ -65,7 +65,9 @@ class Case:
     incident: IncidentView
     faults: tuple[FaultView, ...] = ()
     placements: tuple[Placement, ...] = ()
-    """Of the incident's jobs."""
+    """Of the incident's jobs on the nodes of its faults; a job may have thousands of others."""
+    placed_jobs: frozenset[str] = frozenset()
+    """The incident's jobs of which any node is known."""
     isolated: frozenset[str] = frozenset()
     """Nodes that need no isolation: we hold them isolated, or this incident has done so before."""
     restarted_at: Mapping[str, float] = field(default_factory=dict)

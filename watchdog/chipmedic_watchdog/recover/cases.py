@@ -20,9 +20,13 @@ def load(connection: Connection) -> list[Case]:
     table = schema.incidents
     rows = list(connection.execute(select(table).where(table.c.state != "resolved")))
     ids = [row.id for row in rows]
+    if not rows:
+        return []
     jobs = sorted({job for row in rows for job in row.jobs})
     faults = _faults(connection, ids)
-    placements = _placements(connection, jobs)
+    nodes = {fault.node for found in faults.values() for fault in found}
+    placements = _placements(connection, jobs, nodes)
+    placed = frozenset(job for job in jobs if _is_placed(connection, job))
     isolated = open_isolations(connection)
     restarted = book.restarted_at(connection, jobs)
     return [
@@ -30,6 +34,7 @@ def load(connection: Connection) -> list[Case]:
             incident=_incident(row),
             faults=tuple(faults.get(row.id, ())),
             placements=tuple(p for p in placements if p.job in row.jobs),
+            placed_jobs=placed & frozenset(row.jobs),
             isolated=isolated | _handled(connection, row.id, row.reopened_count),
             restarted_at={job: at for job, at in restarted.items() if job in row.jobs},
         )
@@ -80,14 +85,24 @@ def _faults(connection: Connection, incidents: Iterable[str]) -> dict[str, list[
     return found
 
 
-def _placements(connection: Connection, jobs: Iterable[str]) -> list[Placement]:
+def _is_placed(connection: Connection, job: str) -> bool:
     table = schema.job_nodes
-    query = select(table.c.job, table.c.node, table.c.received_at, table.c.is_present)
+    query = select(table.c.job).where(table.c.job == job).limit(1)
+    return connection.execute(query).first() is not None
+
+
+def _placements(
+    connection: Connection, jobs: Iterable[str], nodes: Iterable[str]
+) -> list[Placement]:
+    table = schema.job_nodes
+    query = (
+        select(table.c.job, table.c.node, table.c.received_at, table.c.is_present)
+        .where(table.c.job.in_(list(jobs)))
+        .where(table.c.node.in_(list(nodes)))
+    )
     return [
         Placement(job=job, node=node, received_at=at, is_present=is_present)
-        for job, node, at, is_present in connection.execute(
-            query.where(table.c.job.in_(list(jobs)))
-        )
+        for job, node, at, is_present in connection.execute(query)
     ]
 
 

@@ -17,7 +17,7 @@ from chipmedic_watchdog.recover import adapters as adapters_of
 from chipmedic_watchdog.recover import book, cases, decisions
 from chipmedic_watchdog.recover.case import Case
 from chipmedic_watchdog.recover.engine import Engine
-from chipmedic_watchdog.recover.policy import decide, needs_witness
+from chipmedic_watchdog.recover.policy import Decision, decide, needs_witness
 from chipmedic_watchdog.recover.reconcile import reconcile
 from chipmedic_watchdog.recover.settings import RecoverSettings
 from chipmedic_watchdog.store.database import Database
@@ -25,6 +25,8 @@ from chipmedic_watchdog.store.database import Database
 LOGGER = logging.getLogger(__name__)
 
 WITNESS_OLDEST_SECONDS = 15.0
+LOOK_SECONDS = 0.1
+"""Heartbeats ring the bell all the time; more often than this it does not look."""
 RECONCILE_SECONDS = 60.0
 """How often the world is asked whether our isolations still hold."""
 
@@ -52,6 +54,8 @@ class RecoverLoop:
         self._under_way: set[str] = set()
         self._reconciled_at = time.monotonic()
         self._trouble = ""
+        self._judged: dict[str, tuple[Decision, object]] = {}
+        """What the last look decided and the state it found; the same again is no news."""
 
     def wake(self) -> None:
         """Look now: an incident changed, or a person has answered."""
@@ -59,23 +63,38 @@ class RecoverLoop:
 
     async def run(self) -> None:
         """Work until cancelled."""
+        is_rung = False
         async with asyncio.TaskGroup() as group:
             while True:
                 try:
-                    await self._look(group)
+                    await self._look(group, is_rung=is_rung)
                     self._trouble = ""
                 except StoreError as e:
                     if str(e) != self._trouble:
                         LOGGER.error("recovery waits for the store: why=%s", e)  # noqa: TRY400
                     self._trouble = str(e)
-                await self._bell.wait(self._settings.poll_seconds)
+                is_rung = await self._bell.wait(
+                    self._settings.poll_seconds, at_least_seconds=LOOK_SECONDS
+                )
 
-    async def _look(self, group: asyncio.TaskGroup) -> None:
+    async def _look(self, group: asyncio.TaskGroup, *, is_rung: bool) -> None:
         """Decide about every open incident and start what is to be carried out."""
-        open_cases = await self._database.read(cases.load)
-        witnessed = [await self._with_witness(case) for case in open_cases]
-        now = self._now()
-        await self._database.write(lambda c: self._decide(c, witnessed, now))
+        open_cases, latest = await self._database.read(_read)
+        judged: dict[str, tuple[Decision, object]] = {}
+        news: list[tuple[Case, Decision]] = []
+        for case in open_cases:
+            witnessed = await self._with_witness(case)
+            decision = decide(witnessed, self._settings, self._adapters)
+            judged[case.incident.id] = (decision, latest.get(case.incident.id))
+            if self._judged.get(case.incident.id) != judged[case.incident.id]:
+                news.append((witnessed, decision))
+        # Most looks change nothing: they wait for no writer.
+        if news or not is_rung:
+            now = self._now()
+            await self._database.write(lambda c: self._record(c, news, now))
+            if news:
+                self._on_change()
+        self._judged = judged
         for recovery in await self._database.read(lambda c: book.in_states(c, book.ACTIVE)):
             if recovery.id not in self._under_way:
                 self._under_way.add(recovery.id)
@@ -84,9 +103,10 @@ class RecoverLoop:
             self._reconciled_at = time.monotonic()
             await reconcile(self._database, self._adapters, now=self._now())
 
-    def _decide(self, connection: Connection, witnessed: list[Case], now: float) -> None:
-        for case in witnessed:
-            decision = decide(case, self._settings, self._adapters)
+    def _record(
+        self, connection: Connection, news: list[tuple[Case, Decision]], now: float
+    ) -> None:
+        for case, decision in news:
             decisions.record(connection, case, decision, self._settings, now)
         decisions.expire(connection, self._settings, now)
         decisions.plan_returns(connection, self._settings, now)
@@ -118,3 +138,8 @@ class RecoverLoop:
             self._under_way.discard(recovery)
         self._on_change()
         self._bell.ring()
+
+
+def _read(connection: Connection) -> tuple[list[Case], dict[str, tuple[str, str]]]:
+    found = cases.load(connection)
+    return found, book.latest(connection, [case.incident.id for case in found])

@@ -224,9 +224,10 @@ def _jobs_to_restart(
 
 
 def _was_on(job: str, nodes: frozenset[str], case: Case) -> bool:
-    """Whether the job ran on one of the nodes; a job without any placement is taken to have."""
-    placed = {placement.node for placement in case.placements if placement.job == job}
-    return not placed or bool(placed & nodes)
+    """Whether the job ran on one of the nodes; a job of which no node is known is taken to have."""
+    if job not in case.placed_jobs:
+        return True
+    return any(placement.job == job and placement.node in nodes for placement in case.placements)
 
 
 def _was_restarted(job: str, since: float, case: Case) -> bool:

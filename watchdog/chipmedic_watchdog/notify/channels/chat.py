@@ -1,0 +1,95 @@
+"""Chat and mail through apprise: Slack, Teams, Feishu, DingTalk, WeCom, mail, a hundred more.
+
+An apprise URL holds tokens and passwords. It is never logged, and what apprise itself says about a
+failure is passed on only after every part of the URL that may be secret has been blotted out.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import unquote
+
+from chipmedic.errors import ConfigError, DeliveryFailed
+from chipmedic.notifier import Notice
+from chipmedic_watchdog.notify.settings import ChannelSettings
+
+SECRET_LETTERS_MIN = 4
+"""Shorter parts of a URL are words like `to` or a port, not secrets."""
+NOT_SECRET = re.compile(r"[a-z]+|[0-9]{1,5}|localhost|127\.0\.0\.1|yes|no", re.IGNORECASE)
+
+
+class Chat:
+    """One apprise URL."""
+
+    def __init__(self, name: str, settings: ChannelSettings) -> None:
+        self.name = name
+        self._settings = settings
+
+    def deliver(self, notice: Notice) -> str:
+        """Send by apprise; see `Notifier.deliver`."""
+        import apprise  # half a second and many megabytes: only where it is used
+
+        try:
+            url = self._settings.read_url()
+        except ConfigError as e:
+            raise DeliveryFailed(str(e)) from e
+        target = apprise.Apprise.instantiate(url, suppress_exceptions=True)
+        if target is None:
+            raise DeliveryFailed("the URL is none that apprise knows", is_permanent=True)
+        target.socket_connect_timeout = self._settings.timeout_seconds / 2
+        target.socket_read_timeout = self._settings.timeout_seconds / 2
+        with _said_in_this_thread() as lines:
+            is_delivered = target.notify(
+                title=notice.title,
+                body=notice.body,
+                notify_type=_type(notice),
+                body_format=apprise.NotifyFormat.TEXT,
+            )
+        if not is_delivered:
+            said = blot_out("; ".join(lines[-3:]), url) or "apprise gave no reason"
+            raise DeliveryFailed(said)
+        return f"accepted by {target.service_name}"
+
+
+def _type(notice: Notice) -> str:
+    if notice.is_resolved:
+        return "success"
+    return {"critical": "failure", "warning": "warning"}.get(notice.severity, "info")
+
+
+def blot_out(text: str, url: str) -> str:
+    """Return the text without the URL and without any part of it that may be a secret."""
+    parts = {url, unquote(url)}
+    for piece in re.split(r"[/:@?&=#,]+", url):
+        for spelling in (piece, unquote(piece)):
+            if len(spelling) >= SECRET_LETTERS_MIN and not NOT_SECRET.fullmatch(spelling):
+                parts.add(spelling)
+    for part in sorted(parts, key=len, reverse=True):
+        text = text.replace(part, "***")
+    return text
+
+
+@contextmanager
+def _said_in_this_thread() -> Iterator[list[str]]:
+    """Collect what apprise logs while this thread delivers: its only way to give a reason."""
+    lines: list[str] = []
+    thread = threading.get_ident()
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.thread == thread and record.levelno >= logging.WARNING:
+                lines.append(record.getMessage())
+
+    logger = logging.getLogger("apprise")
+    handler = Collector()
+    logger.addHandler(handler)
+    # Its own words may hold the URL: nothing of them reaches the watchdog's log.
+    logger.propagate = False
+    try:
+        yield lines
+    finally:
+        logger.removeHandler(handler)

@@ -1,0 +1,88 @@
+"""When people are told: what an incident is now, compared with what they were told last."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+PHASES = {
+    "proposed": "proposed",
+    "planned": "recovering",
+    "running": "recovering",
+    "verifying": "recovering",
+    "held": "held",
+    "failed": "held",
+    "done": "recovered",
+    "stopped": "stopped",
+}
+"""State of a recovery -> the occasion that it is; a state that is not here is none."""
+
+URGENCY = ("resolved", "held", "proposed", "reopened", "opened", "updated", "recovering",
+           "recovered", "stopped")  # fmt: skip
+"""Of several occasions at once the first one is told; its text shows the whole state anyway."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What the notices of an incident have told last."""
+
+    revision: int
+    severity: int
+    root_fault: int | None
+    is_resolved: bool
+    recovery: str | None
+    recovery_state: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Present:
+    """What the incident is now."""
+
+    revision: int
+    severity: int
+    root_fault: int | None
+    is_resolved: bool
+    recovery: str | None = None
+    recovery_state: str | None = None
+    is_proposal: bool = False
+    """The recovery waits for a person before it begins, also while it is still being planned."""
+
+
+def occasion(told: Told | None, present: Present) -> str | None:
+    """Return what people must be told now, or None."""
+    if told is None:
+        return "resolved" if present.is_resolved else _first(present)
+    found = [
+        name
+        for name, is_so in (
+            ("resolved", present.is_resolved and not told.is_resolved),
+            ("reopened", told.is_resolved and not present.is_resolved),
+            ("updated", _is_worse(told, present)),
+            (_recovery(told, present), True),
+        )
+        if is_so and name
+    ]
+    return min(found, key=URGENCY.index, default=None)
+
+
+def _first(present: Present) -> str:
+    """A first notice that finds a recovery waiting for a person says so in its title."""
+    phase = PHASES.get(present.recovery_state or "")
+    return phase if phase in ("held", "proposed") else "opened"
+
+
+def _is_worse(told: Told, present: Present) -> bool:
+    """Whether the incident got worse, or another fault is its root now."""
+    is_new = present.revision > told.revision and not present.is_resolved
+    return is_new and (present.severity > told.severity or present.root_fault != told.root_fault)
+
+
+def _recovery(told: Told, present: Present) -> str | None:
+    """Return the occasion of the recovery, where its phase is another one than told."""
+    phase = PHASES.get(present.recovery_state or "")
+    if phase == "recovering" and present.is_proposal:
+        return None  # it is being planned; people hear of it when it can be approved
+    is_same = present.recovery == told.recovery and phase == PHASES.get(told.recovery_state or "")
+    if phase is None or is_same:
+        return None
+    was_told = told.recovery == present.recovery and told.recovery_state is not None
+    return None if phase == "stopped" and not was_told else phase
