@@ -67,9 +67,13 @@ class ScanDraft:
         """Note an event."""
         self._events.append(event)
 
+    def show(self, chip: Chip) -> None:
+        """Note that the tool lists a chip."""
+        self._chips[chip.uid] = chip
+
     def chip(self, chip: Chip, row: ChipReport) -> bool:
         """Note a chip and what its row says; return False for a row that is no answer."""
-        self._chips[chip.uid] = chip
+        self.show(chip)
         if row.lost:
             self.lost(chip.component, "the tool says that this chip is lost")
             return False

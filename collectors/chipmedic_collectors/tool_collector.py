@@ -122,7 +122,7 @@ class ToolCollector(Collector):
             self._report_silence(GapReason.TIMED_OUT, str(e), draft)
             return draft.scan()
         if not asked.report.chips:
-            self._report_trouble(worst(asked.report.problems), draft)
+            self._report_trouble(self.explain(worst(asked.report.problems)), draft)
             return draft.scan()
         self._read_summary(plan, asked, draft, stop_at)
         self._ask_the_rest(plan, draft, stop_at)
@@ -131,10 +131,31 @@ class ToolCollector(Collector):
     def read_more(self, question: Question, asked: Asked, draft: ScanDraft) -> None:
         """Take in what an answer says that no `ChipReport` holds; a vendor may need it."""
 
+    def prepare_row(self, row: ChipReport, chip: Chip) -> None:
+        """Correct a row of the summary by what only this vendor's collector knows of a chip."""
+
     def is_silent_by_design(self, row: ChipReport, chip: Chip) -> bool:
         """Say whether a row without values is normal (a partition that shares the sensors)."""
         del row, chip
         return False
+
+    def explain(self, problem: Problem) -> Problem:
+        """Return a trouble of the whole tool with what the host's own files say about it."""
+        return problem
+
+    @property
+    def devices(self) -> tuple[pci_bus.PciDevice, ...]:
+        """The chips that the PCI bus showed when it was last looked at."""
+        return self._devices
+
+    @property
+    def chips(self) -> tuple[Chip, ...]:
+        """Every chip that was seen."""
+        return tuple(self._roster)
+
+    def chip_at(self, index: object, die: int = 0) -> Chip | None:
+        """Return the chip that the tool numbers so now."""
+        return self._roster.at((index, die)) if isinstance(index, int) else None
 
     # -- what is kept across restarts
 
@@ -216,9 +237,10 @@ class ToolCollector(Collector):
             draft.event(event)
 
     def _read_row(self, question: Question, row: ChipReport, chip: Chip, draft: ScanDraft) -> None:
+        self.prepare_row(row, chip)
         if self.is_silent_by_design(row, chip):
+            draft.show(chip)
             draft.read(chip.component, Metric.PRESENT, 1)
-            draft.more(chip, row)
             return
         if draft.chip(chip, row):
             self._judge(question, row, chip, draft)
