@@ -88,6 +88,7 @@ class FakeAgent:
     def __init__(self, address: str, node: str = "node-1", **hello: Any) -> None:
         self.node = node
         chips: list[Chip] = hello.pop("chips", [])
+        credentials: grpc.ChannelCredentials | None = hello.pop("credentials", None)
         self.hello = pb.Hello(
             **{
                 "node": node,
@@ -100,7 +101,11 @@ class FakeAgent:
                 **hello,
             }
         )
-        self._channel = aio.insecure_channel(address, options=OPTIONS)
+        self._channel = (
+            aio.insecure_channel(address, options=OPTIONS)
+            if credentials is None
+            else aio.secure_channel(address, credentials, options=OPTIONS)
+        )
         call = self._channel.stream_stream(
             "/chipmedic.v1.Watchdog/Connect",
             response_deserializer=pb.WatchdogMessage.FromString,

@@ -253,8 +253,10 @@ class TestActs:
         for path in ("incidents/inc-9/acknowledge", "recoveries/rec-9/approve"):
             answer = await client.post(f"/api/v1/{path}", json={"who": "li"})
             assert answer.status_code == 404
-        answer = await client.post("/api/v1/nodes/n1/give-back", json={"who": "li", "why": "x"})
-        assert answer.status_code == 409
+        for path in ("give-back", "collect"):
+            body = {"who": "li", "why": "x"} if path == "give-back" else {"who": "li"}
+            answer = await client.post(f"/api/v1/nodes/n1/{path}", json=body)
+            assert answer.status_code == 409
 
 
 class TestAccess:

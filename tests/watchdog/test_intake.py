@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+from pathlib import Path
 
 import grpc
 import pytest
 
+from chipmedic.errors import ConfigError, DeliveryFailed
 from chipmedic.model import Chip, Coverage, JobStatus, Verdict
 from chipmedic_proto import codec
 from chipmedic_proto.v1 import chipmedic_pb2 as pb
 from chipmedic_watchdog.config import StreamSettings
 from chipmedic_watchdog.intake.bucket import Bucket
+from chipmedic_watchdog.intake.orders import collect_now
+from chipmedic_watchdog.intake.server import build_credentials
 from chipmedic_watchdog.store import schema
 from fake_agent import FakeAgent, a_coverage, a_fault, a_snapshot, event
 from intake_rig import Intake
@@ -67,6 +72,7 @@ async def test_a_hole_in_the_numbering_is_noted(intake) -> None:
         await agent.acked(5)
     gap = next(e for e in intake.rows(schema.events) if e["transition"] == "gap")
     assert gap["body"]["detail"] == "3 events never arrived: seq 2..4"
+    assert any(m.HasField("snapshot_request") for m in agent.received)
     assert intake.counted("events_missing_total") == 3
 
 
@@ -243,6 +249,81 @@ class TestSessions:
             away = intake.sessions.away["node-1"]
             assert away.due - intake.sessions._clock.elapsed() > 2.0, "it waits as it was told"
         assert len(intake.rows(schema.events)) == 512, "what it took in was kept"
+
+
+class TestOrders:
+    async def test_an_agent_looks_when_it_is_asked(self, intake) -> None:
+        async with FakeAgent(intake.address) as agent:
+            asking = asyncio.create_task(collect_now(intake.sessions, "node-1", ["nvidia"]))
+            await agent.until(lambda: agent.received[-1].HasField("command"))
+            command = agent.received[-1].command
+            assert list(command.collect_now.checks) == ["nvidia"]
+            await agent.send(command_result=pb.CommandResult(id="another", ok=True))
+            await agent.send(command_result=pb.CommandResult(id=command.id, ok=False, detail="no"))
+            assert (await asking).detail == "no"
+
+    async def test_an_agent_that_cannot_be_asked_is_an_error(self, intake) -> None:
+        with pytest.raises(DeliveryFailed, match="is not connected"):
+            await collect_now(intake.sessions, "node-9")
+        async with FakeAgent(intake.address):
+            with pytest.raises(DeliveryFailed, match="did not answer"):
+                await collect_now(intake.sessions, "node-1", timeout_seconds=0.1)
+            asking = asyncio.create_task(collect_now(intake.sessions, "node-1"))
+            await asyncio.sleep(0.05)
+        with pytest.raises(DeliveryFailed, match="lost its stream"):
+            await asking
+
+
+class TestEncryption:
+    async def test_only_agents_of_the_authority_get_in(self, database, tmp_path) -> None:
+        """A real authority, made by openssl; a caller without its certificate is not served."""
+        make_certificates(tmp_path)
+        settings = StreamSettings(
+            listen="localhost:0",
+            certificate_file=str(tmp_path / "server.pem"),
+            key_file=str(tmp_path / "server.key"),
+            client_ca_file=str(tmp_path / "ca.pem"),
+        )
+        ca, certificate, key = (
+            (tmp_path / name).read_bytes() for name in ("ca.pem", "agent.pem", "agent.key")
+        )
+        good = grpc.ssl_channel_credentials(ca, key, certificate)
+        stranger = grpc.ssl_channel_credentials(ca)
+        async with Intake(database, settings=settings).running() as intake:
+            address = intake.address.replace("127.0.0.1", "localhost")
+            async with FakeAgent(address, credentials=good) as agent:
+                await agent.events(event(1, a_fault()))
+                await agent.acked(1)
+            refused = FakeAgent(address, credentials=stranger)
+            with pytest.raises((AssertionError, grpc.aio.AioRpcError)):
+                await refused.start()
+            await refused.drop()
+        assert len(intake.rows(schema.nodes)) == 1
+
+    def test_a_missing_key_is_named(self, database, tmp_path) -> None:
+        settings = StreamSettings(
+            listen="127.0.0.1:0", certificate_file="/nowhere/c.pem", key_file="/nowhere/k.pem"
+        )
+        with pytest.raises(ConfigError, match=r"stream\.key_file: cannot be read"):
+            build_credentials(settings)
+
+
+EC_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+
+
+def make_certificates(folder: Path) -> None:
+    def openssl(line: str, *more: str) -> None:
+        words = ["openssl", *line.split(), *more]
+        subprocess.run(words, cwd=folder, check=True, capture_output=True)
+
+    openssl("req -x509 -keyout ca.key -out ca.pem -subj /CN=authority -days 2", *EC_KEY)
+    (folder / "names").write_text("subjectAltName=DNS:localhost")
+    for name in ("server", "agent"):
+        openssl(f"req -keyout {name}.key -out {name}.csr -subj /CN={name}", *EC_KEY)
+        openssl(
+            f"x509 -req -in {name}.csr -CA ca.pem -CAkey ca.key -CAcreateserial "
+            f"-out {name}.pem -days 2 -extfile names"
+        )
 
 
 class TestSnapshots:

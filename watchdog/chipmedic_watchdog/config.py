@@ -146,8 +146,9 @@ class LivenessSettings:
 
     silence_seconds: float = 2.0
     """From the loss of the stream to the verdict."""
-    startup_grace_seconds: float = 30.0
-    """How long agents may take to come back after the watchdog itself was away or stalled."""
+    startup_grace_seconds: float = 45.0
+    """How long agents may take to come back after the watchdog itself was away or stalled; more
+    than the longest pause between their attempts (30 s)."""
     stall_seconds: float = 5.0
     """After a longer pause of its own loop the watchdog distrusts its clock for the grace time."""
     rebooted_expiry_seconds: float = 600.0

@@ -103,7 +103,9 @@ class Daemon:
         self._service = StreamService(
             self._committer, self._sessions, self._metrics, settings.stream
         )
-        self._api = Api(self._database, self._metrics, self._health, read_token(settings))
+        self._api = Api(
+            self._database, self._metrics, self._health, read_token(settings), self._sessions
+        )
         self._web = WebServer(self._api.application(), settings.http.listen)
         self._retention = Retention(self._database, settings.store.keep_events_days)
         self._server: aio.Server | None = None

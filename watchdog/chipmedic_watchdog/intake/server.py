@@ -37,7 +37,7 @@ def build_server(service: StreamService, settings: StreamSettings) -> tuple[aio.
     """
     server = aio.server(options=OPTIONS)
     server.add_generic_rpc_handlers((service.handler(),))
-    credentials = _credentials(settings)
+    credentials = build_credentials(settings)
     try:
         if credentials is None:
             port = server.add_insecure_port(settings.listen)
@@ -50,7 +50,12 @@ def build_server(service: StreamService, settings: StreamSettings) -> tuple[aio.
     return server, port
 
 
-def _credentials(settings: StreamSettings) -> grpc.ServerCredentials | None:
+def build_credentials(settings: StreamSettings) -> grpc.ServerCredentials | None:
+    """Return the server's keys; None where it speaks in the clear.
+
+    Raises:
+        ConfigError: one of the files cannot be read.
+    """
     if settings.certificate_file is None or settings.key_file is None:
         return None
     key = _read("key_file", settings.key_file)

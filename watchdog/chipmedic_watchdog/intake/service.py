@@ -80,7 +80,7 @@ class StreamService:
             if session.has_said_goodbye:
                 # The agent waits for the end of the stream: it must not be missed after a restart.
                 reason = "it said goodbye"
-                await self._durably_close(session, reason)
+                await self._durably_close(session, context, reason)
         except Refused as e:
             reason = str(e)
             await self._refuse(context, e)
@@ -140,6 +140,7 @@ class StreamService:
             time=self._clock.now(),
         )
         session.send(pb.WatchdogMessage(welcome=welcome))
+        session.received_seq = acked
         if acked > session.catch_up_seq:
             log.warning(
                 "the agent's numbering went back: node=%s epoch=%s acked_seq=%d next_seq=%d; "
@@ -187,6 +188,8 @@ class StreamService:
     async def _queue(self, session: Session, body: Body) -> None:
         arrival = self._arrival(session, body)
         if isinstance(body, Batch):
+            if session.note_received(body):
+                session.send(pb.WatchdogMessage(snapshot_request=pb.SnapshotRequest()))
             arrival.done = asyncio.get_running_loop().create_future()
             arrival.done.add_done_callback(lambda done: _acknowledge(session, done))
         await self._committer.put(arrival)
@@ -214,12 +217,15 @@ class StreamService:
         log.warning("stream refused: peer=%s why=%s", context.peer(), refused)
         await context.abort(refused.code, str(refused))
 
-    async def _durably_close(self, session: Session, reason: str) -> None:
+    async def _durably_close(self, session: Session, context: Context, reason: str) -> None:
         done = self._close(session, reason)
-        if done is not None:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(GOODBYE_SECONDS):
-                    await done
+        if done is None:
+            return
+        with contextlib.suppress(TimeoutError, asyncio.InvalidStateError, grpc.RpcError):
+            async with asyncio.timeout(GOODBYE_SECONDS):
+                await done
+                # Everything before the goodbye is durable now, too.
+                await context.write(pb.WatchdogMessage(ack=pb.Ack(seq=session.acked_seq)))
 
     def _close(self, session: Session, reason: str) -> asyncio.Future[int] | None:
         state = self._sessions.close(session, reason)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from chipmedic.errors import ChipmedicError
 from chipmedic_proto.v1 import chipmedic_pb2 as pb
 from chipmedic_watchdog.clock import Clock
+from chipmedic_watchdog.intake.message import Batch
 
 CATCH_UP_SECONDS = 30.0
 """After this long a node's faults are judged even if its backlog is not in."""
@@ -34,6 +35,7 @@ class Session:
     catch_up_seq: int = 0
     """The last seq that the agent had when it connected: what comes up to it is backlog."""
     acked_seq: int = 0
+    received_seq: int = 0
     has_said_goodbye: bool = False
     wait_seconds: float = 0.0
     """The agent was told to come back not sooner than this; it is not silent meanwhile."""
@@ -60,6 +62,17 @@ class Session:
         if seq > self.acked_seq:
             self.acked_seq = seq
             self.has_outgoing.set()
+
+    def note_received(self, batch: Batch) -> bool:
+        """Note how far the agent has come; True where something is missing or cannot be read.
+
+        Then a snapshot is worth asking for: the next regular one may be a minute away.
+        """
+        is_whole = not batch.lost and not batch.problems
+        for event in batch.events:
+            is_whole &= event.seq <= self.received_seq + 1
+            self.received_seq = max(self.received_seq, event.seq)
+        return not is_whole
 
     def end(self, last: pb.WatchdogMessage | None = None) -> None:
         """Ask the stream to end."""

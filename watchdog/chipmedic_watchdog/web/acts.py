@@ -78,6 +78,19 @@ def _write(
     )
 
 
+def note_collect(connection: Connection, node: str, body: dict[str, str], now: float) -> None:
+    """Put into the audit that somebody let an agent look."""
+    connection.execute(
+        insert(schema.audit).values(
+            at=now,
+            who=body["who"],
+            act="collect now",
+            target=node,
+            detail={"checks": body["checks"]},
+        )
+    )
+
+
 def answer_recovery(
     connection: Connection, recovery: str, act: str, body: dict[str, str], now: float
 ) -> dict[str, Any]:

@@ -14,9 +14,11 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from chipmedic.errors import StoreError
+from chipmedic.errors import DeliveryFailed, StoreError
 from chipmedic_watchdog.clock import Clock
 from chipmedic_watchdog.health import Health
+from chipmedic_watchdog.intake.orders import collect_now
+from chipmedic_watchdog.intake.sessions import Sessions
 from chipmedic_watchdog.metrics import Metrics
 from chipmedic_watchdog.store.database import Database
 from chipmedic_watchdog.version import own_version
@@ -53,6 +55,8 @@ class Api:
     metrics: Metrics
     health: Health
     token: str | None = None
+    sessions: Sessions | None = None
+    """The live streams, for what is asked of an agent."""
     clock: Clock = field(default_factory=Clock)
     on_act: Callable[[], None] = lambda: None
     """Called when a person has changed something."""
@@ -174,6 +178,7 @@ class Api:
                       "Give a node back that chipmedic has isolated.", "Recovery", why,
                       lambda c, p, b, at: acts.give_back(c, p["node"], b, at)),
         ]  # fmt: skip
+        endpoints.append(self._collect())
         for act, words, body in (
             ("approve", "Let a proposed recovery begin.", who),
             ("retry", "Let a held recovery go on.", who),
@@ -185,6 +190,27 @@ class Api:
                           "Recovery", body, _answer_with(act))
             )  # fmt: skip
         return endpoints
+
+    def _collect(self) -> Endpoint:
+        body = {"who": WHO, "checks?": "Names of checks with commas between; none: all."}
+
+        async def handler(request: Request) -> Response:
+            given = await read_body(request, body)
+            node = request.path_params["node"]
+            checks = [name.strip() for name in given["checks"].split(",") if name.strip()]
+            if self.sessions is None or node not in self.sessions.live:
+                raise Problem(HTTPStatus.CONFLICT, f"{node} is not connected")
+            now = self.clock.now()
+            await self.database.write(lambda c: acts.note_collect(c, node, given, now))
+            try:
+                result = await collect_now(self.sessions, node, checks)
+            except DeliveryFailed as e:
+                raise Problem(HTTPStatus.GATEWAY_TIMEOUT, str(e)) from e
+            return JSONResponse({"node": node, "ok": result.ok, "detail": result.detail})
+
+        return Endpoint(path="/api/v1/nodes/{node}/collect", name="collect_now",
+                        words="Let an agent run its checks now.", handler=handler, body=body,
+                        method="POST")  # fmt: skip
 
     def _reading(
         self,
