@@ -9,6 +9,9 @@ from chipmedic import Host
 from chipmedic_collectors.values import normalise_pci
 
 _DEVICES = "/sys/bus/pci/devices/*"
+ACCELERATORS = ("0x12", "0x03", "0x0b40")
+"""Beginnings of the classes that accelerators have: processing accelerator, display, co-processor.
+The sound function of a card with a display socket is none of them."""
 _DRIVER = re.compile(r"^DRIVER=(\S+)", re.MULTILINE)
 _PASSED_ON = frozenset({"vfio-pci", "pci-stub", "pciback", "xen-pciback"})
 """Drivers that hold a device for a virtual machine: the host's tools rightly do not show it."""

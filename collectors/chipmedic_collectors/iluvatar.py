@@ -1,0 +1,167 @@
+"""Iluvatar CoreX: the reader of `ixsmi`, and the collector that polls it.
+
+Two chips of one board share its serial number, and only the first or second of them shows the
+board's power; a chip that prints none is no fault.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import ClassVar
+
+from chipmedic import Metric
+from chipmedic.tool_report import ChipReport, ProblemKind, ProcessReport, ToolReader, ToolReport
+from chipmedic_collectors.nvidia.smi_tree import Node, read_xml
+from chipmedic_collectors.pci_bus import ACCELERATORS, PciPattern
+from chipmedic_collectors.reading import box, cells, csv_rows, fields
+from chipmedic_collectors.reading.command_line import CommandLine
+from chipmedic_collectors.reading.judging import note_silence
+from chipmedic_collectors.reading.language import Language, Layout
+from chipmedic_collectors.reading.samples import Samples
+from chipmedic_collectors.tool_collector import Plan, Question, ToolCollector
+from chipmedic_collectors.usual_metrics import LOAD
+from chipmedic_collectors.values import identity, integer, memory_bytes, normalise_pci
+
+VENDOR = "iluvatar"
+_BANNER = re.compile(r"IX-ML:\s*(?P<tool>\S+)\s+Driver Version:\s*(?P<driver>\S+)")
+_LIST = re.compile(r"\s*GPU (?P<index>\d{1,4}):\s*(?P<name>[^(]+?)\s*\(UUID:\s*(?P<uuid>[^)]+)\)")
+
+
+def _is_xml(text: str, command: CommandLine) -> bool:
+    return "<ixsmi_log" in text
+
+
+def _read_xml(text: str, command: CommandLine, report: ToolReport) -> None:
+    log = read_xml(text).child("ixsmi_log") or Node("")
+    report.driver_version = identity(log.value("driver_version"))
+    gpus = [node for node in log.named("gpu") if node.children]
+    for node in gpus:
+        chip = _gpu(node)
+        report.chips.append(chip)
+        note_silence(report, chip)
+    attached = integer(log.value("attached_gpus"))
+    if not log.is_closed:
+        report.add_problem(ProblemKind.TRUNCATED, "the XML ends before </ixsmi_log>")
+    if attached is not None and attached > len(gpus) and not command.has("-i", "--id"):
+        report.add_problem(ProblemKind.PARTIAL, f"{attached} GPUs attached, {len(gpus)} listed")
+    elif not gpus and not report.problems:
+        report.add_problem(ProblemKind.NO_DEVICES, "no GPU is listed")
+
+
+def _section(node: Node, *keys: str) -> Node:
+    return node.child(*keys) or Node("")
+
+
+def _gpu(node: Node) -> ChipReport:
+    memory = _section(node, "memory_usage", "fb_memory_usage")
+    temperature, power = _section(node, "temperature"), _section(node, "power_readings")
+    errors = _section(node, "ecc_errors")
+    chip = ChipReport(
+        index=integer(node.value("minor_number")),
+        name=identity(node.value("product_name")),
+        uuid=identity(node.value("uuid")),
+        serial=identity(node.value("serial")),
+        pci=normalise_pci(node.id),
+        temperature_celsius=cells.measured(temperature.value("gpu_temp")),
+        memory_temperature_celsius=cells.measured(temperature.value("memory_temp")),
+        power_watts=cells.measured(power.value("gpu_power_draw", "power_draw")),
+        power_limit_watts=cells.measured(
+            power.value("current_gpu_power_limit", "enforced_power_limit", "power_limit")
+        ),
+        utilization_ratio=cells.ratio(_section(node, "utilization").value("gpu_util")),
+        ecc_corrected_total=cells.counter(errors.value("single_bit")),
+        ecc_uncorrected_total=cells.counter(errors.value("double_bit")),
+    )
+    if total := memory_bytes(memory.value("total")):
+        chip.memory_total_bytes = total
+        chip.memory_used_bytes = memory_bytes(memory.value("used"))
+    processes = node.child("processes")
+    if processes is not None and processes.is_closed:
+        chip.processes = [
+            ProcessReport(
+                pid,
+                identity(one.value("process_name")),
+                memory_bytes(one.value("used_memory")),
+            )
+            for one in processes.named("process_info")
+            if (pid := integer(one.value("pid"))) is not None
+        ]
+    return chip
+
+
+def _is_box(text: str, command: CommandLine) -> bool:
+    return box.is_box(text, "IX-ML", "Clock-SM") or "| IX-ML" in text or "|  IX-ML" in text
+
+
+_HEADER = [
+    ["GPU  Name", "Bus-Id", "Clock-SM  Clock-Mem"],
+    ["Fan  Temp  Perf  Pwr:Usage/Cap", "Memory-Usage", "GPU-Util  Compute M."],
+]
+
+
+def _read_box(text: str, command: CommandLine, report: ToolReport) -> None:
+    table = box.read_box(text, _HEADER)
+    for line in table.banner:
+        if banner := _BANNER.search(line):
+            report.tool_version, report.driver_version = banner["tool"], banner["driver"]
+    chips = []
+    for record in table.records:
+        chip = ChipReport()
+        chip.index, chip.name = box.split_name(record.cell("Name"))
+        box.fill_common(chip, record, "GPU-Util")
+        chips.append(chip)
+    box.finish(table, chips, report)
+
+
+def _is_list(text: str, command: CommandLine) -> bool:
+    return any(_LIST.match(line) for line in text.splitlines())
+
+
+def _read_list(text: str, command: CommandLine, report: ToolReport) -> None:
+    for row in filter(None, map(_LIST.match, text.splitlines())):
+        report.chips.append(
+            ChipReport(
+                index=int(row["index"]), name=identity(row["name"]), uuid=identity(row["uuid"])
+            )
+        )
+
+
+def _is_query(text: str, command: CommandLine) -> bool:
+    return command.has("--query-gpu") and bool(text.strip())
+
+
+def _read_query(text: str, command: CommandLine, report: ToolReport) -> None:
+    asked = (command.value("--query-gpu") or "").split(",")
+    samples = Samples(report)
+    for row in csv_rows.read_rows(text, asked, fields.NVIDIA_LIKE, report):
+        chip = ChipReport()
+        fields.fill(chip, row, fields.NVIDIA_LIKE)
+        fields.note_driver(report, row)
+        samples.add(chip.pci or chip.uuid or chip.index, chip)
+
+
+READER = Language(
+    vendor=VENDOR,
+    tools=frozenset({"ixsmi"}),
+    mark=re.compile(r"\bIX-ML:|<ixsmi_log|Iluvatar (?:BI|MR|TG)-"),
+    layouts=(
+        Layout(_is_xml, _read_xml),
+        Layout(_is_box, _read_box),
+        Layout(_is_list, _read_list),
+        Layout(_is_query, _read_query),
+    ),
+).reader()
+
+
+class Iluvatar(ToolCollector):
+    """Reads Iluvatar CoreX GPUs."""
+
+    vendor: ClassVar[str] = VENDOR
+    reader: ClassVar[ToolReader] = READER
+    plans: ClassVar[tuple[Plan, ...]] = (
+        # One chip of a board prints the power of both, so a chip without power is no gap.
+        Plan(questions=(Question(argv=("ixsmi", "-q", "-x"), states=LOAD - {Metric.POWER}),)),
+    )
+    pci: ClassVar[PciPattern] = PciPattern(vendors=frozenset({"0x1e3e"}), classes=ACCELERATORS)
+    folders: ClassVar[tuple[str, ...]] = ("/usr/local/corex/bin",)
+    trusts_serial: ClassVar[bool] = False

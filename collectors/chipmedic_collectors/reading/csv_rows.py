@@ -1,0 +1,55 @@
+"""Answers in CSV: the columns are named by the header, or by the arguments where there is none."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+
+from chipmedic.tool_report import ProblemKind, ToolReport
+from chipmedic_collectors.reading.fields import FieldMap, split_unit
+
+Pairs = list[tuple[str, str]]
+"""One row: (column as printed, with its unit; cell)."""
+
+
+def is_csv(text: str, known: FieldMap) -> bool:
+    """Say whether the first line with commas names at least two columns that are known."""
+    first = next((line for line in text.splitlines() if "," in line), "")
+    return len(_known(_cells(first), known)) > 1
+
+
+def read_rows(
+    text: str, asked: Sequence[str], known: FieldMap, report: ToolReport
+) -> Iterator[Pairs]:
+    """Yield the rows; one of another width is said and costs no other chip its values."""
+    columns = [name for name in asked if name.strip()]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    for position, line in enumerate(lines):
+        cells = _cells(line)
+        if _is_header(cells, columns, known):
+            columns = cells
+        elif columns and len(cells) == len(columns):
+            yield list(zip(columns, cells, strict=True))
+        elif columns and len(cells) > 1:
+            is_cut = position == len(lines) - 1 and len(cells) < len(columns)
+            kind = ProblemKind.TRUNCATED if is_cut else ProblemKind.MALFORMED
+            report.add_problem(kind, f"{len(cells)} cells for {len(columns)} columns: {line}")
+
+
+def _cells(line: str) -> list[str]:
+    try:
+        rows = list(csv.reader([line], skipinitialspace=True))
+    except csv.Error:
+        return line.split(",")
+    return [cell.strip() for cell in rows[0]] if rows else []
+
+
+def _is_header(cells: list[str], columns: list[str], known: FieldMap) -> bool:
+    names = [split_unit(cell)[0] for cell in cells]
+    if columns:
+        return names == [split_unit(column)[0] for column in columns]
+    return bool(_known(cells, known))
+
+
+def _known(cells: list[str], known: FieldMap) -> set[str]:
+    return {name for name, _ in map(split_unit, cells)} & known.keys()
