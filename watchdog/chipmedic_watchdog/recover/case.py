@@ -41,6 +41,7 @@ class Placement:
     node: str
     received_at: float
     is_present: bool
+    """Processes of its newest start live there, as the node has reported last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

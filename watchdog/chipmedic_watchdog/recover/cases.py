@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, func, select
 
 from chipmedic.model import Action, Severity
 from chipmedic.recoverer import StepKind
@@ -94,15 +94,25 @@ def _is_placed(connection: Connection, job: str) -> bool:
 def _placements(
     connection: Connection, jobs: Iterable[str], nodes: Iterable[str]
 ) -> list[Placement]:
+    """Return which jobs are or were on which nodes.
+
+    A job is present where processes of its newest start live: a node goes on to report a job whose
+    processes have ended, and may hold one of an earlier start that cannot die.
+    """
     table = schema.job_nodes
-    query = (
-        select(table.c.job, table.c.node, table.c.received_at, table.c.is_present)
-        .where(table.c.job.in_(list(jobs)))
-        .where(table.c.node.in_(list(nodes)))
-    )
+    of_jobs = table.c.job.in_(list(jobs))
+    newest_of = func.max(table.c.attempt).label("newest")
+    attempts = select(table.c.job, newest_of).where(of_jobs).group_by(table.c.job)
+    newest = {row.job: row.newest for row in connection.execute(attempts)}
+    query = select(table).where(of_jobs, table.c.node.in_(list(nodes)))
     return [
-        Placement(job=job, node=node, received_at=at, is_present=is_present)
-        for job, node, at, is_present in connection.execute(query)
+        Placement(
+            job=row.job,
+            node=row.node,
+            received_at=row.received_at,
+            is_present=row.is_present and bool(row.pids) and row.attempt >= newest[row.job],
+        )
+        for row in connection.execute(query)
     ]
 
 
