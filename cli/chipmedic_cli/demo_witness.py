@@ -94,11 +94,13 @@ class Witness:
 
     def told(self, incident: str, *, is_resolved: bool) -> Told | None:
         """Return the first notice of an incident, or its all-clear, once both places have it."""
-        rows = self._client.all("/api/v1/notices", incident=incident)
-        ids = {row["id"] for row in rows if row["is_resolved"] is is_resolved}
-        arrived = [one for one in deliveries(self._inbox) if one.id in ids]
-        texts = {row["title"] for row in rows if row["id"] in ids}
-        shown = [p for p in pages(self._inbox) if any(title in p.text for title in texts)]
+        wanted = (incident, is_resolved)
+        arrived = [
+            one
+            for one in deliveries(self._inbox)
+            if (one.data.get("incident"), one.data.get("is_resolved")) == wanted
+        ]
+        shown = [one for one in pages(self._inbox) if (one.incident, one.is_resolved) == wanted]
         return Told(arrived[0], shown[0]) if arrived and shown else None
 
     def is_isolated(self, node: str) -> bool | None:

@@ -13,10 +13,11 @@ import argparse
 import hashlib
 import hmac
 import json
+import os
 import re
 import sys
-import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -26,7 +27,8 @@ from chipmedic_simulator.host_root import write
 
 BODY_BYTES_MAX = 1 << 20
 AGE_SECONDS_MAX = 300.0
-_UNSAFE = re.compile(r"[^\w.-]+")
+RESOLVED = "resolved"
+_UNSAFE = re.compile(r"[^A-Za-z0-9.-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,8 @@ class Page:
     """A notice as a person got it."""
 
     at: float
+    incident: str
+    is_resolved: bool
     text: str
 
 
@@ -48,10 +52,12 @@ class Delivery:
 
 def pages(inbox: Path) -> list[Page]:
     """Return what the pager has shown, oldest first."""
-    found = sorted((inbox / "pager").glob("*.txt"))
-    return [
-        Page(float(path.name.split("-")[0]), path.read_text(encoding="utf-8")) for path in found
-    ]
+    return [_page(path) for path in sorted((inbox / "pager").glob("*.txt"))]
+
+
+def _page(path: Path) -> Page:
+    at, incident, state = path.stem.split("_")
+    return Page(float(at), incident, state == RESOLVED, path.read_text(encoding="utf-8"))
 
 
 def deliveries(inbox: Path) -> list[Delivery]:
@@ -60,10 +66,11 @@ def deliveries(inbox: Path) -> list[Delivery]:
     return sorted((Delivery(**one) for one in found), key=lambda delivery: delivery.at)
 
 
-def keep_page(folder: Path, text: str) -> None:
-    """Keep what a person is shown."""
-    at = time.time()
-    write(folder / f"{at:.6f}-{threading.get_native_id()}.txt", text)
+def keep_page(inbox: Path, text: str, environment: Mapping[str, str]) -> None:
+    """Keep what a person is shown; the environment says of which incident it is."""
+    incident = _UNSAFE.sub("-", environment.get("CHIPMEDIC_INCIDENT", "")) or "unknown"
+    state = RESOLVED if environment.get("CHIPMEDIC_IS_RESOLVED") == "1" else "open"
+    write(inbox / "pager" / f"{time.time():.6f}_{incident}_{state}.txt", text)
 
 
 def is_signed(headers: dict[str, str], body: bytes, secret: bytes, now: float) -> bool:
@@ -121,7 +128,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--secret-file", type=Path)
     given = parser.parse_args(argv)
     if given.place == "pager":
-        keep_page(given.folder / "pager", sys.stdin.read())
+        keep_page(given.folder, sys.stdin.read(), os.environ)
         return 0
     if given.secret_file is None:
         parser.error("desk needs --secret-file")

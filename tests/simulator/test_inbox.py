@@ -97,9 +97,11 @@ def test_no_header_and_no_body_passes_unsigned(headers: dict[str, str], body: by
 
 
 def test_pages_are_kept_in_order(tmp_path: Path) -> None:
-    for text in ("first\n", "second\n"):
-        keep_page(tmp_path / "pager", text)
-    assert [page.text for page in pages(tmp_path)] == ["first\n", "second\n"]
+    for text, is_resolved in (("first\n", "0"), ("second\n", "1")):
+        about = {"CHIPMEDIC_INCIDENT": "inc-000001", "CHIPMEDIC_IS_RESOLVED": is_resolved}
+        keep_page(tmp_path, text, about)
+    found = [(page.text, page.incident, page.is_resolved) for page in pages(tmp_path)]
+    assert found == [("first\n", "inc-000001", False), ("second\n", "inc-000001", True)]
 
 
 def test_the_pager_is_a_program(tmp_path: Path) -> None:
