@@ -4,8 +4,8 @@ Target: at most 0.5 % of a core and 48 MiB (PSS of the whole process tree), 8 ch
 
     python bench/agent.py [--seconds 60]
 
-The chips are simulated at the lowest interface: the real NVML binding reads a fake library in the agent's
-child process; everything else is this machine's own. CPU is the sum over the tree, from `/proc`.
+The chips are simulated at the lowest interface: the real NVML binding reads a fake library in the
+agent's child process; everything else is this machine's own. CPU is the sum over the tree.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -26,10 +27,9 @@ from chipmedic_simulator.nvml.environment import environment
 from chipmedic_simulator.nvml.state import create
 
 CHIPS = 8
-SETTLE_SECONDS = 30.0
+SETTLE_SECONDS = 20.0
 TARGET_CORE_PERCENT = 0.5
 TARGET_MIB = 48.0
-PORT = 19480
 
 
 def main() -> int:
@@ -41,14 +41,15 @@ def main() -> int:
         nvml = create(folder / "nvml.state", gpus=CHIPS)
         variables, how = environment(nvml.path)
         config = folder / "agent.toml"
+        port = free_port()
         config.write_text(
             f'node = "bench"\nstate_directory = "{folder / "state"}"\n'
             f'progress_socket = "{folder / "progress.sock"}"\n'
-            f'[http]\nlisten = "127.0.0.1:{PORT}"\n'
+            f'[http]\nlisten = "127.0.0.1:{port}"\n'
         )
         command = [sys.executable, "-c", "from chipmedic_agent.main import run; run()"]
         agent = subprocess.Popen(
-            [*command, "--config", str(config), "--log-level", "error"],
+            [*command, "--config", str(config), "--log-level", "warning"],
             env={**os.environ, **variables},
         )
         try:
@@ -57,7 +58,7 @@ def main() -> int:
             time.sleep(seconds)
             percent = (cpu_seconds(agent.pid) - before) / seconds * 100
             parts = memory_mib(agent.pid)
-            chips = scraped("chipmedic_chip_present{")
+            chips = scraped(port, "chipmedic_chip_present{")
         finally:
             agent.send_signal(signal.SIGTERM)
             agent.wait(20)
@@ -70,6 +71,12 @@ def main() -> int:
     is_good = chips == CHIPS and percent <= TARGET_CORE_PERCENT and total <= TARGET_MIB
     print("met" if is_good else "NOT met")
     return 0 if is_good else 1
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def tree(pid: int) -> list[psutil.Process]:
@@ -89,8 +96,8 @@ def memory_mib(pid: int) -> list[tuple[str, float]]:
     ]
 
 
-def scraped(prefix: str) -> int:
-    with urllib.request.urlopen(f"http://127.0.0.1:{PORT}/metrics", timeout=5) as page:
+def scraped(port: int, prefix: str) -> int:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as page:
         return sum(1 for line in page.read().decode().splitlines() if line.startswith(prefix))
 
 

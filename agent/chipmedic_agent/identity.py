@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import psutil
 
-from chipmedic.host import Host
+from chipmedic.host import Host, LinuxHost
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,8 @@ def read_identity(host: Host, *, node: str, boot_id_file: str) -> Identity:
         node=node,
         boot_id=boot_id,
         boot_time=boot_time,
-        machine_id=_read(host, "/etc/machine-id"),
+        # A simulated root has none; what answers under a node's name is a real machine anyway.
+        machine_id=_read(host, "/etc/machine-id") or _read(LinuxHost(), "/etc/machine-id"),
         version=agent_version(),
     )
 

@@ -20,6 +20,8 @@ AGENT = "agent"
 """The source of what the agent itself has to tell its detectors."""
 BOOT_CODE = "agent:boot"
 FORGET_CODE = "agent:forget"
+CLOCK_SECONDS = 2.0
+"""How long detectors may go without a scan while there are any."""
 PROCESSES_SECONDS = 60.0
 """How long the processes of a source count that it has not named again: it may ask for them rarely.
 Whoever uses them looks at `/proc` anyway."""
@@ -38,6 +40,8 @@ class Pipeline:
         self.fencing_token = 0
         self._detectors: dict[str, Detector[Any]] = {}
         self._states: dict[str, Any] = {}
+        self._quiet: set[str] = set()
+        self._judged_at = -CLOCK_SECONDS
         self._processes: dict[str, tuple[float, tuple[ChipProcess, ...]]] = {}
         self.retune(detectors)
 
@@ -100,6 +104,8 @@ class Pipeline:
         changes = self._depart(departures, scan.at)
         self.readings.take(scan, period_seconds=period_seconds)
         is_noted = self._note(scan, cursor)
+        if self._is_idle(scan):
+            return changes, is_noted or bool(changes)
         found, is_changed = self._judge(scan)
         changes += found
         return changes, is_noted or is_changed or bool(changes)
@@ -130,6 +136,21 @@ class Pipeline:
         """Return which processes hold which chips, as far as it was told lately."""
         recent = [found for at, found in self._processes.values() if now - at < PROCESSES_SECONDS]
         return [process for found in recent for process in found]
+
+    def _is_idle(self, scan: Scan) -> bool:
+        """Tell whether a scan brings nothing new, not even the time.
+
+        A quiet log or a node without jobs is looked at every second or two, and detectors need an
+        empty scan only as the end of a trouble or as a clock.
+        """
+        is_empty = not (scan.readings or scan.events or scan.gaps or scan.jobs or scan.chips)
+        was_empty = scan.source in self._quiet
+        (self._quiet.add if is_empty else self._quiet.discard)(scan.source)
+        is_clock = not 0 <= scan.at - self._judged_at < CLOCK_SECONDS
+        if is_empty and was_empty and not is_clock:
+            return True
+        self._judged_at = scan.at
+        return False
 
     def _judge(self, scan: Scan) -> tuple[list[Change], bool]:
         """Let every detector see a scan; return what is to be told, and whether a state changed."""

@@ -104,9 +104,9 @@ class Session:
             pass
 
     async def _greet(self) -> None:
-        await self._write(self._reporter.hello())
         try:
             async with asyncio.timeout(WELCOME_SECONDS):
+                await self._write(self._reporter.hello())
                 message = await self._read()
         except TimeoutError:
             raise StreamLost(f"no welcome within {WELCOME_SECONDS:g} s") from None

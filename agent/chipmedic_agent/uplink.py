@@ -90,9 +90,11 @@ class Uplink:
                 continue
             started = time.monotonic()
             lost = await self._try_all()
-            if lost is None or lost.is_ours:
+            if lost is None:
                 continue
             failures = 0 if time.monotonic() - started > STEADY_SECONDS else failures + 1
+            if lost.is_ours and failures <= 1:
+                continue
             await self._pause(_delay(failures, lost.wait_seconds))
 
     async def _try_all(self) -> StreamLost | None:

@@ -13,6 +13,8 @@ from chipmedic.model import (
     Cleared,
     Component,
     Event,
+    Gap,
+    GapReason,
     JobStatus,
     Raised,
     Reading,
@@ -86,6 +88,33 @@ class Listener:
     def step(self, state: int, scan: Scan) -> tuple[int, list[Change]]:
         self.codes += [f"{event.code} {event.component}" for event in scan.events]
         return state, []
+
+
+class Counter(Listener):
+    """Counts the scans that reach it, by source."""
+
+    def step(self, state: int, scan: Scan) -> tuple[int, list[Change]]:
+        self.codes.append(f"{scan.source}@{scan.at:g}")
+        return state, []
+
+
+def test_empty_scans_reach_the_detectors_as_a_clock_and_as_an_end() -> None:
+    counter = Counter()
+    pipeline = a_pipeline("boot-1", counter)
+    trouble = Gap(component("A"), None, GapReason.FAILED)
+    for at in range(5):
+        pipeline.consume(Scan(source="log", at=float(at)))
+    pipeline.consume(Scan(source="log", at=4.2, gaps=(trouble,)))
+    pipeline.consume(Scan(source="log", at=4.4))
+    pipeline.consume(Scan(source="log", at=4.6))
+    pipeline.consume(Scan(source="other", at=4.8))
+    pipeline.consume(Scan(source="log", at=1.0))
+    assert counter.codes == [
+        *("log@0", "log@2", "log@4"),  # the clock
+        *("log@4.2", "log@4.4"),  # a trouble and its end
+        "other@4.8",  # the first of a source
+        "log@1",  # the clock was set back
+    ]
 
 
 def test_detectors_hear_of_a_boot_once_and_not_at_the_first_start() -> None:

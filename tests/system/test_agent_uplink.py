@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import grpc
 import pytest
 
 from agent_story import BOOT, Heat, a_chip, cleared, component, raised
@@ -19,7 +20,7 @@ from chipmedic.metric import Metric
 from chipmedic.model import Reading, Scan
 from chipmedic_agent import session as session_module
 from chipmedic_agent import uplink as uplink_module
-from chipmedic_agent.config import AgentSettings, StreamSettings
+from chipmedic_agent.config import AgentSettings, StreamSettings, TlsSettings
 from chipmedic_agent.disk import Disk
 from chipmedic_agent.identity import Identity
 from chipmedic_agent.journal import Journal
@@ -320,11 +321,52 @@ async def test_a_first_message_that_is_no_welcome_ends_the_stream(
 async def test_tls_files_that_are_missing_are_said_and_tried_again(
     watchdog: FakeWatchdog, tmp_path: Path
 ) -> None:
-    from chipmedic_agent.config import TlsSettings
-
     tls = TlsSettings(ca_file=str(tmp_path / "ca.pem"))
     async with running(Agent(tmp_path / "state", watchdog.address, tls=tls)) as agent:
         await watchdog.until(lambda: "ca.pem" in agent.uplink.state.trouble)
+
+
+def certificates(folder: Path) -> None:
+    """Make an authority, and a certificate for each end, with the openssl of this machine."""
+
+    def openssl(*words: str) -> None:
+        subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
+
+    new = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+    openssl(*new, "-keyout", "ca.key", "-out", "ca.pem", "-days", "2", "-subj", "/CN=test ca")
+    for name in ("watchdog", "agent"):
+        openssl(
+            *(*new, "-CA", "ca.pem", "-CAkey", "ca.key", "-keyout", f"{name}.key"),
+            *("-out", f"{name}.pem", "-days", "2", "-subj", f"/CN={name}"),
+            *("-addext", "subjectAltName=IP:127.0.0.1"),
+            *("-addext", "basicConstraints=critical,CA:FALSE"),
+        )
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_mutual_tls(tmp_path: Path, is_known: bool) -> None:
+    certificates(tmp_path)
+    pair = ((tmp_path / "watchdog.key").read_bytes(), (tmp_path / "watchdog.pem").read_bytes())
+    authority = (tmp_path / "ca.pem").read_bytes()
+    server = FakeWatchdog()
+    await server.start(
+        grpc.ssl_server_credentials([pair], root_certificates=authority, require_client_auth=True)
+    )
+    own = {
+        "certificate_file": str(tmp_path / "agent.pem"),
+        "key_file": str(tmp_path / "agent.key"),
+    }
+    tls = TlsSettings(ca_file=str(tmp_path / "ca.pem"), **(own if is_known else {}))
+    try:
+        async with running(Agent(tmp_path / "state", server.address, tls=tls)) as agent:
+            agent.tell(raised(1))
+            if is_known:
+                await server.until(lambda: agent.journal.acked_seq == 1)
+            else:
+                await server.until(lambda: agent.uplink.state.trouble != "")
+                assert server.hellos == []
+    finally:
+        await server.stop()
 
 
 SILENT = """
