@@ -36,6 +36,10 @@ def as_data(facts: IncidentFacts, occasion: str, *, language: str) -> dict[str, 
                 "ranks": {node: list(ranks) for node, ranks in job.ranks.items()},
                 "step": job.step,
                 "checkpoint_step": job.checkpoint_step,
+                "late": [
+                    {"node": late.node, "ranks": list(late.ranks), "step": late.step}
+                    for late in job.late
+                ],
             }
             for job in facts.jobs
         ],

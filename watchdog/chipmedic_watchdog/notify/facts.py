@@ -9,7 +9,11 @@ from typing import Any
 from sqlalchemy import Connection, Row, select
 
 from chipmedic.model import Severity
+from chipmedic_watchdog.notify.late import Late, late_ranks
 from chipmedic_watchdog.store import schema
+
+STANDING = frozenset({"job.hung", "job.crashed"})
+"""Kinds of incident at which a job stands, so that the steps of its ranks can be compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +58,8 @@ class JobFacts:
     pids: Mapping[str, tuple[int, ...]]
     step: int | None
     checkpoint_step: int | None
+    late: tuple[Late, ...] = ()
+    """Ranks that did not arrive where the others wait; of a job that stands still."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +127,7 @@ def gather(connection: Connection, incident: Row[Any]) -> IncidentFacts:
         resolve_reason=incident.resolve_reason,
         revision=incident.revision,
         faults=tuple(faults),
-        jobs=tuple(_job(connection, job, incident.nodes) for job in incident.jobs),
+        jobs=tuple(_job(connection, job, incident) for job in incident.jobs),
         recovery=latest_recoveries(connection, [incident.id]).get(incident.id),
         labels=labels or {},
     )
@@ -167,10 +173,11 @@ def _chip(row: Row[Any]) -> ChipFacts:
     )
 
 
-def _job(connection: Connection, job: str, nodes: list[str]) -> JobFacts:
+def _job(connection: Connection, job: str, incident: Row[Any]) -> JobFacts:
     table = schema.job_nodes
     rows = list(connection.execute(select(table).where(table.c.job == job)))
-    here = [row for row in rows if row.node in nodes]
+    here = [row for row in rows if row.node in incident.nodes]
+    is_standing = incident.kind in STANDING and incident.state != "resolved"
     steps = [row.step for row in rows if row.step is not None]
     checkpoints = [row.checkpoint_step for row in rows if row.checkpoint_step is not None]
     return JobFacts(
@@ -182,6 +189,7 @@ def _job(connection: Connection, job: str, nodes: list[str]) -> JobFacts:
         pids={row.node: tuple(row.pids) for row in here if row.pids},
         step=max(steps, default=None),
         checkpoint_step=max(checkpoints, default=None),
+        late=late_ranks(rows) if is_standing else (),
     )
 
 

@@ -1,7 +1,7 @@
 """The notice as a person reads it: pure functions from facts and words to title and body.
 
-Every section is a function that returns its lines; the body is their list. Evidence comes from
-machines that may be compromised, so that nothing of it but printable characters is passed on.
+Every section is a function that returns its lines; the body is their list. Evidence and names come
+from machines that may be compromised: nothing of them but printable characters is passed on.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ EVIDENCE_LINES = 8
 EVIDENCE_LETTERS = 240
 FAULTS_SHOWN = 6
 JOBS_SHOWN = 5
+LATE_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ def write(facts: IncidentFacts, occasion: str, words: Words, *, now: float) -> T
         ("since", [_since(facts, words, now)]),
         ("ended", _ended(facts, words)),
         ("jobs", _jobs(facts, words)),
+        ("late", _late(facts, words)),
         ("also", _also(facts, words)),
         ("evidence", _evidence(facts, words)),
         ("cause", _causes(facts, words)),
@@ -57,7 +59,8 @@ def write(facts: IncidentFacts, occasion: str, words: Words, *, now: float) -> T
         kept = ("what", "where", "since", "ended", "jobs", "next", "show")
         sections = [section for section in sections if section[0] in kept]
     lines = [line for key, content in sections for line in _section(key, content, words)]
-    return Text(title=f"{title} [{facts.id}]", body="\n".join(lines))
+    title = printable(f"{title} [{facts.id}]")
+    return Text(title=title, body="\n".join(printable(line) for line in lines))
 
 
 def age(seconds: float, words: Words) -> str:
@@ -72,8 +75,13 @@ def age(seconds: float, words: Words) -> str:
 
 def clean(line: str) -> str:
     """Return evidence as one printable line of bounded length."""
-    text = "".join(letter if letter.isprintable() else " " for letter in line).strip()
+    text = printable(line).strip()
     return text if len(text) <= EVIDENCE_LETTERS else f"{text[: EVIDENCE_LETTERS - 1]}…"
+
+
+def printable(line: str) -> str:
+    """Return the line without anything that moves a cursor, hides text or begins a new line."""
+    return "".join(letter if letter.isprintable() else " " for letter in line)
 
 
 def moment(at: float) -> str:
@@ -143,6 +151,23 @@ def spans(numbers: tuple[int, ...]) -> str:
         else:
             runs.append([number, number])
     return ",".join(f"{low}" if low == high else f"{low}-{high}" for low, high in runs)
+
+
+def _late(facts: IncidentFacts, words: Words) -> list[str]:
+    """Return which ranks did not arrive, and where they are."""
+    late = [one for job in facts.jobs for one in job.late]
+    lines = [
+        words.say(
+            "sentences",
+            "late_ranks",
+            ranks=spans(one.ranks),
+            node=one.node,
+            step=one.step,
+            furthest=one.furthest,
+        )
+        for one in late[:LATE_SHOWN]
+    ]
+    return lines + _rest(len(late) - LATE_SHOWN, words)
 
 
 def _also(facts: IncidentFacts, words: Words) -> list[str]:
