@@ -123,12 +123,21 @@ class Daemon:
         await self._server.start()
         self._warn_of_open_ports()
         log.info("ready: stream_port=%d http=%s", port, self._web.address)
+        try:
+            await self._serve(f"stream on port {port}, http on {self._web.address}")
+        finally:
+            # Also after a defect: agents see the end at once and nothing is written any more.
+            await self._server.stop(0)
+            self._database.close()
+        log.info("stopped")
+
+    async def _serve(self, status: str) -> None:
         tasks: list[asyncio.Task[None]] = []
         async with asyncio.TaskGroup() as group:
             web = group.create_task(self._web.run(), name="web")
             for name, run in self._parts().items():
                 tasks.append(group.create_task(run(), name=name))
-            systemd.ready(f"stream on port {port}, http on {self._web.address}")
+            systemd.ready(status)
             await self._stop.wait()
             systemd.stopping()
             await self._say_goodbye()
@@ -136,8 +145,6 @@ class Daemon:
             await web
             for task in tasks:
                 task.cancel()
-        self._database.close()
-        log.info("stopped")
 
     def stop(self) -> None:
         """End as on SIGTERM."""
@@ -281,4 +288,9 @@ async def serve(settings: WatchdogSettings, config_path: Path | None) -> None:
     try:
         await daemon.run()
     except* ChipmedicError as group:
-        raise group.exceptions[0] from group
+        raise _first(group) from group
+
+
+def _first(group: BaseExceptionGroup[ChipmedicError]) -> ChipmedicError:
+    inner = group.exceptions[0]
+    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner

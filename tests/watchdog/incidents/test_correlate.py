@@ -306,6 +306,7 @@ class TestSilence:
         world.silent = {f"r1n{n}" for n in range(10)}
         world.rise("r1n0", "host", "node.unreachable")
         world.look()
+        assert world.incidents["inc-1"].title == "10 nodes of cluster c, rack r1 went silent"
         for n in range(1, 10):
             world.rise(f"r1n{n}", "host", "node.unreachable")
             world.pass_(0.1).look()

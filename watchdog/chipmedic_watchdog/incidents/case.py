@@ -120,13 +120,21 @@ class Case:
         root = self.root
         nodes = {member.node for member in self.members if member.kind == NODE_UNREACHABLE}
         if self.cause == GROUP.id:
-            where = ", ".join(f"{k} {v}" for k, v in common_labels(self, picture).items())
+            common = common_labels(self, picture)
+            where = ", ".join(f"{name} {value}" for name, value in common.items())
             # Labels are loaded only while silence is judged; the title of then stays.
             if not where and self.origin is not None:
                 return self.origin.title
+            # The verdicts of one lost switch come spread over a second: the first notice counts
+            # all who are silent.
+            nodes |= {
+                node
+                for node in picture.silent
+                if common.items() <= picture.labels.get(node, {}).items()
+            }
             return f"{len(nodes)} nodes of {where or 'one group'} went silent"[:TITLE_MAX]
         if self.cause == FLEET.id:
-            return f"{len(nodes)} nodes went silent together"
+            return f"{len(nodes | picture.silent)} nodes went silent together"
         if self.cause == SOFTWARE.id:
             chips = {member.chip for member in self.members if member.chip}
             code = root.codes[0] if root.codes else root.kind

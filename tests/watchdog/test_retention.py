@@ -1,0 +1,42 @@
+"""Old events and progress go, everything else stays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import insert
+
+from chipmedic_watchdog import retention
+from chipmedic_watchdog.retention import Retention
+from chipmedic_watchdog.store import schema
+from chipmedic_watchdog.store.database import Database
+from intake_rig import rows
+
+
+def fill(connection: Any) -> None:
+    event = {"epoch": "e", "boot_id": "", "node_at": 0.0, "transition": "raised", "component": "",
+             "kind": "", "severity": 0, "body": {}}  # fmt: skip
+    events = [
+        {**event, "node": f"n{n % 3}", "seq": n, "received_at": float(n)} for n in range(1, 31)
+    ]
+    connection.execute(insert(schema.events), events)
+    progress = [{"job": "slurm:1", "at": float(n), "step": n} for n in range(1, 31)]
+    connection.execute(insert(schema.job_progress), progress)
+    epoch = {"node": "n1", "epoch": "e", "acked_seq": 30, "created_at": 1.0}
+    connection.execute(insert(schema.epochs), [epoch])
+
+
+async def test_what_is_older_goes_in_batches(database: Database, monkeypatch) -> None:
+    monkeypatch.setattr(retention, "BATCH_ROWS", 7)
+    monkeypatch.setattr(retention, "PAUSE_SECONDS", 0.0)
+    database.write_now(fill)
+    await Retention(database, keep_days=90).purge(before=21.0)
+    assert sorted(e["seq"] for e in rows(database, schema.events)) == list(range(21, 31))
+    assert [p["step"] for p in rows(database, schema.job_progress)] == list(range(21, 31))
+    assert rows(database, schema.epochs)[0]["acked_seq"] == 30, "no event comes twice for it"
+
+
+async def test_zero_keeps_everything(database: Database) -> None:
+    database.write_now(fill)
+    await Retention(database, keep_days=0).run()
+    assert len(rows(database, schema.events)) == 30
