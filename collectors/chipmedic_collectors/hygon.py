@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import ClassVar
 
 from chipmedic import Metric
-from chipmedic.tool_report import ProblemKind, ToolReader
-from chipmedic_collectors.pci_bus import PciPattern
+from chipmedic.tool_report import Problem, ProblemKind, ToolReader
+from chipmedic_collectors.pci_bus import ACCELERATORS, PciPattern
 from chipmedic_collectors.reading.language import Language, sentence
 from chipmedic_collectors.rocm_smi.layouts import HYGON, LAYOUTS, SENTENCES
 from chipmedic_collectors.tool_collector import Plan, Question, ToolCollector
+from chipmedic_collectors.usual_metrics import ECC
 
 VENDOR = "hygon"
 
@@ -28,30 +30,26 @@ READER: ToolReader = LANGUAGE.reader()
 
 _TABLE = frozenset({Metric.TEMPERATURE, Metric.POWER, Metric.POWER_LIMIT, Metric.UTILIZATION})
 _MEMORY = frozenset({Metric.MEMORY_USED, Metric.MEMORY_TOTAL})
-_ERRORS = frozenset({Metric.ECC_CORRECTED, Metric.ECC_UNCORRECTED})
+_MODULES = ("hycu", "hydcu")
+"""The kernel modules of driver 6.3 and 6.2."""
 
 
-def _plan(program: str, *, is_own_name: bool) -> Plan:
-    """Return the questions: one table each scan; one option a call, since several break the JSON.
+def _questions(tool: str) -> tuple[Question, ...]:
+    """Return what to ask: the table, and one option a call, since two of them break the JSON.
 
-    `--showxgmierr` is not asked: reading it clears it.
+    `--showxgmierr` is never asked: the read clears the errors for everybody.
     """
-
-    def ask(*words: str, **more: object) -> Question:
-        return Question(argv=(program, *words), **more)  # type: ignore[arg-type]
-
-    return Plan(
-        questions=(
-            ask(states=_TABLE),
-            ask("--showbus", "--json", every_seconds=600.0, names_chips=True),
-            ask("--showuniqueid", "--json", every_seconds=600.0, names_chips=True),
-            ask("--showproductname", "--json", every_seconds=3600.0, names_chips=True),
-            ask("--showmeminfo", "vram", "--json", every_seconds=15.0, states=_MEMORY),
-            ask("--showpids", every_seconds=30.0),
-            ask("--showrasinfo", "all", every_seconds=300.0, states=_ERRORS),
-            ask("--showpagesinfo", every_seconds=600.0),
+    return (
+        Question(argv=(tool,), states=_TABLE),
+        Question(argv=(tool, "--showbus", "--json"), every_seconds=600.0, names_chips=True),
+        Question(argv=(tool, "--showuniqueid", "--json"), every_seconds=600.0, names_chips=True),
+        Question(
+            argv=(tool, "--showproductname", "--json"), every_seconds=3600.0, names_chips=True
         ),
-        is_own_name=is_own_name,
+        Question(argv=(tool, "--showmeminfo", "vram", "--json"), states=_MEMORY),
+        Question(argv=(tool, "--showpids"), every_seconds=30.0),
+        Question(argv=(tool, "--showrasinfo", "all"), every_seconds=300.0, states=ECC),
+        Question(argv=(tool, "--showpagesinfo"), every_seconds=600.0),
     )
 
 
@@ -61,11 +59,16 @@ class Hygon(ToolCollector):
     vendor: ClassVar[str] = VENDOR
     reader: ClassVar[ToolReader] = READER
     plans: ClassVar[tuple[Plan, ...]] = (
-        _plan("hy-smi", is_own_name=True),
-        _plan("rocm-smi", is_own_name=False),
+        Plan(questions=_questions("hy-smi"), one_chip=("hy-smi", "-d", "{index}")),
+        Plan(
+            questions=_questions("rocm-smi"),
+            is_own_name=False,
+            one_chip=("rocm-smi", "-d", "{index}"),
+        ),
     )
     pci: ClassVar[PciPattern] = PciPattern(
-        vendors=frozenset({"0x1d94"}), classes=("0x0300", "0x0302", "0x0380", "0x1200", "0x0b40")
+        vendors=frozenset({"0x1d94"}),
+        classes=ACCELERATORS,  # Z100: display; K100, BW: co-processor
     )
     folders: ClassVar[tuple[str, ...]] = (
         "/opt/hyhal/bin",
@@ -74,3 +77,15 @@ class Hygon(ToolCollector):
         "/opt/dtk/.hyhal/bin",
     )
     trusts_serial: ClassVar[bool] = False
+
+    def explain(self, problem: Problem) -> Problem:
+        """See `ToolCollector.explain`: the driver is alive when its module says `live`."""
+        if problem.kind not in (ProblemKind.DRIVER_DOWN, ProblemKind.NO_DEVICES):
+            return problem
+        states = {}
+        for module in _MODULES:
+            with contextlib.suppress(OSError):
+                states[module] = self._host.read(f"/sys/module/{module}/initstate").strip()
+        words = ", ".join(f"module {name} is {state}" for name, state in states.items())
+        words = words or "neither module hycu nor hydcu is loaded"
+        return Problem(problem.kind, f"{problem.message} ({words})")

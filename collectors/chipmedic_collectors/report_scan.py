@@ -80,6 +80,7 @@ class ScanDraft:
         if not has_values(row):
             self.gap(chip.component, None, GapReason.FAILED, "the tool shows no value of this chip")
             return False
+        self._gaps.pop((chip.component, None), None)
         self.read(chip.component, Metric.PRESENT, 1)
         self.more(chip, row)
         return True

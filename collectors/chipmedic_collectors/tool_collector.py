@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from chipmedic import Chip, Collector, GapReason, Host, Metric, Scan
 from chipmedic.errors import ToolBlocked
-from chipmedic.model import chip_component
 from chipmedic.tool_report import ChipReport, Problem, ProblemKind, ToolReader
-from chipmedic_collectors import pci_bus
+from chipmedic_collectors import pci_bus, tool_absence
 from chipmedic_collectors.pci_bus import PciPattern
 from chipmedic_collectors.report_scan import FIELDS, ScanDraft
 from chipmedic_collectors.standing_codes import StandingCodes
 from chipmedic_collectors.tool_asking import Asked, Tool
+from chipmedic_collectors.tool_plan import Plan, Question
 from chipmedic_collectors.tool_roster import Roster
 from chipmedic_collectors.tool_trouble import Trouble, reason_of, worst
+
+__all__ = ["Plan", "Question", "ToolCollector"]
 
 ASKING_SECONDS = 15.0
 """A scan starts no further question after this time, so that it ends within its deadline."""
@@ -34,38 +35,11 @@ _UNSUPPORTED_SECONDS = 3600.0
 """An option that this version does not know is tried again so late: the tool may be upgraded."""
 _REST_SECONDS = (0.0, 60.0, 120.0, 300.0, 600.0)
 """How long a summary that hung is left alone, by how often it hung in a row."""
+_HANGS_ALLOWED = 2
+"""A summary that hung so often has its chips asked one by one."""
+_ONE_CHIP_SECONDS = 3.0
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 _NOT_WHOLE = frozenset({ProblemKind.TRUNCATED, ProblemKind.MALFORMED})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """One command line of a tool."""
-
-    argv: tuple[str, ...]
-    every_seconds: float = 0.0
-    """0: in every scan."""
-    timeout_seconds: float = 10.0
-    states: frozenset[Metric] = frozenset()
-    """What it is asked for: a shown chip without one of these is a gap, never silence."""
-    names_chips: bool = False
-    """It says who the chips are. Asked before a chip is first reported, when the rows of the
-    summary have changed, and every `every_seconds`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What to ask when the tool of this plan is installed."""
-
-    questions: tuple[Question, ...]
-    """The first is the summary: asked in every scan, it shows each chip of the host."""
-    is_own_name: bool = True
-    """False: another vendor's tool has this name too, so its presence proves nothing."""
-
-    @property
-    def program(self) -> str:
-        """The tool that this plan needs."""
-        return self.questions[0].argv[0]
 
 
 class ToolCollector(Collector):
@@ -119,7 +93,13 @@ class ToolCollector(Collector):
         try:
             asked = self._ask_summary(plan.questions[0], at)
         except ToolBlocked as e:
-            self._report_silence(GapReason.TIMED_OUT, str(e), draft)
+            is_stuck = e.abandoned_pid is not None
+            if (
+                self._hangs < _HANGS_ALLOWED
+                or is_stuck
+                or not self._ask_singly(plan, draft, stop_at)
+            ):
+                self._report_silence(GapReason.TIMED_OUT, str(e), draft)
             return draft.scan()
         if not asked.report.chips:
             self._report_trouble(self.explain(worst(asked.report.problems)), draft)
@@ -213,6 +193,36 @@ class ToolCollector(Collector):
         self._hangs = 0
         return asked
 
+    def _ask_singly(self, plan: Plan, draft: ScanDraft, stop_at: float) -> bool:
+        """Ask each known chip by itself; return whether one answered.
+
+        The tool as a whole is then told to be failing, not blocked: it is the silent chips that
+        block it.
+        """
+        if not plan.one_chip:
+            return False
+        answered = []
+        for chip in self.chips:
+            argv = tuple(word.format(index=chip.index, pci=chip.pci) for word in plan.one_chip)
+            words = "no time was left to ask this chip"
+            if self._host.now() < stop_at:
+                try:
+                    asked = self._tool.ask(argv, timeout_seconds=_ONE_CHIP_SECONDS)
+                except ToolBlocked as e:
+                    draft.gap(chip.component, None, GapReason.TIMED_OUT, str(e))
+                    continue
+                row = next((r for r in asked.report.chips if r.index in (chip.index, None)), None)
+                if row is not None:
+                    self._read_row(plan.questions[0], row, chip, draft)
+                    answered.append(chip)
+                    continue
+                words = asked.words or "the answer does not name this chip"
+            draft.gap(chip.component, None, GapReason.FAILED, words)
+        if answered:
+            words = f"hung {self._hangs} times; the chips are asked one by one"
+            draft.gap(draft.collector, None, GapReason.FAILED, f"{plan.program}: {words}")
+        return bool(answered)
+
     def _read_summary(self, plan: Plan, asked: Asked, draft: ScanDraft, stop_at: float) -> None:
         rows = asked.report.chips
         self._trouble.over()
@@ -228,7 +238,10 @@ class ToolCollector(Collector):
             self._read_row(plan.questions[0], row, chip, draft)
         self.read_more(plan.questions[0], asked, draft)
         draft.is_inventory = not cut
-        self._report_missing({chip.uid for chip in chips}, draft, is_whole=not cut)
+        seen = {chip.uid for chip in chips}
+        tool_absence.report_missing(self._roster, seen, self._devices, draft, is_whole=not cut)
+        if not cut and not pci_bus.is_container(self._host):
+            tool_absence.report_not_shown(self._roster, self._devices, draft)
 
     def _tell_mismatch(self, asked: Asked, draft: ScanDraft) -> None:
         """A tool that shows chips and complains of its driver: told, and nothing more."""
@@ -291,6 +304,8 @@ class ToolCollector(Collector):
             asked = self._tool.ask(question.argv, timeout_seconds=question.timeout_seconds)
         except ToolBlocked as e:
             draft.gap(draft.collector, None, GapReason.TIMED_OUT, str(e))
+            if self._is_named:
+                self._due_at[question] = draft.at + _HUNG_SECONDS
             return False
         self._roster.learn(asked.report.chips)
         if not asked.report.chips and not asked.has(ProblemKind.UNSUPPORTED):
@@ -299,34 +314,6 @@ class ToolCollector(Collector):
         return True
 
     # -- what is missing
-
-    def _report_missing(self, seen: set[str], draft: ScanDraft, *, is_whole: bool) -> None:
-        on_bus = {pci_bus.without_function(device.pci) for device in self._devices}
-        for chip in self._roster.others(seen):
-            name = f"{self.vendor} {chip.index} ({chip.pci or 'no PCI address'})"
-            if not is_whole:
-                draft.gap(chip.component, None, GapReason.FAILED, f"{name}: the answer was cut")
-                continue
-            is_off = chip.pci is not None and pci_bus.without_function(chip.pci) not in on_bus
-            also = ", and is off the PCI bus" if is_off and self._devices else ""
-            draft.lost(chip.component, f"the tool no longer shows {name}{also}")
-        if is_whole and not pci_bus.is_container(self._host):
-            self._report_not_shown(draft)
-
-    def _report_not_shown(self, draft: ScanDraft) -> None:
-        """Chips of the bus that the tool does not show; by count where it prints no addresses."""
-        addresses = [chip.pci for chip in self._roster]
-        if None in addresses:
-            missing = len(self._devices) - len(addresses)
-            if missing > 0:
-                words = f"the PCI bus has {len(self._devices)} chips, the tool shows {missing} less"
-                draft.gap(draft.collector, None, GapReason.MISSING, words)
-            return
-        shown = {pci_bus.without_function(pci) for pci in addresses if pci is not None}
-        for device in self._devices:
-            if pci_bus.without_function(device.pci) not in shown:
-                component = chip_component(self._roster.uid_at(device.pci))
-                draft.lost(component, f"{device.words} is on the PCI bus; the tool shows it not")
 
     def _report_trouble(self, problem: Problem, draft: ScanDraft) -> None:
         """No chip is shown: each known one is unknown, and if a chip is here, that is a fault."""
@@ -349,13 +336,7 @@ class ToolCollector(Collector):
     def _report_silence(self, reason: GapReason, words: str, draft: ScanDraft) -> None:
         """The tool tells nothing; what the bus shows is told all the same."""
         draft.gap(draft.collector, None, reason, words)
-        on_bus = {pci_bus.without_function(device.pci) for device in self._devices}
-        for chip in self._roster:
-            is_off = chip.pci is not None and pci_bus.without_function(chip.pci) not in on_bus
-            if is_off and self._devices:
-                draft.lost(chip.component, f"{chip.pci} is off the PCI bus; the tool says: {words}")
-            else:
-                draft.gap(chip.component, None, reason, words)
+        tool_absence.report_silence(self._roster, self._devices, reason, words, draft)
 
     # -- the slower questions
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from chipmedic import Chip
 from chipmedic.tool_report import ChipReport
@@ -105,9 +105,14 @@ class Roster:
         known = [self._identities.get(place, Identity()) for place in places]
         is_shared = _shared(known)
         self._places.clear()
+        sharing: Counter[str] = Counter()
         chips = []
         for place, identity in zip(places, known, strict=True):
-            uid = self._choose(place, identity, is_shared)
+            slot, fallback = self._slot(place, identity)
+            if number := sharing[slot]:  # partitions of one device have one address
+                slot, fallback = f"{slot}p{number}", f"{fallback}-p{number}"
+            sharing[self._slot(place, identity)[0]] += 1
+            uid = self._choose(slot, fallback, identity, is_shared)
             chip = Chip(
                 uid=uid,
                 vendor=self._vendor,
@@ -148,17 +153,24 @@ class Roster:
         known = self._chips.get(uid)
         return known.model if known is not None else self._vendor
 
+    def _slot(self, place: Place, identity: Identity) -> tuple[str, str]:
+        """Return what a name is kept under, and the name of a chip that prints none."""
+        index, die = place
+        slot = f"{identity.pci}/{die}" if identity.pci else f"#{index}/{die}"
+        where = identity.pci or f"{index}"
+        return slot, f"{self._vendor}-{where}" + (f"-{die}" if die else "")
+
     def _choose(
-        self, place: Place, identity: Identity, is_shared: Callable[[str | None], bool]
+        self,
+        slot: str,
+        fallback: str,
+        identity: Identity,
+        is_shared: Callable[[str | None], bool],
     ) -> str:
         """Return the uid of a chip.
 
         A fallback that was once given out stays: a new name would read as a lost chip.
         """
-        index, die = place
-        slot = f"{identity.pci}/{die}" if identity.pci else f"#{index}/{die}"
-        where = identity.pci or f"{index}"
-        fallback = f"{self._vendor}-{where}" + (f"-{die}" if die else "")
         serial = identity.serial if self._trusts_serial else None
         printed = next((n for n in (identity.uuid, serial) if n and not is_shared(n)), None)
         kept = self._uids.get(slot)
@@ -174,8 +186,3 @@ class Roster:
 def _shared(known: list[Identity]) -> Callable[[str | None], bool]:
     names = Counter(name for one in known for name in {one.uuid, one.serial} if name is not None)
     return lambda name: name is not None and names[name] > 1
-
-
-def with_index(row: ChipReport, index: int) -> ChipReport:
-    """Return a row under the number that the chip was asked by."""
-    return row if row.index is not None else replace(row, index=index)

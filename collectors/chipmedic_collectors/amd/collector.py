@@ -13,10 +13,10 @@ from chipmedic_collectors.pci_bus import PciPattern
 from chipmedic_collectors.report_scan import ScanDraft, has_values
 from chipmedic_collectors.tool_asking import Asked
 from chipmedic_collectors.tool_collector import Plan, Question, ToolCollector
+from chipmedic_collectors.usual_metrics import ECC
 
 _SENSORS = frozenset({Metric.TEMPERATURE, Metric.POWER, Metric.UTILIZATION})
 _MEMORY = frozenset({Metric.MEMORY_USED, Metric.MEMORY_TOTAL})
-_ERRORS = frozenset({Metric.ECC_CORRECTED, Metric.ECC_UNCORRECTED})
 _THROTTLE = ("amd-smi", "metric", "--throttle", "--json")
 _THERMAL = frozenset(f"{part}_thermal_violation_status" for part in ("socket", "vr", "hbm"))
 _BRAKE = "prochot_violation_status"
@@ -36,9 +36,7 @@ _AMD_SMI = Plan(
         Question(argv=("amd-smi", "xgmi", "--link-status"), every_seconds=60.0),
         Question(argv=_THROTTLE, every_seconds=60.0),
         # Asking for the counters can itself make the driver log errors of disabled blocks.
-        Question(
-            argv=("amd-smi", "metric", "--ecc", "--json"), every_seconds=300.0, states=_ERRORS
-        ),
+        Question(argv=("amd-smi", "metric", "--ecc", "--json"), every_seconds=300.0, states=ECC),
         Question(
             argv=("amd-smi", "bad-pages", "--json"),
             every_seconds=600.0,
@@ -49,7 +47,8 @@ _AMD_SMI = Plan(
             every_seconds=600.0,
             states=frozenset({Metric.POWER_LIMIT}),
         ),
-    )
+    ),
+    one_chip=("amd-smi", "metric", "-g", "{index}", "-m", "-u", "-p", "-t", "--json"),
 )
 _ROCM_SMI = Plan(
     questions=(
@@ -69,7 +68,7 @@ _ROCM_SMI = Plan(
             argv=("rocm-smi", "--showproductname", "--json"), every_seconds=3600.0, names_chips=True
         ),
         Question(argv=("rocm-smi", "--showpidgpus"), every_seconds=30.0),
-        Question(argv=("rocm-smi", "--showrasinfo"), every_seconds=300.0, states=_ERRORS),
+        Question(argv=("rocm-smi", "--showrasinfo"), every_seconds=300.0, states=ECC),
         Question(argv=("rocm-smi", "--showretiredpages"), every_seconds=600.0),
         Question(
             argv=("rocm-smi", "--showmaxpower", "--json"),
@@ -78,6 +77,10 @@ _ROCM_SMI = Plan(
         ),
     ),
     is_own_name=False,
+    one_chip=(
+        *("rocm-smi", "-d", "{index}", "--showtemp", "--showpower", "--showuse"),
+        *("--showmeminfo", "vram", "--json"),
+    ),
 )
 
 
