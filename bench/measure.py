@@ -22,7 +22,7 @@ class Cost:
 
 
 def cost_of_tree(pid: int) -> Cost:
-    """Return CPU time (own, and of children that have ended) and PSS of a process and all below it."""
+    """Return CPU time and PSS of a process and all below it; ended children count in the time."""
     root = psutil.Process(pid)
     cpu, pss, count = 0.0, 0, 0
     for process in [root, *root.children(recursive=True)]:
