@@ -6,8 +6,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
+from chipmedic_watchdog.notify.data import as_data
+from chipmedic_watchdog.notify.facts import IncidentFacts, gather
 from chipmedic_watchdog.notify.late import late_ranks
+from chipmedic_watchdog.notify.settings import Language
+from chipmedic_watchdog.notify.texts import write
+from chipmedic_watchdog.notify.words import words
+from chipmedic_watchdog.store import schema
+from chipmedic_watchdog.store.database import Database
+from watchdog.recover.story import NOW, put_fault, put_incident, put_placement
 
 
 def report(node: str, rank_steps: str, **values: Any) -> SimpleNamespace:
@@ -38,3 +47,25 @@ def test_story(reports: list[SimpleNamespace], late: list[str]) -> None:
         for one in late_ranks(reports)
     ]
     assert found == late
+
+
+def test_a_notice_leads_to_the_rank_that_is_missing(database: Database) -> None:
+    """The healthy node told of the hang first; people are sent to the other one all the same."""
+    hung = {"kind": "job.hung", "component": "job:slurm:7", "codes": [], "action": "restart_job"}
+    put_incident(database, kind="job.hung", nodes=["n1"], root_fault=1)
+    put_fault(database, node="n1", job="slurm:7", **hung)
+    for node, rank, step, pid in (("n1", 0, 47, 11), ("n2", 1, 46, 22)):
+        labels = {"rank_steps": f"{rank}:{step}"}
+        put_placement(database, node=node, ranks=[rank], pids=[pid], step=step, labels=labels)
+
+    def gathered(connection: Any) -> IncidentFacts:
+        return gather(connection, connection.execute(select(schema.incidents)).one())
+
+    facts = database.read_now(gathered)
+    text = write(facts, "opened", words(Language.EN), now=NOW)
+    assert "on node n2, job slurm:7" in text.title
+    assert "Did not arrive: rank 1 on n2: at step 46, the others at 47" in text.body
+    assert "First: on n2: py-spy dump --pid 22" in text.body
+    assert as_data(facts, "opened", language="en")["jobs"][0]["late"] == [
+        {"node": "n2", "ranks": [1], "step": 46}
+    ]

@@ -105,6 +105,15 @@ class IncidentFacts:
         """The fault nearest to the cause, where it is known."""
         return self.faults[0] if self.faults else None
 
+    @property
+    def nodes_to_look_at(self) -> tuple[str, ...]:
+        """Where ranks did not arrive, where that is known; else the nodes that have the faults.
+
+        Every node of a job that stands reports it, and the one that is the cause is often the last.
+        """
+        late = dict.fromkeys(one.node for job in self.jobs for one in job.late)
+        return tuple(late) or self.nodes
+
 
 def gather(connection: Connection, incident: Row[Any]) -> IncidentFacts:
     """Read what is known about a row of `incidents`."""
@@ -175,9 +184,14 @@ def _chip(row: Row[Any]) -> ChipFacts:
 
 def _job(connection: Connection, job: str, incident: Row[Any]) -> JobFacts:
     table = schema.job_nodes
-    rows = list(connection.execute(select(table).where(table.c.job == job)))
-    here = [row for row in rows if row.node in incident.nodes]
+    known = list(connection.execute(select(table).where(table.c.job == job)))
+    newest = max((row.attempt for row in known), default=0)
+    # Where an earlier start of the job ran is not where it runs.
+    rows = [row for row in known if row.attempt == newest]
     is_standing = incident.kind in STANDING and incident.state != "resolved"
+    late = late_ranks(rows) if is_standing else ()
+    shown = {*incident.nodes, *(one.node for one in late)}
+    here = [row for row in rows if row.node in shown]
     steps = [row.step for row in rows if row.step is not None]
     checkpoints = [row.checkpoint_step for row in rows if row.checkpoint_step is not None]
     return JobFacts(
@@ -189,7 +203,7 @@ def _job(connection: Connection, job: str, incident: Row[Any]) -> JobFacts:
         pids={row.node: tuple(row.pids) for row in here if row.pids},
         step=max(steps, default=None),
         checkpoint_step=max(checkpoints, default=None),
-        late=late_ranks(rows) if is_standing else (),
+        late=late,
     )
 
 

@@ -7,6 +7,7 @@ from chipmedic_watchdog.notify.facts import FaultFacts, IncidentFacts
 from chipmedic_watchdog.notify.words import Words
 
 NODES_SHOWN = 8
+NODES_IN_TITLE = 3
 PLACE_LABELS = ("rack", "switch", "power_feed", "slot")
 """Labels of a node that help somebody to walk to it."""
 SENTENCES = {
@@ -20,7 +21,7 @@ SENTENCES = {
 
 def where(facts: IncidentFacts, words: Words, *, is_short: bool = False) -> str:
     """Return where an incident is; short: for a title, without serial and address."""
-    nodes = _nodes(facts, words)
+    nodes = _nodes(facts, words, NODES_IN_TITLE if is_short else NODES_SHOWN)
     if not is_short:
         labels = [f"{key} {facts.labels[key]}" for key in PLACE_LABELS if key in facts.labels]
         nodes += words.aside(words.join(labels, "comma")) if labels else ""
@@ -41,6 +42,8 @@ def where(facts: IncidentFacts, words: Words, *, is_short: bool = False) -> str:
 def place(fault: FaultFacts, words: Words) -> str:
     """Return where one more fault of an incident is."""
     on_node = words.say("sentences", "on_node", node=fault.node)
+    if fault.component == "host":
+        return on_node
     return words.join([on_node, component(fault, words)], "comma")
 
 
@@ -65,7 +68,9 @@ def component(fault: FaultFacts, words: Words) -> str:
 
 def node_of(facts: IncidentFacts) -> str:
     """Return the node where to start."""
-    return facts.root.node if facts.root else next(iter(facts.nodes), "")
+    if facts.root and facts.nodes_to_look_at == facts.nodes:
+        return facts.root.node
+    return next(iter(facts.nodes_to_look_at), "")
 
 
 def vendor_of(facts: IncidentFacts) -> str:
@@ -86,13 +91,13 @@ def _collector(fault: FaultFacts) -> str:
     return name if kind == "collector" else "*"
 
 
-def _nodes(facts: IncidentFacts, words: Words) -> str:
-    nodes = sorted(facts.nodes)
+def _nodes(facts: IncidentFacts, words: Words, shown: int) -> str:
+    nodes = sorted(facts.nodes_to_look_at)
     if not nodes:
         return words.say("sentences", "nothing")
     if len(nodes) == 1:
         return words.say("sentences", "node", node=nodes[0])
     root = node_of(facts)
     ordered = [root, *(node for node in nodes if node != root)]
-    names = ", ".join(ordered[:NODES_SHOWN]) + (" ..." if len(nodes) > NODES_SHOWN else "")
+    names = ", ".join(ordered[:shown]) + (" ..." if len(nodes) > shown else "")
     return words.say("sentences", "nodes", count=len(nodes), names=names)
