@@ -7,7 +7,6 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.panel import Panel
 from rich.table import Table
 
 from chipmedic_cli.words import plain
@@ -28,6 +27,8 @@ class Screen:
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(highlight=False, soft_wrap=True)
+        if not self._console.is_terminal:
+            self._console.width = WIDTH
         self._began = time.time()
 
     def since_start(self, at: float | None = None) -> float:
@@ -48,10 +49,16 @@ class Screen:
         self._console.print()
 
     def notice(self, text: str, who: str) -> None:
-        """Print a notice as it was got."""
-        self._console.print(
-            Panel(plain_lines(text), title=escape(who), title_align="left", width=WIDTH)
-        )
+        """Print a notice as it was got: every word of it, so that it can be copied."""
+        self._console.print(f"  [dim]┌─ {escape(who)}[/]")
+        width = min(self._console.width, WIDTH) - 6
+        for line in text.strip().splitlines():
+            indent = " " * (len(line) - len(line.lstrip()) + 2)
+            parts = plain(line.strip()).wrap(self._console, width - len(indent)) or [plain("")]
+            for number, part in enumerate(parts):
+                before = indent if number else indent[2:]
+                self._console.print("  [dim]│[/] " + before, part, sep="")
+        self._console.print("  [dim]└─[/]")
 
     def losses(self, rows: list[dict[str, Any]]) -> None:
         """Print where the time of one incident went."""
@@ -77,12 +84,3 @@ class Screen:
     def plain(self, words: str) -> None:
         """Print as it is."""
         self._console.print(words, markup=False)
-
-
-def plain_lines(text: str) -> Any:
-    """Return foreign text of several lines, without its control signs."""
-    lines = [plain(line.replace("\t", "    ")) for line in text.strip().splitlines()]
-    joined = plain("")
-    for number, line in enumerate(lines):
-        joined.append("\n" if number else "").append_text(line)
-    return joined

@@ -55,7 +55,7 @@ class Story:
             seconds=START_SECONDS,
         )
         self._screen.line(f"agents of {', '.join(names)} are connected; {SPARE} is the spare")
-        job = self._wait_for_step("the job stepping", set(FIRST_NODES), BEFORE_STEPS - 1)
+        job = self._wait_for_step(set(FIRST_NODES), attempt=0, beyond=BEFORE_STEPS - 1)
         self._job = job["job"]
         where = ", ".join(job["nodes"])
         self._screen.line(
@@ -65,7 +65,7 @@ class Story:
         )
 
     def _chip_fails(self) -> None:
-        before = self._witness.job()["step"]
+        before = self._witness.job()
         at = time.time()
         done = inject(self._layout, "memory-uncorrectable", BROKEN, BROKEN_CHIP)
         self._screen.line(
@@ -79,10 +79,10 @@ class Story:
             f"{BROKEN} isolated", lambda: self._witness.is_isolated(BROKEN), seconds=TELL_SECONDS
         )
         self._screen.line(f"{BROKEN} is isolated: no new work comes to it", style="green")
-        job = self._wait_for_step("the job stepping on the spare", SURVIVORS, before)
+        job = self._wait_for_restart(before)
         self._screen.line(
-            f"{self._job} trains on {', '.join(job['nodes'])} and is beyond step {before}, "
-            f"where it was",
+            f"{self._job} trains on {', '.join(job['nodes'])} and is at step {job['step']}: "
+            f"beyond step {before['step']}, where it was",
             style="green",
         )
         self._witness.wait(
@@ -93,7 +93,6 @@ class Story:
     def _rank_hangs(self) -> None:
         at = time.time()
         inject(self._layout, "hang", SILENT, 0)
-        before = self._witness.job()["step"]
         self._screen.line(
             f"FAULT injected: rank {SILENT_RANK} of the job, on {SILENT}, stops without a word; "
             "its processes live on",
@@ -101,23 +100,29 @@ class Story:
         )
         incident = self._incident("job.hung", at, seconds=HANG_SECONDS)
         told = self._told(incident, is_resolved=False)
+        before = self._witness.job()
         self._show(told, at)
         self._check(told, (SILENT, f"rank {SILENT_RANK}"))
         self._screen.line(
             f"rank {SILENT_RANK} on {SILENT} is named as the one that did not arrive", style="green"
         )
-        job = self._wait_for_step("the job stepping after the hang", SURVIVORS, before)
+        job = self._wait_for_restart(before)
         self._screen.line(f"{self._job} was restarted and is at step {job['step']}", style="green")
         clear = self._told(incident, is_resolved=True)
         self._screen.line(
             f"ALL-CLEAR delivered: {clear.page.text.strip().splitlines()[0]}", style="green"
         )
 
-    def _wait_for_step(self, what: str, nodes: set[str], beyond: int) -> dict[str, Any]:
+    def _wait_for_restart(self, before: dict[str, Any]) -> dict[str, Any]:
+        """Wait until the job has been started again and is farther than it was."""
+        attempt = before["attempt"] + 1
+        return self._wait_for_step(SURVIVORS, attempt=attempt, beyond=before["step"])
+
+    def _wait_for_step(self, nodes: set[str], *, attempt: int, beyond: int) -> dict[str, Any]:
         where = ", ".join(sorted(nodes))
         return self._witness.wait(
-            f"{what} beyond step {beyond} on {where}",
-            lambda: self._witness.running_job(nodes, beyond_step=beyond),
+            f"start {attempt} of the job beyond step {beyond} on {where}",
+            lambda: self._witness.running_job(nodes, attempt=attempt, beyond_step=beyond),
             seconds=MOVE_SECONDS,
         )
 

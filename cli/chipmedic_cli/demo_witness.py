@@ -67,10 +67,11 @@ class Witness:
         found = self._client.all("/api/v1/nodes", state="connected")
         return True if {row["node"] for row in found} == nodes else None
 
-    def running_job(self, nodes: set[str], *, beyond_step: int) -> Row | None:
-        """Return the job when it runs on exactly these nodes and has come beyond a step."""
+    def running_job(self, nodes: set[str], *, attempt: int, beyond_step: int) -> Row | None:
+        """Return the job when this start of it, or a later one, is beyond a step on these nodes."""
         for job in self._client.all("/api/v1/jobs", state="running"):
-            if set(job["nodes"]) == nodes and (job["step"] or 0) > beyond_step:
+            is_far = job["attempt"] >= attempt and (job["step"] or 0) > beyond_step
+            if is_far and set(job["nodes"]) == nodes:
                 return dict(job)
         return None
 

@@ -11,6 +11,7 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from chipmedic.errors import ChipmedicError
 from chipmedic_simulator.ascend_tools.state import AscendChip, FaultCode
@@ -70,7 +71,8 @@ class Target:
     def xids(self, *told: tuple[int, str]) -> None:
         """Let the driver write Xids into the kernel log, then push them to those who listen."""
         try:
-            who = f"pid={self.rank().pid}, name=python"
+            pid = self.rank().pid
+            who = f"pid={pid}, name={_name_of(pid)}"
         except ChipmedicError:
             who = "pid='<unknown>', name=<unknown>"
         bus = self.pci.partition(".")[0]
@@ -84,6 +86,13 @@ class Target:
     def kill_program(self, words: str) -> None:
         """Let the program on the chips die with these words, as the vendor's runtime does it."""
         write(self.node.trouble, words)
+
+
+def _name_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip()
+    except OSError:
+        return "<unknown>"
 
 
 @dataclass(frozen=True, slots=True)

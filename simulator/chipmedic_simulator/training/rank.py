@@ -10,6 +10,7 @@ so the rank that never came to the barrier is the one whose step is behind.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import fcntl
 import json
 import os
@@ -145,6 +146,13 @@ def _say(task: Task, text: str) -> None:
     sys.stderr.flush()
 
 
+def _take_name() -> None:
+    """Show up in `ps` and in the driver's log under the job's name, as real programs do."""
+    if name := os.environ.get("TORCHELASTIC_RUN_ID"):
+        with contextlib.suppress(OSError):
+            Path("/proc/self/comm").write_text(name, encoding="utf-8")
+
+
 def _task() -> Task:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, required=True)
@@ -167,6 +175,7 @@ def _task() -> Task:
 def main() -> int:
     """Run one rank; a failed chip, a lost peer and a crash are exit statuses."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    _take_name()
     task = _task()
     try:
         return train(task)
