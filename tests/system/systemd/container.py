@@ -22,6 +22,8 @@ CGROUPS = Path("/sys/fs/cgroup")
 LEFT_CGROUPS = ("payload", "supervisor")
 """What nspawn names the groups that it makes below its caller's; it leaves them behind."""
 BOOT_SECONDS = 60.0
+POWER_OFF = signal.SIGRTMIN + 4
+"""What systemd(1) takes as the order to power off."""
 _GET = """
 import sys, urllib.error, urllib.request
 try:
@@ -32,7 +34,7 @@ except OSError as e:
     sys.exit(str(e))
 print(answer.read().decode())
 """
-PROGRAMS = ("systemd-nspawn", "debootstrap", "nsenter", "unshare")
+PROGRAMS = ("systemd-nspawn", "debootstrap", "nsenter", "setpriv", "unshare")
 
 
 def why_not() -> str | None:
@@ -63,20 +65,21 @@ class Container:
         self._binds = binds
         self._nspawn: subprocess.Popen[bytes] | None = None
         self._init = 0
-        self._groups_before: set[Path] = set()
 
     def start(self) -> None:
         """Boot, and wait until systemd says that it is done."""
-        self._groups_before = set(_left_groups())
         binds = [f"--bind-ro={source}:{target}" for source, target in self._binds.items()]
         with self._console.open("wb") as console:
             self._nspawn = subprocess.Popen(
                 [
+                    # All of it ends with this process, however that ends: the kernel ends a
+                    # namespace of processes with its first one.
+                    *("setpriv", "--pdeathsig=KILL"),
+                    *("unshare", "--pid", "--fork", "--kill-child", "--mount-proc"),
                     "systemd-nspawn",
                     "--quiet",
                     "--register=no",
                     "--keep-unit",
-                    "--kill-signal=SIGRTMIN+4",
                     "--private-network",
                     "--console=pipe",
                     "--volatile=overlay",
@@ -159,28 +162,26 @@ class Container:
         """Power off, and leave nothing behind."""
         if self._nspawn is None:
             return
-        self._nspawn.terminate()  # nspawn passes --kill-signal on
+        if self._init:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._init, POWER_OFF)
         try:
-            self._nspawn.wait(timeout=20)
+            self._nspawn.wait(timeout=20 if self._init else 0)
         except subprocess.TimeoutExpired:
-            if self._init:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(self._init, signal.SIGKILL)  # the kernel ends all that it is init of
             self._nspawn.kill()
             self._nspawn.wait(timeout=10)
-        for group in sorted(set(_left_groups()) - self._groups_before, reverse=True):
-            with contextlib.suppress(OSError):  # another container may be in it by now
+        for group in sorted(_left_groups(), reverse=True):
+            with contextlib.suppress(OSError):  # another container is in it
                 group.rmdir()
 
     def _find_init(self) -> bool:
         """Find the one process below nspawn that is init of a namespace of its own."""
         assert self._nspawn is not None
         assert self._nspawn.poll() is None, f"nspawn ended: {self._last_words()}"
-        pid = self._nspawn.pid
-        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        for pid in _below(self._nspawn.pid):
             with contextlib.suppress(OSError):
-                if Path(f"/proc/{child}/comm").read_text().strip() == "systemd":
-                    self._init = int(child)
+                if Path(f"/proc/{pid}/comm").read_text().strip() == "systemd":
+                    self._init = pid
         return self._init != 0
 
     def _has_booted(self) -> bool:
@@ -189,6 +190,14 @@ class Container:
 
     def _last_words(self) -> str:
         return self._console.read_text(errors="replace")[-2000:]
+
+
+def _below(pid: int) -> Iterator[int]:
+    """The processes that a process has started, and those that they have."""
+    with contextlib.suppress(OSError):
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            yield int(child)
+            yield from _below(int(child))
 
 
 def _left_groups() -> Iterator[Path]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from system.systemd.container import Container
-from system.systemd.supplies import INSTALL, Supplies
+from system.systemd.supplies import INSTALL, REPOSITORY, Supplies
 
 # The first run builds the root and fetches the wheels.
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
@@ -118,4 +117,4 @@ def _processes(host: Container, words: str) -> str:
 
 
 def _shipped(name: str) -> str:
-    return (Path(__file__).parents[3] / "systemd" / name).read_text()
+    return (REPOSITORY / "systemd" / name).read_text()

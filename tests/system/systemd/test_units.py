@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from system.systemd.container import Container
-from system.systemd.supplies import Supplies
+from system.systemd.supplies import REPOSITORY, Supplies
 
 # The first run builds the root and fetches the wheels.
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
@@ -26,6 +26,7 @@ watchdogs = ["127.0.0.1:7443"]
 [detectors]
 expiry_seconds = 5.0
 """
+WATCHDOG_TOML = (REPOSITORY / "systemd" / "watchdog.toml").read_text()
 PYTHON = "/opt/chipmedic/bin/python"
 CAPABILITIES_OF_AGENT = 1 << 34 | 1 << 19 | 1 << 2
 """CAP_SYSLOG, CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH."""
@@ -45,16 +46,24 @@ def running(supplies: Supplies, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @pytest.fixture
 def node(running: Container) -> Iterator[Container]:
-    """The host with both daemons up and connected, before and after each test."""
+    """The host with both daemons up, connected and as they were installed, for each test."""
     _wait_until_connected(running)
     yield running
+    if _is_as_installed(running):
+        return
     running.command("rm", "-rf", *(f"/etc/systemd/system/{d}.service.d" for d in DAEMONS))
     running.write("/etc/chipmedic/agent.toml", AGENT_TOML)
-    running.write("/etc/chipmedic/watchdog.toml", "")
+    running.write("/etc/chipmedic/watchdog.toml", WATCHDOG_TOML)
     running.command("systemctl", "daemon-reload")
     running.command("systemctl", "reset-failed")
     running.command("systemctl", "restart", *DAEMONS)
-    _wait_until_connected(running)
+
+
+def _is_as_installed(node: Container) -> bool:
+    has_drop_in = any(node.show(daemon, "DropInPaths") for daemon in DAEMONS)
+    is_own = node.read("/etc/chipmedic/agent.toml") == AGENT_TOML
+    is_changed = node.read("/etc/chipmedic/watchdog.toml") != WATCHDOG_TOML
+    return is_own and not has_drop_in and not is_changed and all(map(node.is_active, DAEMONS))
 
 
 def test_ready_enabled_and_well_formed(node: Container) -> None:
@@ -75,7 +84,7 @@ def test_ready_enabled_and_well_formed(node: Container) -> None:
 def test_exposure_is_what_the_manual_says(node: Container, daemon: str) -> None:
     threshold = f"--threshold={EXPOSURE_MAX[daemon] * 10:.0f}"
     node.command("systemd-analyze", "security", "--no-pager", threshold, f"{daemon}.service")
-    manual = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
+    manual = (REPOSITORY / "docs" / "operations.md").read_text()
     assert f"| `{daemon}` | {EXPOSURE_MAX[daemon]} |" in manual
 
 
