@@ -6,6 +6,7 @@ is started beside a process that cannot be killed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -36,8 +37,16 @@ class Asked:
 class Tool:
     """One vendor's tools on one host, read by the vendor's reader."""
 
-    def __init__(self, host: Host, reader: ToolReader, folders: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        host: Host,
+        reader: ToolReader,
+        folders: Sequence[str] = (),
+        *,
+        limit_seconds: float = math.inf,
+    ) -> None:
         self._host = host
+        self._limit_seconds = limit_seconds
         self._reader = reader
         self._folders = folders
         self._stuck_pid: int | None = None
@@ -57,8 +66,9 @@ class Tool:
         """
         self._refuse_while_stuck()
         argv = (self.find(argv[0]) or argv[0], *argv[1:])
+        limit = min(timeout_seconds, self._limit_seconds)
         try:
-            answer = self._host.run(argv, timeout_seconds=timeout_seconds)
+            answer = self._host.run(argv, timeout_seconds=limit)
         except ToolMissing as e:
             return self._failed(ProblemKind.TOOL_MISSING, str(e))
         except ToolFailed as e:

@@ -8,6 +8,7 @@ chip, a cut answer or a hang mean is decided here, once for all.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from typing import ClassVar, Self
 
@@ -56,9 +57,10 @@ class ToolCollector(Collector):
     period_seconds: ClassVar[float] = 15.0
     deadline_seconds: ClassVar[float] = 40.0
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, *, limit_seconds: float = math.inf) -> None:
+        """Poll the tool on a host; no call takes longer than `limit_seconds`."""
         self._host = host
-        self._tool = Tool(host, self.reader, self.folders)
+        self._tool = Tool(host, self.reader, self.folders, limit_seconds=limit_seconds)
         self._roster = Roster(self.vendor, trusts_serial=self.trusts_serial)
         self._codes = StandingCodes(self.vendor)
         self._trouble = Trouble(self.vendor)
