@@ -37,12 +37,12 @@ class Chat:
             url = self._settings.read_url()
         except ConfigError as e:
             raise DeliveryFailed(str(e)) from e
-        target = apprise.Apprise.instantiate(url, suppress_exceptions=True)
-        if target is None:
-            raise DeliveryFailed("the URL is none that apprise knows", is_permanent=True)
-        target.socket_connect_timeout = self._settings.timeout_seconds / 2
-        target.socket_read_timeout = self._settings.timeout_seconds / 2
         with _said_in_this_thread() as lines:
+            target = apprise.Apprise.instantiate(url, suppress_exceptions=True)
+            if target is None:
+                raise DeliveryFailed("the URL is none that apprise knows", is_permanent=True)
+            target.socket_connect_timeout = self._settings.timeout_seconds / 2
+            target.socket_read_timeout = self._settings.timeout_seconds / 2
             is_delivered = target.notify(
                 title=notice.title,
                 body=notice.body,

@@ -1,0 +1,197 @@
+"""The loop as the daemon runs it: from an incident in the store to a real receiver."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chipmedic_watchdog.notify.loop import NotifyLoop
+from chipmedic_watchdog.notify.settings import ChannelKind, ChannelSettings, NotifySettings
+from chipmedic_watchdog.store import schema
+from chipmedic_watchdog.store.database import Database
+from watchdog.notify import story
+from watchdog.notify.receivers import HttpReceiver
+
+
+def webhook(url: str, folder: Path, timeout_seconds: float = 2.0) -> ChannelSettings:
+    (folder / "key").write_text("key")
+    return ChannelSettings(
+        kind=ChannelKind.WEBHOOK,
+        url=url,
+        secret_file=str(folder / "key"),
+        timeout_seconds=timeout_seconds,
+    )
+
+
+def settings(**channels: ChannelSettings) -> NotifySettings:
+    return NotifySettings(channels=channels, retry_first_seconds=0.05, decision_wait_seconds=0.1)
+
+
+@asynccontextmanager
+async def running(loop: NotifyLoop) -> AsyncIterator[NotifyLoop]:
+    task = asyncio.create_task(loop.run())
+    try:
+        yield loop
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def until(what: Callable[[], bool], *, seconds: float = 10) -> float:
+    start = time.monotonic()
+    while not what():
+        assert time.monotonic() - start < seconds, "not in time"
+        await asyncio.sleep(0.01)
+    return time.monotonic() - start
+
+
+def states(database: Database) -> dict[str, str]:
+    return {row["id"]: row["state"] for row in story.rows(database, schema.notices)}
+
+
+def put_incident(database: Database, number: int = 42, **values: Any) -> str:
+    now = time.time()
+    identity = f"inc-{number:06d}"
+    story.put_incident(database, identity, fault_at=now, opened_at=now, updated_at=now, **values)
+    return identity
+
+
+async def test_a_notice_arrives_within_a_second(database: Database, tmp_path: Path) -> None:
+    took = []
+    with HttpReceiver() as receiver:
+        loop = NotifyLoop(database, settings(desk=webhook(receiver.url, tmp_path)))
+        async with running(loop):
+            await asyncio.sleep(0.1)
+            for number in range(1, 10):
+                put_incident(database, number)
+                story.put_recovery(database, f"rec-{number:06d}", incident=f"inc-{number:06d}")
+                loop.wake()
+                took.append(await until(lambda n=number: len(receiver.requests) == n))  # type: ignore[misc]
+            await until(lambda: set(states(database).values()) == {"delivered"})
+    assert sorted(took)[len(took) // 2] < 0.3
+    row = story.rows(database, schema.notices)[0]
+    assert (row["attempts"], row["receipt"]) == (1, "HTTP 200")
+    assert 0 <= row["delivered_at"] - row["created_at"] < 2
+
+
+async def test_a_receiver_that_fails_at_first_gets_it_in_the_end(
+    database: Database, tmp_path: Path
+) -> None:
+    put_incident(database)
+    with HttpReceiver(answers=[(500, {}), (502, {})]) as receiver:
+        async with running(NotifyLoop(database, settings(desk=webhook(receiver.url, tmp_path)))):
+            await until(lambda: "delivered" in states(database).values())
+    ids = [request.headers["X-Chipmedic-Notice-Id"] for request in receiver.requests]
+    assert ids == ["inc-000042/opened-1/desk"] * 3
+    assert story.rows(database, schema.notices)[0]["attempts"] == 3
+
+
+async def test_a_refusal_for_good_is_marked_and_not_tried_again(
+    database: Database, tmp_path: Path
+) -> None:
+    put_incident(database)
+    with HttpReceiver(answers=[(410, {})]) as receiver:
+        async with running(NotifyLoop(database, settings(desk=webhook(receiver.url, tmp_path)))):
+            await until(lambda: "failed" in states(database).values())
+            await asyncio.sleep(0.3)
+    assert len(receiver.requests) == 1
+    assert story.rows(database, schema.notices)[0]["last_error"] == "HTTP 410: not now"
+
+
+async def test_a_receiver_that_is_down_gets_all_of_it_when_it_is_back(
+    database: Database, tmp_path: Path
+) -> None:
+    with HttpReceiver() as receiver:
+        port = receiver.port
+    dead = webhook(f"http://127.0.0.1:{port}/chipmedic", tmp_path)
+    for number in range(5):
+        put_incident(database, number)
+    async with running(NotifyLoop(database, settings(desk=dead))):
+        await until(lambda: any(r["attempts"] for r in story.rows(database, schema.notices)))
+        assert set(states(database).values()) == {"pending"}
+    with HttpReceiver() as receiver:
+        back = webhook(receiver.url, tmp_path)
+        async with running(NotifyLoop(database, settings(desk=back))):
+            await until(lambda: set(states(database).values()) == {"delivered"})
+    assert len({r.headers["X-Chipmedic-Notice-Id"] for r in receiver.requests}) == 5
+
+
+async def test_one_slow_channel_delays_no_other(database: Database, tmp_path: Path) -> None:
+    with HttpReceiver(before_answer=lambda: time.sleep(1.5)) as slow, HttpReceiver() as quick:
+        channels = settings(slow=webhook(slow.url, tmp_path), quick=webhook(quick.url, tmp_path))
+        loop = NotifyLoop(database, channels)
+        async with running(loop):
+            for number in range(3):
+                put_incident(database, number)
+            loop.wake()
+            took = await until(lambda: len(quick.requests) == 3)
+            assert took < 1.2
+            assert len(slow.requests) <= 1
+
+
+async def test_killed_between_delivery_and_record_it_comes_again_with_the_same_id(
+    database: Database, tmp_path: Path
+) -> None:
+    put_incident(database)
+    with HttpReceiver() as receiver:
+        channel = settings(desk=webhook(receiver.url, tmp_path))
+        delivered = asyncio.Event()
+        here = asyncio.get_running_loop()
+        receiver.before_answer = lambda: (
+            here.call_soon_threadsafe(delivered.set),
+            time.sleep(0.3),
+        )
+        async with running(NotifyLoop(database, channel)):
+            await delivered.wait()  # the receiver has it; the watchdog dies before the answer
+        assert list(states(database).values()) == ["pending"]
+        receiver.before_answer = lambda: None
+        async with running(NotifyLoop(database, channel)):
+            await until(lambda: list(states(database).values()) == ["delivered"])
+    ids = [request.headers["X-Chipmedic-Notice-Id"] for request in receiver.requests]
+    assert ids == ["inc-000042/opened-1/desk"] * 2
+
+
+async def test_the_first_notice_tells_the_decision_that_comes_a_moment_later(
+    database: Database, tmp_path: Path
+) -> None:
+    with HttpReceiver() as receiver:
+        loop = NotifyLoop(database, settings(desk=webhook(receiver.url, tmp_path)))
+        async with running(loop):
+            put_incident(database)
+            loop.wake()
+            await asyncio.sleep(0.03)
+            story.put_recovery(database, state="running")
+            await until(lambda: bool(receiver.requests))
+    assert b"chipmedic will isolate gpu-017" in receiver.requests[0].body
+    assert len(receiver.requests) == 1
+
+
+async def test_after_a_day_of_trying_it_has_failed(database: Database, tmp_path: Path) -> None:
+    put_incident(database)
+    with HttpReceiver(answers=[(500, {})] * 9) as receiver:
+        impatient = NotifySettings(
+            channels={"desk": webhook(receiver.url, tmp_path)},
+            retry_first_seconds=0.05,
+            give_up_after_seconds=0.2,
+        )
+        async with running(NotifyLoop(database, impatient)):
+            await until(lambda: list(states(database).values()) == ["failed"])
+
+
+async def test_missing_secrets_and_no_channels_are_said_at_the_start(
+    database: Database, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lost = ChannelSettings(kind=ChannelKind.APPRISE, url_file=str(tmp_path / "gone"))
+    async with running(NotifyLoop(database, settings(chat=lost))):
+        await asyncio.sleep(0.05)
+    async with running(NotifyLoop(database, settings())):
+        await asyncio.sleep(0.05)
+    assert "channel cannot deliver: channel=chat" in caplog.text
+    assert "nobody is told of anything" in caplog.text
