@@ -53,6 +53,7 @@ class RecoverLoop:
         self._bell = Bell()
         self._under_way: set[str] = set()
         self._reconciled_at = time.monotonic()
+        self._recorded_at = 0.0
         self._trouble = ""
         self._judged: dict[str, tuple[Decision, object]] = {}
         """What the last look decided and the state it found; the same again is no news."""
@@ -63,21 +64,18 @@ class RecoverLoop:
 
     async def run(self) -> None:
         """Work until cancelled."""
-        is_rung = False
         async with asyncio.TaskGroup() as group:
             while True:
                 try:
-                    await self._look(group, is_rung=is_rung)
+                    await self._look(group)
                     self._trouble = ""
                 except StoreError as e:
                     if str(e) != self._trouble:
                         LOGGER.error("recovery waits for the store: why=%s", e)  # noqa: TRY400
                     self._trouble = str(e)
-                is_rung = await self._bell.wait(
-                    self._settings.poll_seconds, at_least_seconds=LOOK_SECONDS
-                )
+                await self._bell.wait(self._settings.poll_seconds, at_least_seconds=LOOK_SECONDS)
 
-    async def _look(self, group: asyncio.TaskGroup, *, is_rung: bool) -> None:
+    async def _look(self, group: asyncio.TaskGroup) -> None:
         """Decide about every open incident and start what is to be carried out."""
         open_cases, latest = await self._database.read(_read)
         judged: dict[str, tuple[Decision, object]] = {}
@@ -88,9 +86,13 @@ class RecoverLoop:
             judged[case.incident.id] = (decision, latest.get(case.incident.id))
             if self._judged.get(case.incident.id) != judged[case.incident.id]:
                 news.append((witnessed, decision))
-        # Most looks change nothing: they wait for no writer.
-        if news or not is_rung:
+        # Most looks change nothing: they wait for no writer. What only time brings (a proposal that
+        # expires, a node that may return) has a beat of its own, as the bell may ring for ever.
+        is_over = bool(self._judged.keys() - judged.keys())
+        is_due = time.monotonic() - self._recorded_at >= self._settings.poll_seconds
+        if news or is_over or is_due:
             now = self._now()
+            self._recorded_at = time.monotonic()
             await self._database.write(lambda c: self._record(c, news, now))
             if news:
                 self._on_change()
