@@ -9,18 +9,16 @@ import re
 from typing import ClassVar
 
 from chipmedic import Metric
-from chipmedic.tool_report import ChipReport, ToolReader, ToolReport
+from chipmedic.tool_report import ToolReader, ToolReport
 from chipmedic_collectors.pci_bus import ACCELERATORS, PciPattern
-from chipmedic_collectors.reading import csv_rows, fields
+from chipmedic_collectors.reading import fields
 from chipmedic_collectors.reading.command_line import CommandLine
-from chipmedic_collectors.reading.judging import note_silence
+from chipmedic_collectors.reading.csv_rows import read_query
 from chipmedic_collectors.reading.language import Language, Layout
-from chipmedic_collectors.reading.samples import Samples
 from chipmedic_collectors.tool_collector import Plan, Question, ToolCollector
 from chipmedic_collectors.usual_metrics import LOAD
 
 VENDOR = "biren"
-_IDENTITIES_ONLY = 4
 _COLUMNS = "index,name,uuid,pci.bus_id,utilization.gpu,memory.used,memory.total,temperature.gpu"
 _QUERY = ("brsmi", "gpu", f"--query-gpu={_COLUMNS}", "--format=csv,noheader,nounits")
 
@@ -31,14 +29,7 @@ def _is_query(text: str, command: CommandLine) -> bool:
 
 def _read_query(text: str, command: CommandLine, report: ToolReport) -> None:
     asked = (command.value("--query-gpu") or "").split(",")
-    samples = Samples(report)
-    for row in csv_rows.read_rows(text, asked, fields.NVIDIA_LIKE, report):
-        chip = ChipReport()
-        fields.fill(chip, row, fields.NVIDIA_LIKE)
-        fields.note_driver(report, row)
-        chip = samples.add(chip.pci or chip.uuid or chip.index, chip)
-        if len(row) > _IDENTITIES_ONLY:
-            note_silence(report, chip)
+    read_query(text, asked, fields.NVIDIA_LIKE, report)
 
 
 READER = Language(

@@ -13,11 +13,11 @@ from chipmedic import Metric
 from chipmedic.tool_report import ChipReport, ProblemKind, ProcessReport, ToolReader, ToolReport
 from chipmedic_collectors.nvidia.smi_tree import Node, read_xml
 from chipmedic_collectors.pci_bus import ACCELERATORS, PciPattern
-from chipmedic_collectors.reading import box, cells, csv_rows, fields
+from chipmedic_collectors.reading import box, cells, fields
 from chipmedic_collectors.reading.command_line import CommandLine
+from chipmedic_collectors.reading.csv_rows import read_query
 from chipmedic_collectors.reading.judging import note_silence
 from chipmedic_collectors.reading.language import Language, Layout
-from chipmedic_collectors.reading.samples import Samples
 from chipmedic_collectors.tool_collector import Plan, Question, ToolCollector
 from chipmedic_collectors.usual_metrics import LOAD
 from chipmedic_collectors.values import identity, integer, memory_bytes, normalise_pci
@@ -132,12 +132,7 @@ def _is_query(text: str, command: CommandLine) -> bool:
 
 def _read_query(text: str, command: CommandLine, report: ToolReport) -> None:
     asked = (command.value("--query-gpu") or "").split(",")
-    samples = Samples(report)
-    for row in csv_rows.read_rows(text, asked, fields.NVIDIA_LIKE, report):
-        chip = ChipReport()
-        fields.fill(chip, row, fields.NVIDIA_LIKE)
-        fields.note_driver(report, row)
-        samples.add(chip.pci or chip.uuid or chip.index, chip)
+    read_query(text, asked, fields.NVIDIA_LIKE, report)
 
 
 READER = Language(

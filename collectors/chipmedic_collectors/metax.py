@@ -16,7 +16,7 @@ from chipmedic_collectors.reading.blocks import Block, read_blocks
 from chipmedic_collectors.reading.cells import counter
 from chipmedic_collectors.reading.command_line import CommandLine
 from chipmedic_collectors.reading.fields import FieldMap
-from chipmedic_collectors.reading.judging import mark_lost, worsen
+from chipmedic_collectors.reading.judging import label, mark_lost, worsen
 from chipmedic_collectors.reading.language import Language, Layout, sentence
 from chipmedic_collectors.tool_collector import Plan, Question, ToolCollector
 from chipmedic_collectors.usual_metrics import LOAD
@@ -41,16 +41,17 @@ _KEYS: FieldMap = {
 }
 
 
-def _judge(report: ToolReport, chip: ChipReport, state: str) -> None:
-    """Judge by the state word; a card that is listed and not available is lost to the driver."""
+def _judge(report: ToolReport, chip: ChipReport, state: str, *, has_readings: bool) -> None:
+    """Judge by the state word; a card that is only listed, as not available, is lost."""
     bare = state.strip().lower()
     if bare == "available":
         worsen(chip, Health.OK)
-    elif "unaccessible" in bare or "inaccessible" in bare:
-        mark_lost(report, chip, state.strip())
-    elif "not available" in bare or "unavailable" in bare:
-        worsen(chip, Health.CRITICAL)
-        mark_lost(report, chip, state.strip())
+    elif "not available" in bare or "unavailable" in bare or "accessible" in bare:
+        if has_readings:
+            worsen(chip, Health.CRITICAL)
+            report.add_problem(ProblemKind.PARTIAL, f"{label(chip)}: {state.strip()}")
+        else:
+            mark_lost(report, chip, state.strip())
     elif bare:
         worsen(chip, Health.UNKNOWN)
 
@@ -80,7 +81,8 @@ def _read_box(text: str, command: CommandLine, report: ToolReport) -> None:
         if record.place("Board") is not None:  # the first number is the board's
             chip.index = integer((record.cell("GPU").split() or [""])[0])
         box.fill_common(chip, record, "GPU-Util")
-        _judge(report, chip, record.cell("GPU-State"))
+        has_readings = chip.temperature_celsius is not None
+        _judge(report, chip, record.cell("GPU-State"), has_readings=has_readings)
         chips.append(chip)
     box.finish(table, chips, report)
     _note_count(text, command, report)
@@ -116,7 +118,8 @@ def _read_list(text: str, command: CommandLine, report: ToolReport) -> None:
         report.chips.append(chip)
         words = _UUID.sub("", state).strip()
         start = re.search(r"\b(?:not |un)?available.*", words, re.IGNORECASE)
-        _judge(report, chip, start[0] if start else "")
+        has_readings = chip.temperature_celsius is not None or chip.memory_used_bytes is not None
+        _judge(report, chip, start[0] if start else "", has_readings=has_readings)
     _note_count(text, command, report)
 
 

@@ -8,16 +8,13 @@ from chipmedic.tool_report import ChipReport, Health, LinkReport, ProblemKind, T
 from chipmedic_collectors.reading import box, cells, fields
 from chipmedic_collectors.reading.blocks import read_blocks
 from chipmedic_collectors.reading.command_line import CommandLine
-from chipmedic_collectors.reading.csv_rows import is_csv, read_rows
+from chipmedic_collectors.reading.csv_rows import is_csv, read_query
 from chipmedic_collectors.reading.fields import FieldMap
-from chipmedic_collectors.reading.judging import note_silence, worsen
+from chipmedic_collectors.reading.judging import worsen
 from chipmedic_collectors.reading.language import Language, Layout, sentence
-from chipmedic_collectors.reading.samples import Samples
 from chipmedic_collectors.values import identity, integer, normalise_pci
 
 VENDOR = "gaudi"
-_IDENTITIES_ONLY = 4
-"""A question for so few columns is for identities or counters and states no reading."""
 _QUERY = ("-Q", "--query-aip")
 _COLUMNS: FieldMap = {
     **fields.NVIDIA_LIKE,
@@ -89,14 +86,7 @@ def _is_query(text: str, command: CommandLine) -> bool:
 
 def _read_query(text: str, command: CommandLine, report: ToolReport) -> None:
     asked = (command.value(*_QUERY) or "").split(",")
-    samples = Samples(report)
-    for row in read_rows(text, asked, _COLUMNS, report):
-        chip = ChipReport()
-        fields.fill(chip, row, _COLUMNS)
-        fields.note_driver(report, row)
-        chip = samples.add(chip.pci or chip.uuid or chip.index, chip)
-        if len(row) > _IDENTITIES_ONLY:
-            note_silence(report, chip)
+    read_query(text, asked, _COLUMNS, report)
 
 
 def _is_ports(text: str, command: CommandLine) -> bool:

@@ -24,7 +24,9 @@ READER = Language(
     vendor=VENDOR,
     tools=frozenset({"xpu-smi", "xpumcli"}),
     mark=re.compile(
-        r"Intel\(R\)|^CLI:\s*$|XPUM_STATS_|Level Zero|Intel XPU System Management", re.MULTILINE
+        r"Intel\(R\)|^CLI:\s*$|XPUM_STATS_|Level Zero|Intel XPU System Management"
+        r"|^\s*\|\s*Device ID\s*\||^Timestamp, DeviceId\b|^No device discovered",
+        re.MULTILINE,
     ),
     version=re.compile(r"^CLI:\s*\n\s*Version:\s*(\S+)", re.MULTILINE),
     layouts=(
@@ -38,7 +40,7 @@ READER = Language(
         sentence(ProblemKind.NO_DEVICES, r"^no device discovered"),
         sentence(ProblemKind.DRIVER_DOWN, r"level zero initialization|xpum service status error"),
         sentence(ProblemKind.DRIVER_DOWN, r"fail(?:ed)? to (?:initialize xpum|connect)"),
-        sentence(ProblemKind.UNSUPPORTED, r"were not expected|run with --help"),
+        sentence(ProblemKind.UNSUPPORTED, r"run with --help"),
     ),
     is_ours=_is_ours,
 ).reader()

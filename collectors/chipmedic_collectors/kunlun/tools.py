@@ -174,31 +174,39 @@ def _is_legacy(text: str, command: CommandLine) -> bool:
 
 
 def _read_legacy(text: str, command: CommandLine, report: ToolReport) -> None:
-    """Read the tables of XRE 4: one line per device; a section's header names its columns."""
+    """Read the tables of XRE 4: one line per device; a section's header names its columns.
+
+    A section is a title, a rule, a header, a rule, rows and a rule.
+    """
     header: list[str] = []
     by_index: dict[int | None, ChipReport] = {}
-    has_processes = is_closed = False
+    has_processes, rules = False, 0
     for line in map(str.strip, text.splitlines()):
         if version := re.match(r"Driver Version:\s*(\S+)", line):
             report.driver_version = version[1]
         elif re.fullmatch(r"-{10,}", line):
-            is_closed = True
+            rules += 1
         elif line.startswith("|"):
-            is_closed = False
             row = [cell.strip() for cell in line.strip("|").split("|")]
             if row[0] == "DevID":
-                header = row
+                header, rules = row, 0
                 has_processes = has_processes or "PID" in header
-                continue
-            values = dict(zip(header, row, strict=False))
-            index = integer(row[0])
-            if "PCI Addr" in values:
-                by_index[index] = chip = _legacy_device(index, values)
-                report.chips.append(chip)
-                note_silence(report, chip)
-            elif "PID" in values and index in by_index:
-                _add_legacy_process(by_index[index], values)
-    _finish_legacy(report, has_processes=has_processes, is_closed=is_closed)
+            else:
+                _read_legacy_row(dict(zip(header, row, strict=False)), by_index, report)
+    is_whole = rules > 1
+    _finish_legacy(report, has_processes=has_processes, is_closed=is_whole)
+
+
+def _read_legacy_row(
+    values: dict[str, str], by_index: dict[int | None, ChipReport], report: ToolReport
+) -> None:
+    index = integer(values.get("DevID", ""))
+    if "PCI Addr" in values:
+        by_index[index] = chip = _legacy_device(index, values)
+        report.chips.append(chip)
+        note_silence(report, chip)
+    elif "PID" in values and index in by_index:
+        _add_legacy_process(by_index[index], values)
 
 
 def _finish_legacy(report: ToolReport, *, has_processes: bool, is_closed: bool) -> None:

@@ -119,12 +119,13 @@ class _Walk:
         self._close_record()
         if self._group:
             self._header, self._group = self._group, []
-        # The rule of equals signs below the header opens the rows; it closes nothing.
-        self.box.is_closed = bool(self.box.records) or "=" not in line
-        if self._in_processes and self._rows_have_begun:
-            self.box.has_processes = self.box.is_closed = True
-        elif self._in_processes and "=" in line:
-            self._rows_have_begun = True
+        if self._in_processes:
+            self.box.has_processes = self.box.has_processes or self._rows_have_begun
+            self._rows_have_begun = self._rows_have_begun or "=" in line
+            self.box.is_closed = self.box.has_processes
+        else:
+            # The rule of equals signs below the header opens the rows; it closes nothing.
+            self.box.is_closed = bool(self.box.records) or "=" not in line
 
     def row(self, line: str) -> None:
         """Take a line between bars."""
@@ -210,7 +211,8 @@ def finish(
         elif box.has_processes:
             chip.processes = []
         report.chips.append(chip)
-        note_silence(report, chip)
+        if box.is_closed or chip is not chips[-1]:  # of a cut row nothing can be said
+            note_silence(report, chip)
     if not box.is_closed or not (chips or box.has_header):
         report.add_problem(ProblemKind.TRUNCATED, "the table stops before its closing line")
     elif not chips:

@@ -5,11 +5,17 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Sequence
 
-from chipmedic.tool_report import ProblemKind, ToolReport
-from chipmedic_collectors.reading.fields import FieldMap, split_unit
+from chipmedic.tool_report import ChipReport, ProblemKind, ToolReport
+from chipmedic_collectors.reading.fields import FieldMap, fill, note_driver, split_unit
+from chipmedic_collectors.reading.judging import note_silence
+from chipmedic_collectors.reading.samples import Samples
 
 Pairs = list[tuple[str, str]]
 """One row: (column as printed, with its unit; cell)."""
+
+
+_IDENTITIES_ONLY = 4
+"""A question for so few columns is for identities or counters and states no reading."""
 
 
 def is_csv(text: str, known: FieldMap) -> bool:
@@ -36,6 +42,20 @@ def read_rows(
             report.add_problem(kind, f"{len(cells)} cells for {len(columns)} columns: {line}")
 
 
+def read_query(text: str, asked: Sequence[str], known: FieldMap, report: ToolReport) -> None:
+    """Read one chip per row into the report; repeated rows bring it up to date."""
+    samples = Samples(report)
+    for row in read_rows(text, asked, known, report):
+        chip = ChipReport()
+        fill(chip, row, known)
+        note_driver(report, row)
+        if chip == ChipReport():
+            continue  # no cell of it is a value
+        chip = samples.add(chip.pci or chip.uuid or chip.index, chip)
+        if len(row) > _IDENTITIES_ONLY:
+            note_silence(report, chip)
+
+
 def _cells(line: str) -> list[str]:
     try:
         rows = list(csv.reader([line], skipinitialspace=True))
@@ -45,10 +65,11 @@ def _cells(line: str) -> list[str]:
 
 
 def _is_header(cells: list[str], columns: list[str], known: FieldMap) -> bool:
+    """A header names the columns as asked, or several that are known; no value looks like one."""
     names = [split_unit(cell)[0] for cell in cells]
-    if columns:
-        return names == [split_unit(column)[0] for column in columns]
-    return bool(_known(cells, known))
+    if names == [split_unit(column)[0] for column in columns]:
+        return True
+    return len(_known(cells, known)) > (1 if columns else 0)
 
 
 def _known(cells: list[str], known: FieldMap) -> set[str]:

@@ -6,12 +6,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from chipmedic.tool_report import ProblemKind, ToolReader, ToolReport, ToolRun
+from chipmedic.tool_report import Problem, ProblemKind, ToolReader, ToolReport, ToolRun
 from chipmedic_collectors.reading.command_line import CommandLine
 from chipmedic_collectors.tool_failures import shell_failure
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00\ufeff]")
 _WORDS_MAX = 200
+_VERSION_WORDS = ("-v", "-V", "--version", "version")
 
 Sentence = tuple[ProblemKind, re.Pattern[str]]
 
@@ -45,7 +46,7 @@ _SENTENCES: tuple[Sentence, ...] = (
         r"(?:unknown|unrecogni[sz]ed|invalid|illegal|unexpected) "
         r"(?:option|argument|command|subcommand|parameter|field|query)"
         r"|not (?:a valid|supported|recogni[sz]ed|implemented)\b|unsupported"
-        r"|were not expected",
+        r"|(?:was|were) not expected",
     ),
 )
 """What tools of any maker say; a vendor's own sentences come first."""
@@ -92,40 +93,54 @@ class Language:
         """See `ToolReader.read`."""
         report = ToolReport(vendor=self.vendor)
         command = CommandLine.of(run.argv, self.tools)
-        text = _ESCAPES.sub("", run.stdout)
-        layout = next((one for one in self.layouts if one.fits(text, command)), None)
+        answer, complaints, doubtful = self._split(_ESCAPES.sub("", run.stdout))
+        complaints += self._split(_ESCAPES.sub("", run.stderr))[1]
+        layout = next((one for one in self.layouts if one.fits(answer, command)), None)
         if layout is not None:
-            layout.read(text, command, report)
-        elif self.version is not None and (found := self.version.search(text)):
-            report.tool_version = found[1]
-        self._note_complaints(text, report)
-        self._note_complaints(_ESCAPES.sub("", run.stderr), report)
+            layout.read(answer, command, report)
+        elif self.version is not None and command.has(*_VERSION_WORDS):
+            found = self.version.search(answer)
+            report.tool_version = found[1] if found else None
+        for problem in complaints if report.chips else complaints + doubtful:
+            report.add_problem(problem.kind, problem.message)
         _note_shell(run, report)
         _note_exit(run, report)
         if not (report.chips or report.problems or report.tool_version or report.driver_version):
-            _note_nothing(text, report)
+            _note_nothing(answer, report)
         return report
 
-    def _note_complaints(self, text: str, report: ToolReport) -> None:
-        """Find the sentences that stand outside of tables, pairs and markup."""
-        for line in map(str.strip, text.splitlines()):
-            if not line or line[0] in '|+<{}[]"' or _is_loader_line(line):
+    def _split(self, text: str) -> tuple[str, list[Problem], list[Problem]]:
+        """Part a text into the answer, the complaints, and lines that may be either.
+
+        Those stay in the answer; where it names no chip, they were complaints.
+        """
+        answer, complaints, doubtful = [], [], []
+        for line in text.splitlines():
+            problem = self._complaint(line.strip())
+            if problem is not None and not _is_value(line):
+                complaints.append(problem)
                 continue
-            kind = next(
-                (k for k, words in (*self.sentences, *_SENTENCES) if words.search(line)), None
-            )
-            if kind is not None and not (report.chips and _is_value(line)):
-                report.add_problem(kind, line[:_WORDS_MAX])
+            answer.append(line)
+            if problem is not None:
+                doubtful.append(problem)
+        return "\n".join(answer), complaints, doubtful
+
+    def _complaint(self, line: str) -> Problem | None:
+        """Return what a line outside of tables and markup complains of; not a shell's line.
+
+        What a shell or a loader says is judged by `shell_failure`, which knows them better.
+        """
+        if not line or line[0] in '|+<{}[]"' or shell_failure(ToolRun((), "", line)) is not None:
+            return None
+        for kind, words in (*self.sentences, *_SENTENCES):
+            if words.search(line):
+                return Problem(kind, line[:_WORDS_MAX])
+        return None
 
 
 def _is_value(line: str) -> bool:
-    """`ECC Mode : Not Supported` between a chip's values is a value, as is a cell of CSV."""
-    return re.search(r"\s:\s", line) is not None or line.count(",") > 1
-
-
-def _is_loader_line(line: str) -> bool:
-    """What a shell or a loader says is judged by `shell_failure`, which knows them better."""
-    return shell_failure(ToolRun((), "", line)) is not None
+    """`ECC Mode : Not Supported` may be a value, and so may a line of CSV."""
+    return bool(re.search(r"\s:\s|,.*,|\[[^\]]*\]", line))
 
 
 def _note_shell(run: ToolRun, report: ToolReport) -> None:

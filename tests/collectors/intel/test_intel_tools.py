@@ -1,0 +1,172 @@
+"""What the reader of Intel's `xpu-smi` makes of recorded and typical answers."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from chipmedic.tool_report import Health, ProblemKind
+from chipmedic_collectors.values import MIB
+from vendor_readings import kinds, read, recorded
+
+HEADER = (
+    "Timestamp, DeviceId, GPU Utilization (%), GPU Power (W), "
+    "GPU Core Temperature (Celsius Degree), GPU Memory Used (MiB)"
+)
+
+
+def health(**states: str) -> str:
+    """Return a JSON answer of `health` with these states of device 2."""
+    parts = {key: {"status": state, "description": "."} for key, state in states.items()}
+    return json.dumps({"device_list": [{"device_id": 2, **parts}]})
+
+
+def stats(values: dict[str, object], **more: object) -> str:
+    """Return a JSON answer of `stats -d 1`."""
+    level = [{"metrics_type": f"XPUM_STATS_{k}", "value": v} for k, v in values.items()]
+    return json.dumps({"device_id": 1, "device_level": level, **more})
+
+
+def test_stats_of_a_chip_with_two_tiles() -> None:
+    report = read(recorded("xpu-smi-intel-stats-max1550-1.3.txt"), "xpu-smi stats -d 3")
+    (chip,) = report.chips
+    assert (report.vendor, chip.index) == ("intel", 3)
+    assert chip.utilization_ratio == pytest.approx(0.93)
+    assert (chip.power_watts, chip.temperature_celsius) == (411, 71)
+    assert chip.memory_temperature_celsius == 57
+    assert chip.memory_used_bytes == 1024 * MIB
+    assert (chip.ecc_corrected_total, chip.ecc_uncorrected_total) == (8, 1)
+    assert chip.memory_used_ratio is None
+    assert report.problems == []
+
+
+def test_discovery_table() -> None:
+    report = read(recorded("xpu-smi-intel-discovery-max1550-1.2.txt"), "xpu-smi discovery")
+    assert [(chip.index, chip.pci) for chip in report.chips] == [
+        (0, "0000:19:00.0"),
+        (1, "0000:43:00.0"),
+    ]
+    assert report.chips[1].uuid == "00000000-0000-0000-c9bb-5a5a5a5acdb7"
+    assert report.problems == []
+
+
+def test_table_that_is_cut_says_so() -> None:
+    text = recorded("xpu-smi-intel-discovery-max1550-1.2.txt")[:-150]
+    assert kinds(read(text, "xpu-smi discovery")) == [ProblemKind.TRUNCATED]
+
+
+def test_dump_reads_columns_by_name_and_blanks_as_nothing() -> None:
+    text = f"{HEADER}\n06:00:01.000, 0, 55.10, 301.2, , 70000.5\n06:00:01.000, 1, , N/A, 61.0, 9\n"
+    first, second = read(text, "xpu-smi dump -d -1 -m 0,1,3,18 -n 1").chips
+    assert first.utilization_ratio == pytest.approx(0.551)
+    assert (first.power_watts, first.temperature_celsius) == (301.2, None)
+    assert first.memory_used_bytes == round(70000.5 * MIB)
+    assert (second.utilization_ratio, second.power_watts) == (None, None)
+
+
+def test_dump_with_a_trailing_comma_costs_one_row() -> None:
+    text = f"{HEADER}\n06:00:01.000, 0, 5, 30, 50, 9\n06:00:01.000, 1, 5, 30, 50, 9,\n"
+    report = read(text, "xpu-smi dump -d -1 -m 0,1,3,18")
+    assert [chip.index for chip in report.chips] == [0]
+    assert kinds(report) == [ProblemKind.MALFORMED]
+
+
+def test_dump_of_tiles_is_one_chip() -> None:
+    header = HEADER.replace("DeviceId,", "DeviceId, TileId,")
+    rows = "1:0:0.0, 4, 0, 80, 100, 60, 10\n1:0:0.0, 4, 1, 40, 90, 66, 20\n"
+    (chip,) = read(f"{header}\n{rows}", "xpu-smi dump -d 4 -t 0,1 -m 0,1,3,18").chips
+    assert (chip.index, chip.power_watts, chip.temperature_celsius) == (4, 190, 66)
+    assert chip.utilization_ratio == pytest.approx(0.6)
+    assert chip.memory_used_bytes == 30 * MIB
+
+
+def test_query_of_the_new_line() -> None:
+    text = "index, name, power.draw [W], memory.used [MiB]\n0, Intel(R) Arc(TM) Pro B60, 45, 120\n"
+    command = "xpu-smi --query-gpu=index,name,power.draw,memory.used --format=csv"
+    report = read(text, command)
+    assert (report.vendor, report.chips[0].power_watts) == ("intel", 45)
+
+
+@pytest.mark.parametrize(
+    ("states", "expected"),
+    [
+        ({"core_temperature": "Ok", "frequency": "OK"}, Health.OK),
+        ({"core_temperature": "Ok", "memory": "Unknown"}, Health.UNKNOWN),
+        ({"core_temperature": "Warning", "memory": "Unknown"}, Health.WARNING),
+        ({"power_health": "OK", "memory_health": "Critical"}, Health.CRITICAL),
+    ],
+)
+def test_health_is_the_worst_component(states: dict[str, str], expected: Health) -> None:
+    (chip,) = read(health(**states), "xpu-smi health -l -j").chips
+    assert (chip.index, chip.health) == (2, expected)
+
+
+def test_stats_in_json() -> None:
+    text = stats(
+        {
+            "GPU_UTILIZATION": 12.5,
+            "POWER": "210.4",
+            "MEMORY_USED": 2048,
+            "GPU_CORE_TEMPERATURE": None,
+            "RAS_ERROR_CAT_CACHE_ERRORS_CORRECTABLE": 3,
+            "RAS_ERROR_CAT_NON_COMPUTE_ERRORS_UNCORRECTABLE": 2,
+        }
+    )
+    (chip,) = read(text, "xpu-smi stats -d 1 -j").chips
+    assert (chip.utilization_ratio, chip.power_watts) == (0.125, 210.4)
+    assert (chip.memory_used_bytes, chip.temperature_celsius) == (2048 * MIB, None)
+    assert (chip.ecc_corrected_total, chip.ecc_uncorrected_total) == (3, 2)
+
+
+def test_stats_that_only_tiles_state() -> None:
+    tiles = [
+        {"tile_id": i, "data_list": [{"metrics_type": "XPUM_STATS_POWER", "value": 100 + i}]}
+        for i in range(2)
+    ]
+    (chip,) = read(stats({}, tile_level=tiles), "xpu-smi stats -d 1 -j").chips
+    assert chip.power_watts == 201
+
+
+def test_processes() -> None:
+    entry = {"process_id": 42, "process_name": "python", "device_id": 1, "mem_size": 2048}
+    text = json.dumps({"device_util_by_proc_list": [entry]})
+    (chip,) = read(text, "xpu-smi ps -j").chips
+    assert [(p.pid, p.name, p.memory_bytes) for p in chip.processes or []] == [
+        (42, "python", 2 * MIB)
+    ]
+    table = "PID       Command             DeviceID       SHR            MEM            \n"
+    table += "42        python3 train.py    1              0              2048           \n"
+    assert [p.pid for p in read(table, "xpu-smi ps").chips[0].processes or []] == [42]
+
+
+def test_nothing_listed() -> None:
+    assert kinds(read('{"device_list": []}', "xpu-smi discovery -j")) == [ProblemKind.NO_DEVICES]
+    assert kinds(read('{"device_util_by_proc_list": []}', "xpu-smi ps -j")) == [ProblemKind.PARTIAL]
+
+
+def test_version() -> None:
+    text = (
+        "CLI:\n    Version: 1.2.39.20240906\n    Build ID: 00000000\n\nService:\n    Version: 1\n"
+    )
+    report = read(text, "xpu-smi -v")
+    assert (report.vendor, report.tool_version) == ("intel", "1.2.39.20240906")
+
+
+@pytest.mark.parametrize(
+    ("text", "stderr", "exit_code", "kind"),
+    [
+        ("", "", 0, ProblemKind.MALFORMED),
+        ('{"device_list": [{"device_id": 0, "dev', "", 0, ProblemKind.TRUNCATED),
+        ('{"error": "device not found", "errno": 4}', "", 4, ProblemKind.CHIP_LOST),
+        ('{"error": "Level Zero Initialization Error", "errno": 39}', "", 39, "driver_down"),
+        ('{"error": "Error", "errno": 32}', "", 32, ProblemKind.UNSUPPORTED),
+        ("No device discovered", "", 0, ProblemKind.NO_DEVICES),
+        ("Error: XPUM Service Status Error", "", 1, ProblemKind.DRIVER_DOWN),
+        ("The following argument was not expected: --foo", "", 2, ProblemKind.UNSUPPORTED),
+        ("", "xpumcli: command not found", 127, ProblemKind.TOOL_MISSING),
+    ],
+)
+def test_failures(text: str, stderr: str, exit_code: int, kind: ProblemKind) -> None:
+    report = read(text, "xpumcli discovery -j", stderr=stderr, exit_code=exit_code)
+    assert (report.vendor, report.chips, kinds(report)) == ("intel", [], [kind])
