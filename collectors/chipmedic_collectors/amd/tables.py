@@ -28,7 +28,7 @@ from chipmedic_collectors.values import (
 _MONITOR = re.compile(r"^\s*(?:TIMESTAMP\s+)?GPU\s+(?!.*\bPID\b)(?!.*\bbdf\b)[A-Z]", re.MULTILINE)
 _UNIT = re.compile(r"(?<=[\d/A])\s+(?=(?:m?W|\S?C|MHz|GHz|%|[KMGT]?B|[KMG]b/s|ns|us|m?V)(?=\s|$))")
 _SLASH = re.compile(r"\s*/\s+|\s+/\s*")
-_ROW = re.compile(r"\s*\d{1,4}\s")
+_ROW = re.compile(r"\s*\d{1,12}\s")
 _PROCESSES = re.compile(r"^[| ]*(?:PROCESS INFO|Processes):", re.MULTILINE)
 _NO_PROCESS = re.compile(r"No running processes", re.IGNORECASE)
 _DEFAULT = re.compile(r"^\| AMD-SMI (?P<tool>\S+)\s+amdgpu version: (?P<driver>\S+)", re.MULTILINE)
