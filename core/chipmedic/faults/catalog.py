@@ -17,6 +17,7 @@ codes:
     hint_zh = "..."
     source = "sheet"
 
+A row of which other sources say something else says so in `disputed`; docs/faults.md has the rule.
 Hints that many rows share stand once, in `[hints.<name>]` with `en` and `zh`; such a row says
 `hint = "@name"`. The agent asks through `lookup`, which reads the files of one prefix when its
 first code appears: an NVIDIA host never holds the thousand Ascend rows.
@@ -57,6 +58,8 @@ class CatalogRow:
     """True: as a rule it follows another code, which is the one to look at (Xid 45 after 79)."""
     is_fixed: bool = False
     """True: the word Fatal or Non-fatal of a line does not change this row."""
+    disputed: str = ""
+    """What other sources say of this code, where they disagree with this row."""
 
 
 Catalog = Mapping[str, CatalogRow]
@@ -102,6 +105,7 @@ def _row(
         source=row["source"],
         is_companion=row.get("companion", False),
         is_fixed=row.get("fixed", False),
+        disputed=row.get("disputed", ""),
     )
 
 
@@ -123,13 +127,19 @@ def catalog_files() -> Iterator[tuple[str, str]]:
             yield entry.name, entry.read_text(encoding="utf-8")
 
 
+def catalog_text(name: str) -> str:
+    """Return the text of one catalog file."""
+    file = resources.files("chipmedic.faults") / "catalog" / name
+    return file.read_text(encoding="utf-8")
+
+
 @lru_cache(maxsize=32)
 def catalog_of(prefix: str) -> Catalog:
     """Return the rows of one prefix (`xid`, `ascend`), read when first asked for."""
     folder = resources.files("chipmedic.faults") / "catalog"
     names = sorted(entry.name for entry in folder.iterdir())
     return merge(
-        read_catalog((folder / name).read_text(encoding="utf-8"), file=name)
+        read_catalog(catalog_text(name), file=name)
         for name in names
         if name.endswith(".toml") and name.removesuffix(".toml").split("-")[0] == prefix
     )
@@ -137,7 +147,7 @@ def catalog_of(prefix: str) -> Catalog:
 
 @cache
 def builtin_catalog() -> Catalog:
-    """Return everything that ships, about 1,700 rows; the agent uses `lookup` instead."""
+    """Return everything that ships, about 1,750 rows; the agent uses `lookup` instead."""
     return merge(read_catalog(text, file=name) for name, text in catalog_files())
 
 
@@ -157,6 +167,7 @@ def lookup(code: str) -> CatalogRow:
 _VENDORS = {
     "xid": "nvidia",
     "sxid": "nvidia",
+    "nvlink5": "nvidia",
     "ascend": "ascend",
     "cann": "ascend",
     "hccl": "ascend",

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from chipmedic.faults.catalog import CatalogRow, lookup
+from chipmedic.faults.catalog import CatalogRow
 from chipmedic.faults.finding import Finding
 from chipmedic.faults.kernel_lines import (
     NEEDLES,
@@ -28,6 +28,7 @@ from chipmedic.faults.kernel_lines import (
 )
 from chipmedic.faults.lines_training import NEEDLES as TRAINING_NEEDLES
 from chipmedic.faults.lines_training import read_training_text
+from chipmedic.faults.nvlink5 import described
 from chipmedic.faults.prefix import strip_prefix
 from chipmedic.faults.rule import normal_pci
 from chipmedic.model import Action, Severity
@@ -157,10 +158,11 @@ class _Reader:
         if sighting is None:
             if sum(map(len, self._sightings.values())) >= SIGHTINGS_MAX:
                 return
-            row = lookup(finding.code)
+            row = described(finding.code, finding.message)
             sighting = codes[finding.code] = Sighting(finding, row, number, stripped.stamp)
         elif finding.severity > sighting.finding.severity:
             sighting.finding = finding
+            sighting.row = described(finding.code, finding.message)
         sighting.count += finding.count
 
     def report(self) -> Report:

@@ -2,7 +2,8 @@
 
 Formats: `kernel_rc.c` and the nvswitch sources of NVIDIA/open-gpu-kernel-modules 595.45.04, and
 captures back to 2014. The number gives the catalog row; the text decides where it knows better
-(Fatal or Nonfatal, the recovery action of 154, retirement against remapping).
+(the registers of 144 to 150, Fatal or Nonfatal, the recovery action of 154, retirement against
+remapping).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+from chipmedic.faults import nvlink5
 from chipmedic.faults.catalog import lookup
 from chipmedic.faults.finding import Finding
 from chipmedic.faults.rule import BDF, as_row, normal_pci, of_row, rule
@@ -20,7 +22,6 @@ _ATTRIBUTE = r"(?:PCI:)?(?P<pci>[0-9a-fA-F]+(?::[0-9a-fA-F]+)+(?:\.[0-7])?|0x[0-
 _XID = rf"NVRM: Xid \({_ATTRIBUTE}\)[^:]{{0,8}}: (?P<xid>\d+)(?!\d)(?P<text>.*)"
 _SXID = rf"SXid \({_ATTRIBUTE}\): (?P<sxid>\d+)(?!\d)(?P<text>.*)"
 
-_NVLINK5 = range(144, 151)
 _RECOVERY_ACTION = 154
 _FATAL = re.compile(r"\bFatal\b")
 _NONFATAL = re.compile(r"\bNon-?fatal\b", re.IGNORECASE)
@@ -53,13 +54,28 @@ def read_xid(match: re.Match[str], line: str) -> Finding | None:
     """Read one Xid line: the number's row, corrected by what the text says."""
     number = int(match["xid"])
     finding = of_row(lookup(f"xid:{number}"), line, pci=_address(match))
-    if number in _NVLINK5:
-        return _by_fatal_word(finding, match["text"])
+    if number in nvlink5.XIDS:
+        return _by_registers(finding, number, match["text"])
     if number == _RECOVERY_ACTION:
         return _by_new_action(finding, match["text"])
     if number == 64 and "marked for remapping" in match["text"]:
         return as_row(finding, "xid:63")
     return finding
+
+
+def _by_registers(finding: Finding, number: int, text: str) -> Finding:
+    """Take what the registers say; the printed word decides where they say nothing.
+
+    The word is not the action, but where it is graver than the registers the line is as grave as
+    the word: one of the two is wrong, and a job that fails unannounced is the worse mistake.
+    """
+    row = nvlink5.decode(number, text)
+    if row is None:
+        return _by_fatal_word(finding, text)
+    kind, severity = row.kind, row.severity
+    if _FATAL.search(text) and severity < Severity.CRITICAL:
+        kind, severity = "link.down", Severity.CRITICAL
+    return replace(finding, kind=kind, severity=severity, action=row.action, hint=row.hint)
 
 
 def _by_fatal_word(finding: Finding, text: str) -> Finding:

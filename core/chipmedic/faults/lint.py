@@ -3,7 +3,8 @@
 A wrong row is a wrong action at three in the morning, so the build stops at: a code in two files,
 a row that cannot be read, a hint that is missing in a language, a source that no file describes
 or no row uses, a kind that does not exist, a severity that contradicts its action, a pattern
-without a row, a row without a pattern.
+without a row, a row without a pattern, NVLink5 registers that two rows claim with different
+meanings.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from chipmedic.faults.catalog import CatalogRow, catalog_files, read_catalog
+from chipmedic.faults.catalog import CatalogRow, catalog_files, catalog_text, read_catalog
 from chipmedic.faults.kernel_lines import RULES
+from chipmedic.faults.nvlink5 import FILE as NVLINK5_FILE
+from chipmedic.faults.nvlink5 import Pattern, read_patterns
 from chipmedic.model import Action, Severity
 
 HINT_MIN_CHARACTERS = 12
@@ -60,6 +63,33 @@ def rule_problems(codes: Iterable[str]) -> list[str]:
     ]
 
 
+def register_problems(text: str) -> list[str]:
+    """Return one line for each NVLink5 pattern that is wrong, or that two rows share."""
+    try:
+        rows = read_catalog(text, file=NVLINK5_FILE)
+        patterns = read_patterns(text)
+    except (ValueError, KeyError) as e:
+        return [str(e)]
+    return [
+        f"{NVLINK5_FILE}: {one.code}: contradicts {other.code}"
+        for number, one in enumerate(patterns)
+        for other in patterns[:number]
+        if _overlap(one, other) and _meaning(rows[one.code]) != _meaning(rows[other.code])
+    ]
+
+
+def _overlap(one: Pattern, other: Pattern) -> bool:
+    """Say whether one line can fit both, in the layout of one driver."""
+    if one.xid != other.xid or not one.units & other.units:
+        return False
+    if one.status and other.status and not one.status & other.status:
+        return False
+    return any(
+        (value ^ other_value) & mask & other_mask == 0
+        for (mask, value), (other_mask, other_value) in zip(one.layouts, other.layouts, strict=True)
+    )
+
+
 def _meaning(row: CatalogRow) -> tuple[str, Severity, Action]:
     return (row.kind, row.severity, row.action)
 
@@ -99,7 +129,7 @@ def main() -> int:
     problems = problems_of(files)
     if not problems:
         codes = [code for name, text in files for code in read_catalog(text, file=name)]
-        problems = rule_problems(codes)
+        problems = rule_problems(codes) + register_problems(catalog_text(NVLINK5_FILE))
     for problem in problems:
         sys.stderr.write(f"{problem}\n")
     return 1 if problems else 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from chipmedic.faults.catalog import lookup
+from chipmedic.faults.nvlink5 import described
 from chipmedic_watchdog.notify.facts import FaultFacts, IncidentFacts, JobFacts
 from chipmedic_watchdog.notify.next_step import next_lines, stop_lines
 from chipmedic_watchdog.notify.places import node_of, place, vendor_of, where
@@ -230,6 +230,6 @@ def _hint(facts: IncidentFacts, words: Words) -> list[str]:
     root: FaultFacts | None = facts.root
     if root is None or not root.codes:
         return []
-    row = lookup(root.codes[0])
+    row = described(root.codes[0], *root.evidence)
     hint = row.hint_zh if words.language.value == "zh" else row.hint
     return [f"{row.code} {row.name}{words.table['marks']['colon']}{hint}"]
