@@ -1,33 +1,335 @@
-"""The loop of recoveries while the rest of the watchdog rings its bell all the time."""
+"""The loop as the daemon runs it: incidents in the store on one side, a scheduler on the other."""
 
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
+import pytest
+
+from chipmedic_watchdog.recover import approvals, reconcile
 from chipmedic_watchdog.recover.loop import RecoverLoop
-from chipmedic_watchdog.recover.settings import Mode, RecoverSettings
+from chipmedic_watchdog.recover.settings import Mode, RecoverSettings, RuleSettings
 from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.store.database import Database
-from watchdog.recover.story import NOW, FakeScheduler, World, put, put_incident, rows
+from watchdog.recover.story import (
+    NOW,
+    FakeScheduler,
+    World,
+    change,
+    new_store,
+    put_fault,
+    put_incident,
+    put_placement,
+    rows,
+)
+
+ACT = RecoverSettings(
+    mode=Mode.ACT,
+    return_mode=Mode.NOTIFY,
+    maximum_isolated_percent=50,
+    retry_seconds=0.01,
+    poll_seconds=0.05,
+    verify_timeout_seconds=0.3,
+    hold_file="",
+)
+INCIDENT = schema.incidents.c.id == "inc-000001"
 
 
-async def ring(loop: RecoverLoop, seconds: float) -> None:
-    for _ in range(int(seconds / 0.02)):
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    store = new_store(tmp_path)
+    yield store
+    store.close()
+
+
+def recoveries(database: Database) -> list[tuple[str, str]]:
+    return [(row["id"], row["state"]) for row in rows(database, schema.recoveries)]
+
+
+def clock() -> Callable[[], float]:
+    start = time.monotonic()
+    return lambda: NOW + 1 + time.monotonic() - start
+
+
+@asynccontextmanager
+async def running(
+    database: Database, world: World, settings: RecoverSettings = ACT, **scheduler: Any
+) -> AsyncIterator[RecoverLoop]:
+    adapter = FakeScheduler(world, **scheduler)
+    loop = RecoverLoop(database, settings, {"slurm": adapter}, now=clock())
+    task = asyncio.create_task(loop.run())
+    try:
+        yield loop
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def until(what: Callable[[], bool], *, seconds: float = 5) -> None:
+    start = time.monotonic()
+    while not what():
+        assert time.monotonic() - start < seconds, "not in time"
+        await asyncio.sleep(0.01)
+
+
+async def settle() -> None:
+    """Let the loop look a few times."""
+    await asyncio.sleep(0.4)
+
+
+def bad_node(database: Database, **incident: Any) -> None:
+    put_incident(database, **incident)
+    put_fault(database)
+    put_placement(database)
+
+
+async def test_an_incident_is_acted_on_once(database: Database) -> None:
+    world = World()
+    bad_node(database)
+    async with running(database, world) as loop:
         loop.wake()
-        await asyncio.sleep(0.02)
+        await until(lambda: recoveries(database) == [("rec-000001", "done")])
+        await settle()
+    assert world.acts == ["isolate n1", "restart slurm:7"]
+    assert recoveries(database) == [("rec-000001", "done")]
 
 
-async def test_a_repaired_node_returns_though_heartbeats_never_cease(database: Database) -> None:
-    world = World(drained={"n1": "chipmedic:inc-000001"})
-    put_incident(database, state="resolved", resolved_at=NOW)
-    put(
-        database, schema.isolations, node="n1", adapter="slurm", incident="inc-000001",
-        reason="chipmedic:inc-000001", undo={"reason": "chipmedic:inc-000001"}, isolated_at=NOW,
-    )  # fmt: skip
-    settings = RecoverSettings(mode=Mode.ACT, return_mode=Mode.ACT, poll_seconds=0.3)
-    loop = RecoverLoop(database, settings, {"slurm": FakeScheduler(world)})
-    running = asyncio.create_task(loop.run())
-    await ring(loop, 2.0)
-    running.cancel()
-    (isolation,) = rows(database, schema.isolations)
-    assert isolation["returned_at"] is not None
+@pytest.mark.parametrize("mode", [Mode.OBSERVE, Mode.NOTIFY])
+async def test_in_the_mild_modes_it_only_says_what_it_would_do(
+    database: Database, mode: Mode
+) -> None:
+    world = World()
+    bad_node(database)
+    async with running(database, world, replace(ACT, mode=mode)):
+        await settle()
+    (row,) = rows(database, schema.recoveries)
+    assert (row["state"], row["mode"], row["adapter"]) == ("not_taken", mode.value, "slurm")
+    assert (row["evidence"]["nodes"], row["evidence"]["jobs"]) == (["n1"], ["slurm:7"])
+    assert row["evidence"]["why"] == "hardware"
+    assert world.acts == []
+
+
+async def test_the_mode_is_set_by_the_rule_of_the_kind(database: Database) -> None:
+    world = World()
+    bad_node(database)
+    put_incident(database, identity="inc-000002", kind="chip.lost", nodes=["n2"], jobs=[])
+    put_fault(database, incident="inc-000002", node="n2", kind="chip.lost", codes=[])
+    rule = RuleSettings(kinds=("chip.*",), mode=Mode.ACT)
+    async with running(database, world, replace(ACT, mode=Mode.NOTIFY, rules=(rule,))):
+        await until(lambda: "isolate n2" in world.acts)
+        await settle()
+    assert world.acts == ["isolate n2"]
+
+
+async def test_a_hang_restarts_the_job_and_a_node_that_is_named_later_leaves(
+    database: Database,
+) -> None:
+    world = World()
+    put_incident(database, kind="job.hung")
+    put_fault(
+        database,
+        kind="job.hung",
+        component="job:slurm:7",
+        job="slurm:7",
+        action="restart_job",
+        codes=[],
+    )
+    put_placement(database)
+    async with running(database, world):
+        await until(lambda: recoveries(database) == [("rec-000001", "done")])
+        put_fault(database, kind="link.down", component="link:GPU-11/2", opened_at=NOW - 30)
+        await until(lambda: len(recoveries(database)) == 2)
+        await until(lambda: recoveries(database)[1] == ("rec-000002", "done"))
+    assert world.acts == ["restart slurm:7", "isolate n1"]
+
+
+async def test_two_incidents_of_one_job_restart_it_once(database: Database) -> None:
+    world = World()
+    bad_node(database)
+    put_incident(database, identity="inc-000002", nodes=["n2"])
+    put_fault(database, incident="inc-000002", node="n2")
+    put_placement(database, node="n2")
+    async with running(database, world):
+        await until(lambda: {"isolate n1", "isolate n2"} <= set(world.acts))
+        await until(lambda: {state for _, state in recoveries(database)} == {"done"})
+        await settle()
+    assert world.acts.count("restart slurm:7") == 1
+
+
+async def test_silence_waits_for_the_schedulers_word(database: Database) -> None:
+    world = World()
+    put_incident(database, kind="node.unreachable")
+    put_fault(database, kind="node.unreachable", component="host", action="none", codes=[])
+    put_placement(database)
+    async with running(database, world):
+        await settle()
+        assert [row["evidence"]["why"] for row in rows(database, schema.recoveries)] == [
+            "silence_only"
+        ]
+    world.down.add("n1")
+    async with running(database, world):
+        await until(lambda: world.acts == ["isolate n1", "restart slurm:7"])
+
+
+async def test_a_scheduler_that_cannot_be_asked_is_no_witness(database: Database) -> None:
+    world = World(down={"n1"})
+    put_incident(database, kind="node.unreachable")
+    put_fault(database, kind="node.unreachable", component="host", action="none", codes=[])
+    async with running(database, world, is_blind=True):
+        await settle()
+    assert [row["state"] for row in rows(database, schema.recoveries)] == ["not_taken"]
+
+
+async def test_what_was_under_way_goes_on_at_the_next_start(database: Database) -> None:
+    world = World()
+    bad_node(database)
+    async with running(database, world, never_done=True):
+        await until(lambda: recoveries(database) == [("rec-000001", "running")])
+    async with running(database, world):
+        await until(lambda: recoveries(database) == [("rec-000001", "done")])
+    assert world.acts == ["isolate n1", "restart slurm:7"]
+
+
+async def test_a_proposal_is_approved(database: Database) -> None:
+    world = World()
+    bad_node(database)
+    async with running(database, world, replace(ACT, mode=Mode.PROPOSE)) as loop:
+        await until(lambda: recoveries(database) == [("rec-000001", "proposed")])
+        await settle()
+        assert world.acts == []
+        database.write_now(lambda c: approvals.approve(c, "rec-000001", who="mei", now=NOW))
+        loop.wake()
+        await until(lambda: recoveries(database) == [("rec-000001", "done")])
+
+
+@pytest.mark.parametrize("answer", ["declined", "expired"])
+async def test_what_a_person_did_not_want_is_not_proposed_again(
+    database: Database, answer: str
+) -> None:
+    world = World()
+    bad_node(database)
+    valid = 0.2 if answer == "expired" else 3600.0
+    settings = replace(ACT, mode=Mode.PROPOSE, proposal_valid_seconds=valid)
+    async with running(database, world, settings):
+        await until(lambda: recoveries(database)[:1] == [("rec-000001", "proposed")])
+        if answer == "declined":
+            database.write_now(
+                lambda c: approvals.decline(c, "rec-000001", who="mei", why="tests", now=NOW)
+            )
+        await until(lambda: recoveries(database) == [("rec-000001", "stopped")])
+        await settle()
+        assert len(recoveries(database)) == 1
+        change(database, schema.incidents, INCIDENT, reopened_count=1, revision=5)
+        await until(lambda: recoveries(database)[-1] == ("rec-000002", "proposed"))
+
+
+async def test_a_proposal_ends_when_it_is_not_needed_any_more(database: Database) -> None:
+    bad_node(database)
+    async with running(database, World(), replace(ACT, mode=Mode.PROPOSE)):
+        await until(lambda: recoveries(database) == [("rec-000001", "proposed")])
+        change(database, schema.faults, schema.faults.c.id == 1, state="unknown")
+        await until(lambda: recoveries(database) == [("rec-000001", "stopped")])
+
+
+async def isolated(database: Database, world: World) -> None:
+    bad_node(database)
+    async with running(database, world):
+        await until(lambda: recoveries(database) == [("rec-000001", "done")])
+    change(database, schema.faults, schema.faults.c.id == 1, state="cleared")
+    change(database, schema.incidents, INCIDENT, state="resolved", resolved_at=NOW)
+
+
+async def test_a_node_comes_back_when_its_incident_is_resolved(database: Database) -> None:
+    world = World()
+    await isolated(database, world)
+    async with running(database, world, replace(ACT, return_mode=Mode.ACT)):
+        await until(lambda: recoveries(database)[-1] == ("rec-000002", "done"))
+    assert world.acts[-1] == "return n1"
+    assert world.drained == {}
+    assert rows(database, schema.isolations)[0]["returned_at"] is not None
+
+
+async def test_a_node_comes_back_when_a_person_approves(database: Database) -> None:
+    world = World()
+    await isolated(database, world)
+    async with running(database, world, replace(ACT, return_mode=Mode.PROPOSE)) as loop:
+        await until(lambda: recoveries(database)[-1] == ("rec-000002", "proposed"))
+        database.write_now(lambda c: approvals.approve(c, "rec-000002", who="mei", now=NOW))
+        loop.wake()
+        await until(lambda: recoveries(database)[-1] == ("rec-000002", "done"))
+        await settle()
+    assert len(recoveries(database)) == 2
+
+
+async def test_a_node_with_another_fault_does_not_come_back(database: Database) -> None:
+    world = World()
+    await isolated(database, world)
+    put_fault(database, kind="chip.lost", component="chip:GPU-12", incident=None)
+    async with running(database, world, replace(ACT, return_mode=Mode.ACT)):
+        await settle()
+    assert len(recoveries(database)) == 1
+    assert world.drained
+
+
+async def test_the_hold_switch_does_not_hold_a_return(database: Database, tmp_path: Path) -> None:
+    world = World()
+    await isolated(database, world)
+    (tmp_path / "hold").touch()
+    settings = replace(ACT, return_mode=Mode.ACT, hold_file=str(tmp_path / "hold"))
+    async with running(database, world, settings):
+        await until(lambda: recoveries(database)[-1] == ("rec-000002", "done"))
+
+
+async def test_a_reason_that_somebody_changed_is_left(database: Database) -> None:
+    world = World()
+    await isolated(database, world)
+    world.drained["n1"] = "mei: I need this one"
+    async with running(database, world, replace(ACT, return_mode=Mode.ACT)):
+        await until(lambda: recoveries(database)[-1] == ("rec-000002", "held"))
+    assert world.drained == {"n1": "mei: I need this one"}
+
+
+async def test_a_person_gives_a_node_back_by_hand(database: Database) -> None:
+    world = World()
+    await isolated(database, world)
+
+    def give_back(node: str) -> str:
+        return database.write_now(
+            lambda c: approvals.give_back(c, node, who="mei", why="repaired", now=NOW)
+        )
+
+    with pytest.raises(approvals.NotPossible, match="n2 is not isolated by chipmedic"):
+        give_back("n2")
+    give_back("n1")
+    async with running(database, world):
+        await until(lambda: world.drained == {})
+
+
+async def test_a_node_that_somebody_resumed_is_not_taken_out_again(database: Database) -> None:
+    world = World()
+    bad_node(database)
+    async with running(database, world):
+        await until(lambda: recoveries(database) == [("rec-000001", "done")])
+        world.drained.clear()
+        adapters = {"slurm": FakeScheduler(world)}
+        await reconcile.reconcile(database, adapters, now=NOW + 60)
+        assert rows(database, schema.isolations)[0]["returned_at"] == NOW + 60
+        await settle()
+    assert len(recoveries(database)) == 1
+    assert world.drained == {}
+
+
+async def test_a_look_that_changes_nothing_writes_nothing(database: Database) -> None:
+    bad_node(database)
+    async with running(database, World(), replace(ACT, mode=Mode.NOTIFY)):
+        await settle()
+        before = rows(database, schema.recoveries)
+        await settle()
+        assert rows(database, schema.recoveries) == before

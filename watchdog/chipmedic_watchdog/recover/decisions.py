@@ -20,23 +20,28 @@ RETURN_TIMEOUT_SECONDS = 60.0
 
 def record(
     connection: Connection, case: Case, decision: Decision, settings: RecoverSettings, now: float
-) -> None:
-    """Make the store agree with a decision; the same decision twice changes nothing."""
+) -> bool:
+    """Make the store agree with a decision; the same decision twice changes nothing.
+
+    Returns False where a job waits for another recovery's end: then it is to be recorded again.
+    """
     history = book.of_incidents(connection, [case.incident.id]).get(case.incident.id, [])
     last = next((r for r in reversed(history) if not r.is_return), None)
     if last is not None and last.state in book.ACTIVE:
-        return
+        return True
     evidence = _evidence(case, decision, settings)
     if not (decision.is_action and decision.mode in ACTING):
         _record_inaction(connection, case, decision, last, evidence, now)
-        return
+        return True
     busy = _busy_jobs(connection)
     evidence["jobs"] = [job for job in decision.jobs if job not in busy]
+    is_whole = len(evidence["jobs"]) == len(decision.jobs)
     if not (decision.nodes or evidence["jobs"]) or _is_answered(last, evidence):
-        return
+        return is_whole
     if last is not None and last.state == "proposed":
         end(connection, last, "stopped", "replaced by a newer proposal", now=now)
     _write(connection, case, decision, last, "planned", evidence, now)
+    return is_whole
 
 
 def _record_inaction(

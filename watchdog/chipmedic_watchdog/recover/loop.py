@@ -83,7 +83,8 @@ class RecoverLoop:
         for case in open_cases:
             witnessed = await self._with_witness(case)
             decision = decide(witnessed, self._settings, self._adapters)
-            judged[case.incident.id] = (decision, latest.get(case.incident.id))
+            state = (latest.get(case.incident.id), case.incident.reopened_count)
+            judged[case.incident.id] = (decision, state)
             if self._judged.get(case.incident.id) != judged[case.incident.id]:
                 news.append((witnessed, decision))
         # Most looks change nothing: they wait for no writer. What only time brings (a proposal that
@@ -93,7 +94,8 @@ class RecoverLoop:
         if news or is_over or is_due:
             now = self._now()
             self._recorded_at = time.monotonic()
-            await self._database.write(lambda c: self._record(c, news, now))
+            for identity in await self._database.write(lambda c: self._record(c, news, now)):
+                del judged[identity]
             if news:
                 self._on_change()
         self._judged = judged
@@ -107,11 +109,16 @@ class RecoverLoop:
 
     def _record(
         self, connection: Connection, news: list[tuple[Case, Decision]], now: float
-    ) -> None:
-        for case, decision in news:
-            decisions.record(connection, case, decision, self._settings, now)
+    ) -> list[str]:
+        """Write decisions down; return the incidents to be looked at again."""
+        waiting = [
+            case.incident.id
+            for case, decision in news
+            if not decisions.record(connection, case, decision, self._settings, now)
+        ]
         decisions.expire(connection, self._settings, now)
         decisions.plan_returns(connection, self._settings, now)
+        return waiting
 
     async def _with_witness(self, case: Case) -> Case:
         """Add what the schedulers say, where the decision hangs on it; silence adds nothing."""
