@@ -21,7 +21,9 @@ KEPT_CODES = 512
 KEPT_SECONDS = 86_400.0
 
 KERNEL_LOG = "kernel_log"
-LASTING = {"nvml:": 30.0, "ascend:tool:": 20.0, "ascend:": 700.0}
+TOOL_TROUBLE, TOOL_SECONDS = ":tool:", 20.0
+"""Codes `<vendor>:tool:<problem>`, of every vendor whose tool is polled, and their silence."""
+LASTING = {"nvml:": 30.0, "ascend:": 700.0}
 """Prefixes of codes that a polled tool states for as long as they are true (the longest that fits
 counts), and for how long such a code must not have been stated to be over. The Ascend collector
 reminds of a code every 300 s; most end sooner, by the chip's own word that it is well.
@@ -48,6 +50,8 @@ def quiet_seconds_of(event: Event, source: str) -> float | None:
     """
     if source == KERNEL_LOG:
         return None
+    if TOOL_TROUBLE in event.code:
+        return TOOL_SECONDS
     prefix = max((p for p in LASTING if event.code.startswith(p)), key=len, default=None)
     return None if prefix is None else LASTING[prefix]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -250,20 +251,21 @@ def test_a_return_code_of_a_library_lasts_as_long_as_it_is_returned() -> None:
     assert words(run(detector("codes"), scans)) == "raised@0 cleared@125"
 
 
-def test_a_tool_that_showed_no_chip_is_well_when_it_shows_one() -> None:
+@pytest.mark.parametrize("vendor", ["ascend", "amd"])
+def test_a_tool_that_showed_no_chip_is_well_when_it_shows_one(vendor: str) -> None:
     event = Event(
-        component=collector_component("ascend"),
-        code="ascend:tool:driver_down",
-        message="dcmi module initialize failed. ret is -8005",
+        component=collector_component(vendor),
+        code=f"{vendor}:tool:driver_down",
+        message="driver not initialized",
         at=0,
-        id="ascend:tool:driver_down@0",
+        id=f"{vendor}:tool:driver_down@0",
         kind="driver.fault",
         severity=Severity.WARNING,
         action=Action.FIX_HOST,
     )
-    gone = readings(15, (CHIP, Metric.PRESENT, 0), source="ascend")
-    back = [ascend(30, None, 0), ascend(45, None, 0)]
-    told = run(detector("codes"), [Scan(source="ascend", at=0, events=(event,)), gone, *back])
+    gone = readings(15, (CHIP, Metric.PRESENT, 0), source=vendor)
+    back = [replace(ascend(at, None, 0), source=vendor) for at in (30, 45)]
+    told = run(detector("codes"), [Scan(source=vendor, at=0, events=(event,)), gone, *back])
     assert words(told, with_kind=True) == "driver.fault:raised@0 driver.fault:cleared@30"
 
 
