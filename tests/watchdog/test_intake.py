@@ -443,13 +443,24 @@ class TestHeartbeats:
                              attempt=attempt)  # fmt: skip
 
         async with FakeAgent(intake.address) as agent:
-            story = (job(None), job(10), job(10, "checkpoint"), job(9), job(5, attempt=1))
+            story = (
+                job(None),
+                job(10),
+                job(10, "checkpoint"),
+                job(9, "checkpoint"),
+                job(5, attempt=1),
+            )
             for seq, status in enumerate(story, start=1):
                 await self.beat(agent, seq, status)
             assert intake.rows(schema.job_nodes)[0]["is_present"]
             await self.beat(agent, 6)
         rows = [(r["step"], r["phase"], r["attempt"]) for r in intake.rows(schema.job_progress)]
-        assert rows == [(10, "train", 0), (10, "checkpoint", 0), (5, "train", 1)]
+        assert rows == [
+            (None, "train", 0),  # the start is seen before its first step
+            (10, "train", 0),
+            (10, "checkpoint", 0),
+            (5, "train", 1),
+        ]
         assert not intake.rows(schema.job_nodes)[0]["is_present"]
 
 

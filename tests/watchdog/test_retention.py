@@ -20,7 +20,11 @@ def fill(connection: Any) -> None:
         {**event, "node": f"n{n % 3}", "seq": n, "received_at": float(n)} for n in range(1, 31)
     ]
     connection.execute(insert(schema.events), events)
-    progress = [{"job": "slurm:1", "at": float(n), "step": n} for n in range(1, 31)]
+    progress = [
+        {"job": job, "at": float(n), "step": n}
+        for job, last in (("slurm:1", 31), ("slurm:2", 21))
+        for n in range(1, last)
+    ]
     connection.execute(insert(schema.job_progress), progress)
     epoch = {"node": "n1", "epoch": "e", "acked_seq": 30, "created_at": 1.0}
     connection.execute(insert(schema.epochs), [epoch])
@@ -28,11 +32,13 @@ def fill(connection: Any) -> None:
 
 async def test_what_is_older_goes_in_batches(database: Database, monkeypatch) -> None:
     monkeypatch.setattr(retention, "BATCH_ROWS", 7)
+    monkeypatch.setattr(retention, "BATCH_JOBS", 1)
     monkeypatch.setattr(retention, "PAUSE_SECONDS", 0.0)
     database.write_now(fill)
     await Retention(database, keep_days=90).purge(before=21.0)
     assert sorted(e["seq"] for e in rows(database, schema.events)) == list(range(21, 31))
-    assert [p["step"] for p in rows(database, schema.job_progress)] == list(range(21, 31))
+    kept = [(p["job"], p["step"]) for p in rows(database, schema.job_progress)]
+    assert kept == [("slurm:1", n) for n in range(1, 31)], "whole jobs go, once they have ended"
     assert rows(database, schema.epochs)[0]["acked_seq"] == 30, "no event comes twice for it"
 
 

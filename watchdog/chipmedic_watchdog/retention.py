@@ -1,4 +1,4 @@
-"""Keeps the store bounded: old events and progress go in small batches between the writes."""
+"""Keeps the store bounded: old events and ended jobs go in small batches between the writes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete, func, select
 
 from chipmedic.errors import StoreError
 from chipmedic_watchdog.store import schema
@@ -18,6 +18,8 @@ PERIOD_SECONDS = 600.0
 PAUSE_SECONDS = 0.5
 """Between two batches, so that no commit of events waits long."""
 BATCH_ROWS = 2_000
+BATCH_JOBS = 200
+"""Jobs of one batch; each has a few rows of progress."""
 DAY_SECONDS = 86_400.0
 
 
@@ -38,7 +40,7 @@ class Retention:
             await asyncio.sleep(PERIOD_SECONDS)
 
     async def purge(self, before: float) -> int:
-        """Delete everything older; returns the number of rows."""
+        """Delete everything older; returns about how many rows."""
         total = 0
         while True:
             count = await self._database.write(lambda connection: purge_batch(connection, before))
@@ -52,7 +54,7 @@ class Retention:
 
 
 def purge_batch(connection: Connection, before: float) -> int:
-    """Delete one batch of old events and progress."""
+    """Delete one batch of old events, and the progress of jobs that ended so long ago."""
     events, progress = schema.events, schema.job_progress
     keys = connection.execute(
         select(events.c.node, events.c.epoch, events.c.seq)
@@ -66,10 +68,14 @@ def purge_batch(connection: Connection, before: float) -> int:
                 events.c.node == node, events.c.epoch == epoch, events.c.seq.in_(seqs)
             )
         )
-    jobs = select(progress.c.job, progress.c.at).where(progress.c.at < before).limit(BATCH_ROWS)
-    old = connection.execute(jobs).all()
-    for row in old:
-        connection.execute(
-            delete(progress).where(progress.c.job == row.job, progress.c.at == row.at)
-        )
-    return max(len(keys), len(old))
+    # Of a job that still runs, the oldest row is where its account begins.
+    ended = (
+        select(progress.c.job)
+        .group_by(progress.c.job)
+        .having(func.max(progress.c.at) < before)
+        .limit(BATCH_JOBS)
+    )
+    jobs = list(connection.execute(ended).scalars())
+    if jobs:
+        connection.execute(delete(progress).where(progress.c.job.in_(jobs)))
+    return max(len(keys), len(jobs) * BATCH_ROWS // BATCH_JOBS)

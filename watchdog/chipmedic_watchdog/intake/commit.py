@@ -30,7 +30,7 @@ from chipmedic_watchdog.intake.message import (
     ReceivedHeartbeat,
     ReceivedSnapshot,
 )
-from chipmedic_watchdog.intake.progress import Progress
+from chipmedic_watchdog.intake.progress import Track
 from chipmedic_watchdog.intake.reports import Reports
 from chipmedic_watchdog.intake.rows import (
     Epoch,
@@ -49,14 +49,14 @@ UNREACHABLE: Key = (str(HOST), "node.unreachable")
 REBOOTED = "node.rebooted"
 GAP_RANGES_MAX = 20
 PROGRESS_MAX = 10_000
-"""Jobs whose last progress is remembered; of others it is read again."""
+"""Jobs whose progress is remembered; of others the last row is read again."""
 
 
 @dataclass(slots=True)
 class Memory:
     """What the committer remembers between groups, so as not to read or write it again."""
 
-    progress: dict[str, Progress] = field(default_factory=dict)
+    progress: dict[str, Track] = field(default_factory=dict)
     inventories: dict[str, Inventory] = field(default_factory=dict)
     held: dict[str, Held] = field(default_factory=dict)
     """By node: the snapshot that waits for events before it."""
@@ -79,7 +79,7 @@ class Committed:
     """What came of a group; to be taken over once it is durable."""
 
     acked: dict[Epoch, int] = field(default_factory=dict)
-    progress: dict[str, Progress] = field(default_factory=dict)
+    progress: dict[str, Track] = field(default_factory=dict)
     inventories: dict[str, Inventory] = field(default_factory=dict)
     held: dict[str, Held | None] = field(default_factory=dict)
     """None: no longer held."""
@@ -270,8 +270,8 @@ class _Group:
         rows = [row for row in self._nodes.values() if row.pop("is_changed", False)]
         write_rows(self._connection, schema.nodes, rows)
         self._reports.write()
-        self._result.progress = self._reports.progress
-        self._result.has_new_progress = bool(self._reports.progress)
+        self._result.progress = self._reports.tracks
+        self._result.has_new_progress = self._reports.has_progress
         self._write_epochs()
         self._result.has_changed_faults = write_boards(self._connection, self._boards.values())
 

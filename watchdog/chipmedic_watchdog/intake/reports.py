@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, delete, func, select, update
 
 from chipmedic.model import JobStatus
 from chipmedic_watchdog.intake.message import ReceivedHeartbeat
-from chipmedic_watchdog.intake.progress import Progress, advance
+from chipmedic_watchdog.intake.progress import Mark, Progress, Sighting, Track, advance, resume
 from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.store.upsert import write_rows
 
@@ -17,15 +18,17 @@ from chipmedic_watchdog.store.upsert import write_rows
 class Reports:
     """The heartbeats of one group; of several from one node the last one counts."""
 
-    def __init__(self, connection: Connection, known: Mapping[str, Progress]) -> None:
+    def __init__(self, connection: Connection, known: Mapping[str, Track]) -> None:
         self._connection = connection
         self._known = known
         self._coverage: dict[tuple[str, str], dict[str, Any]] = {}
         self._nodes: dict[str, dict[str, Any]] = {}
         self._jobs: dict[tuple[str, str], dict[str, Any]] = {}
         self._present: dict[str, frozenset[str]] = {}
-        self.progress: dict[str, Progress] = {}
-        """The news of this group, by job."""
+        self.tracks: dict[str, Track] = {}
+        """How far each job of this group has come."""
+        self._rows: dict[tuple[str, float], Progress | None] = {}
+        """Rows of progress by job and time; None: to be removed."""
 
     def beat(self, node: str, beat: ReceivedHeartbeat, at: float) -> None:
         """Take one heartbeat."""
@@ -51,9 +54,8 @@ class Reports:
             }
         for job in beat.jobs:
             self._jobs[job.job, node] = _job_row(node, job, at)
-            news = advance(self._last(job.job), job, at)
-            if news is not None:
-                self.progress[job.job] = news
+            seen = Sighting(node=node, status=job, heard_at=at, skew_seconds=beat.at - at)
+            self._advance(job.job, seen)
         if beat.job_names is not None:
             self._present[node] = beat.job_names
 
@@ -63,36 +65,59 @@ class Reports:
         write_rows(self._connection, schema.job_nodes, list(self._jobs.values()))
         self._write_nodes()
         self._write_absent_jobs()
-        rows = [
-            {
-                "job": job,
-                "at": news.at,
-                "step": news.step,
-                "checkpoint_step": news.checkpoint_step,
-                "attempt": news.attempt,
-                "phase": news.phase,
-            }
-            for job, news in self.progress.items()
-        ]
-        write_rows(self._connection, schema.job_progress, rows)
+        self._write_progress()
 
-    def _last(self, job: str) -> Progress | None:
-        last = self.progress.get(job) or self._known.get(job)
-        if last is not None:
-            return last
+    @property
+    def has_progress(self) -> bool:
+        """Say whether rows of progress change."""
+        return bool(self._rows)
+
+    def _advance(self, job: str, seen: Sighting) -> None:
+        news = advance(self._track(job), seen)
+        if news is None:
+            return
+        self.tracks[job], rows = news
+        self._rows |= {(job, at): None for at in rows.removed}
+        self._rows |= {(job, row.at): row for row in rows.written}
+
+    def _track(self, job: str) -> Track | None:
+        known = self.tracks.get(job) or self._known.get(job)
+        if known is not None:
+            return known
         table = schema.job_progress
         row = self._connection.execute(
             select(table).where(table.c.job == job).order_by(table.c.at.desc()).limit(1)
         ).first()
         if row is None:
             return None
-        return Progress(
+        highest = select(func.max(table.c.step)).where(table.c.job == job)
+        known_highest = self._connection.execute(highest).scalar()
+        last = Progress(
             at=row.at,
             step=row.step,
             checkpoint_step=row.checkpoint_step,
             attempt=row.attempt,
             phase=row.phase,
+            checkpoint_seconds=row.checkpoint_seconds,
+            other_seconds=row.other_seconds,
+            mark=Mark(row.mark),
         )
+        return resume(last, -1 if known_highest is None else known_highest)
+
+    def _write_progress(self) -> None:
+        table = schema.job_progress
+        gone = [{"of_job": job, "of_at": at} for (job, at), row in self._rows.items() if not row]
+        if gone:
+            statement = delete(table).where(
+                table.c.job == bindparam("of_job"), table.c.at == bindparam("of_at")
+            )
+            self._connection.execute(statement, gone)
+        rows = [
+            {"job": job, **asdict(row), "mark": row.mark.value}
+            for (job, _), row in self._rows.items()
+            if row
+        ]
+        write_rows(self._connection, table, rows)
 
     def _write_nodes(self) -> None:
         if not self._nodes:

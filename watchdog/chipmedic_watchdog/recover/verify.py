@@ -24,7 +24,8 @@ def jobs_still(connection: Connection, recovery: str) -> list[str]:
 
 def _stands_still(connection: Connection, stored: book.StoredStep) -> bool:
     table = schema.job_progress
-    rows = table.c.job == stored.step.target
+    # A new start is a row before its first step is told.
+    rows = (table.c.job == stored.step.target) & table.c.step.is_not(None)
     begun = stored.started_at or 0.0
     ended = stored.done_at or begun
     before = connection.execute(

@@ -150,11 +150,16 @@ job_progress = Table(
     "job_progress",
     METADATA,
     Column("job", String, primary_key=True),
-    Column("at", Float, primary_key=True),  # when the watchdog heard of it
-    Column("step", Integer, nullable=False),  # the highest over the nodes
+    # A job that steps steadily is two rows, the second of which moves along: `intake/progress.py`.
+    Column("at", Float, primary_key=True),  # when the step was made, or the phase was heard of
+    Column("step", Integer),  # the highest over the nodes; NULL: this start has told none yet
     Column("checkpoint_step", Integer),
     Column("attempt", Integer, nullable=False, default=0),
     Column("phase", String),
+    # Spent in such phases up to here, over the job's whole life.
+    Column("checkpoint_seconds", Float, nullable=False, default=0.0),
+    Column("other_seconds", Float, nullable=False, default=0.0),
+    Column("mark", String, nullable=False, default=""),  # why it begins something: start|stall|...
 )
 
 incidents = Table(
@@ -274,7 +279,7 @@ ledger = Table(
     Column("id", Integer, primary_key=True, autoincrement=True),
     Column("job", String, nullable=False),
     Column("phase", String, nullable=False),
-    # detect|decide|isolate|restart|recompute|unexplained
+    # start|detect|decide|isolate|restart|recompute|unexplained
     Column("start_at", Float, nullable=False),
     Column("end_at", Float),
     Column("incident", String),
