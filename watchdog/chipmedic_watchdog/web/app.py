@@ -19,6 +19,7 @@ from chipmedic_watchdog.clock import Clock
 from chipmedic_watchdog.health import Health
 from chipmedic_watchdog.intake.orders import collect_now
 from chipmedic_watchdog.intake.sessions import Sessions
+from chipmedic_watchdog.ledger.text import LANGUAGES
 from chipmedic_watchdog.metrics import Metrics
 from chipmedic_watchdog.store.database import Database
 from chipmedic_watchdog.version import own_version
@@ -159,7 +160,15 @@ class Api:
             self._reading("/api/v1/recoveries/{recovery}", "recovery",
                           "One recovery with its steps.", "Recovery", (),
                           lambda c, _, p: details.recovery(c, p["recovery"])),
+            self._reading("/api/v1/report", "report",
+                          "Where the time of all jobs went that moved since then.", "Report",
+                          (Parameter(name="since", words="UNIX seconds; default: ever."),),
+                          lambda c, q, _: details.accounts(c, q)),
             # A job's name may hold a slash.
+            self._reading("/api/v1/jobs/{job:path}/ledger", "job_ledger",
+                          "Where the time of one job went.", "JobLedger",
+                          (Parameter(name="language", words="Of the text.", choices=LANGUAGES),),
+                          lambda c, q, p: details.account(c, p["job"], q)),
             self._reading("/api/v1/jobs/{job:path}", "job",
                           "One job with nodes, progress and lost time.", "Job", (),
                           lambda c, _, p: details.job(c, p["job"])),

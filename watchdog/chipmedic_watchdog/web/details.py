@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from http import HTTPStatus
 from typing import Any
 
 from sqlalchemy import Connection, Table, select
 
+from chipmedic_watchdog.ledger.summary import report, summary
+from chipmedic_watchdog.ledger.text import render_text
 from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.web.endpoint import Query, read_limit
 from chipmedic_watchdog.web.listing import as_json
@@ -133,6 +136,33 @@ def job(connection: Connection, name: str) -> dict[str, Any]:
         "incidents": [row["id"] for row in active if name in row["jobs"]],
         "ledger": _rows(connection, ledger, ledger.c.job == name, order=ledger.c.start_at),
     }  # fmt: skip
+
+
+def account(connection: Connection, name: str, query: Query) -> dict[str, Any]:
+    """Return where the time of a job went, as data and as text.
+
+    Raises:
+        Problem: 404.
+    """
+    found = summary(connection, name)
+    if found is None:
+        raise Problem(HTTPStatus.NOT_FOUND, f"there is no job {name!r}")
+    return {**found, "text": render_text(found, query.get("language", "en"))}
+
+
+def accounts(connection: Connection, query: Query) -> dict[str, Any]:
+    """Return the accounts of all jobs that moved since a time.
+
+    Raises:
+        Problem: 400, it is no time.
+    """
+    try:
+        since = float(query.get("since", "0"))
+    except ValueError:
+        since = math.nan
+    if not math.isfinite(since):
+        raise Problem(HTTPStatus.BAD_REQUEST, "since: not a number of UNIX seconds")
+    return report(connection, since)
 
 
 def _job(connection: Connection, name: str) -> dict[str, Any]:

@@ -49,6 +49,76 @@ JOB = {
     },
 }
 
+SECONDS_BY_PHASE = {
+    "type": "object",
+    "description": "Every phase; they sum up to wall_seconds exactly.",
+    "additionalProperties": {"type": "number"},
+}
+INCIDENTS_BY_ID = {
+    "type": "object",
+    "additionalProperties": {
+        "type": "object",
+        "properties": {"kind": {"type": "string"}, "title": {"type": "string"}},
+    },
+}
+STAGE = {
+    "type": "object",
+    "properties": {
+        "phase": {"type": "string"},
+        "start_at": {"type": "number"},
+        "end_at": {"type": ["number", "null"], "description": "null: it goes on."},
+        "seconds": {"type": "number"},
+        "detail": {"type": "string"},
+    },
+}
+LOSS = {
+    "type": "object",
+    "description": "One wait, with the steps that were made again for it.",
+    "properties": {
+        "incident": {"type": ["string", "null"], "description": "null: nothing explains it."},
+        "start_at": {"type": "number"},
+        "end_at": {"type": ["number", "null"], "description": "null: it goes on."},
+        "seconds": {"type": "number"},
+        "stages": {"type": "array", "items": STAGE},
+    },
+}
+JOB_LEDGER = {
+    "type": "object",
+    "description": "Where the time of a job went, from its first sight to its end or to now.",
+    "properties": {
+        "job": {"type": "string"},
+        "began_at": {"type": "number"},
+        "end_at": {"type": "number"},
+        "is_over": {"type": "boolean"},
+        "wall_seconds": {"type": "number"},
+        "effective_ratio": {
+            "type": ["number", "null"],
+            "description": "Productive time / wall time; null: the job tells no steps.",
+        },
+        "lost_seconds": {"type": "number"},
+        "mean_lost_seconds": {"type": ["number", "null"]},
+        "starts": {"type": "integer"},
+        "highest_step": {"type": ["integer", "null"]},
+        "seconds": SECONDS_BY_PHASE,
+        "losses": {"type": "array", "items": LOSS},
+        "incidents": INCIDENTS_BY_ID,
+        "text": {"type": "string", "description": "The same for a person."},
+    },
+}
+REPORT = {
+    "type": "object",
+    "description": "Jobs with steps are summed up; a job counts with its whole life.",
+    "properties": {
+        "since": {"type": "number"},
+        "jobs": {"type": "array", "items": {"$ref": "#/components/schemas/JobLedger"}},
+        "wall_seconds": {"type": "number"},
+        "seconds": SECONDS_BY_PHASE,
+        "effective_ratio": {"type": ["number", "null"]},
+        "jobs_without_steps": {"type": "integer"},
+        "incidents": INCIDENTS_BY_ID,
+    },
+}
+
 
 def openapi(endpoints: Iterable[Endpoint], version: str) -> dict[str, Any]:
     """Return the document."""
@@ -57,7 +127,7 @@ def openapi(endpoints: Iterable[Endpoint], version: str) -> dict[str, Any]:
         path = endpoint.path.replace(":path}", "}")
         paths.setdefault(path, {})[endpoint.method.lower()] = _operation(endpoint, path)
     schemas: dict[str, Any] = {name: _table(table) for name, table in TABLES.items()}
-    schemas |= {"Job": JOB, "Problem": PROBLEM}
+    schemas |= {"Job": JOB, "JobLedger": JOB_LEDGER, "Report": REPORT, "Problem": PROBLEM}
     return {
         "openapi": "3.1.0",
         "info": {
