@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 from chipmedic import Chip, Component, ComponentKind, Event, GapReason, Host, Metric, Severity
@@ -63,11 +64,13 @@ class Gaudi(ToolCollector):
 
     vendor: ClassVar[str] = "gaudi"
     reader: ClassVar[ToolReader] = ToolReader(READER.vendor, READER.recognises, _read)
-    plans: ClassVar[tuple[Plan, ...]] = (Plan(questions=(_SUMMARY, _ECC, _TABLE)),)
+    plans: ClassVar[tuple[Plan, ...]] = (
+        Plan(questions=(_SUMMARY, _ECC, _TABLE), one_chip=(*_SUMMARY.argv, "-i", "{pci}")),
+    )
     pci: ClassVar[PciPattern] = PciPattern(vendors=frozenset({"0x1da3"}), classes=("0x1200",))
 
-    def __init__(self, host: Host) -> None:
-        super().__init__(host)
+    def __init__(self, host: Host, *, limit_seconds: float = math.inf) -> None:
+        super().__init__(host, limit_seconds=limit_seconds)
         self._knows_query = True
         self._ports_at: dict[str, float] = {}
         self._internal: dict[str, frozenset[int]] = {}
@@ -94,12 +97,18 @@ class Gaudi(ToolCollector):
         super()._report_silence(reason, words, draft)
         self._read_driver(draft)
 
+    def _ask_singly(self, plan: Plan, draft: ScanDraft, stop_at: float) -> bool:
+        has_answer = super()._ask_singly(plan, draft, stop_at)
+        if has_answer:
+            self._read_driver(draft)
+        return has_answer
+
     # -- the driver
 
     def _read_driver(self, draft: ScanDraft) -> None:
         """Read the states in sysfs: during a reset the tool omits the chip, or waits for it."""
         devices = driver_files.read_devices(self._host)
-        for chip in self._roster:
+        for chip in self.chips:
             device = devices.get(chip.pci or "")
             if device is None:
                 continue
@@ -128,7 +137,7 @@ class Gaudi(ToolCollector):
         """
         due = [
             chip
-            for chip in self._roster
+            for chip in self.chips
             if chip.pci is not None
             and draft.shows(chip)
             and draft.at - self._ports_at.get(chip.uid, float("-inf")) >= _PORTS_SECONDS

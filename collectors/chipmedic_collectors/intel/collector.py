@@ -20,9 +20,9 @@ _IDENTITY = "1,2,4,5,11,16"
 """Id, name, UUID, serial, address, memory size."""
 
 
-def _questions(tool: str) -> tuple[Question, ...]:
+def _plan(tool: str, *, is_own_name: bool) -> Plan:
     dump = (tool, "dump", "-d", "-1", "-n", "1", "-m")
-    return (
+    questions = (
         Question(
             argv=(*dump, _READINGS),
             timeout_seconds=15.0,  # it samples for a second or more
@@ -47,6 +47,8 @@ def _questions(tool: str) -> tuple[Question, ...]:
             states=frozenset({Metric.MEMORY_TOTAL}),
         ),
     )
+    one_chip = (tool, "dump", "-d", "{index}", "-n", "1", "-m", _READINGS)
+    return Plan(questions=questions, one_chip=one_chip, is_own_name=is_own_name)
 
 
 class IntelGpu(ToolCollector):
@@ -59,8 +61,8 @@ class IntelGpu(ToolCollector):
     vendor: ClassVar[str] = "intel"
     reader: ClassVar[ToolReader] = READER
     plans: ClassVar[tuple[Plan, ...]] = (
-        Plan(questions=_questions("xpumcli")),
-        Plan(questions=_questions("xpu-smi"), is_own_name=False),
+        _plan("xpumcli", is_own_name=True),
+        _plan("xpu-smi", is_own_name=False),
     )
     pci: ClassVar[PciPattern] = PciPattern(
         vendors=frozenset({"0x8086"}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import replace
 from typing import ClassVar
@@ -19,11 +20,15 @@ from chipmedic_collectors.usual_metrics import ECC, LOAD
 _STATES = {"RUNNING": Health.OK, "NORMAL": Health.OK, "ERROR": Health.CRITICAL}
 
 
-def _questions(tool: str) -> tuple[Question, ...]:
-    return (
-        Question(argv=(tool, "-m"), states=LOAD),
-        # XRE 5 only; the table of XRE 4 says of each device's state what /proc/xpu says.
-        Question(argv=(tool, "-q", "-x"), every_seconds=60.0, timeout_seconds=15.0, states=ECC),
+def _plan(tool: str, *, is_own_name: bool) -> Plan:
+    return Plan(
+        questions=(
+            Question(argv=(tool, "-m"), states=LOAD),
+            # XRE 5 only; the table of XRE 4 says of each device's state what /proc/xpu says.
+            Question(argv=(tool, "-q", "-x"), every_seconds=60.0, timeout_seconds=15.0, states=ECC),
+        ),
+        one_chip=(tool, "-m", "-d", "/dev/xpu{index}"),
+        is_own_name=is_own_name,
     )
 
 
@@ -45,8 +50,8 @@ class Kunlun(ToolCollector):
     vendor: ClassVar[str] = "kunlun"
     reader: ClassVar[ToolReader] = ToolReader(READER.vendor, READER.recognises, _read)
     plans: ClassVar[tuple[Plan, ...]] = (
-        Plan(questions=_questions("xpu_smi")),
-        Plan(questions=_questions("xpu-smi"), is_own_name=False),
+        _plan("xpu_smi", is_own_name=True),
+        _plan("xpu-smi", is_own_name=False),
     )
     pci: ClassVar[PciPattern] = PciPattern(
         vendors=frozenset({"0x1d22"}),
@@ -55,8 +60,8 @@ class Kunlun(ToolCollector):
     )
     folders: ClassVar[tuple[str, ...]] = ("/usr/local/bin", "/usr/local/xpu/bin", "/opt/xre/bin")
 
-    def __init__(self, host: Host) -> None:
-        super().__init__(host)
+    def __init__(self, host: Host, *, limit_seconds: float = math.inf) -> None:
+        super().__init__(host, limit_seconds=limit_seconds)
         self._resets: dict[str, int] = {}
 
     def read_more(self, question: Question, asked: Asked, draft: ScanDraft) -> None:
@@ -68,10 +73,16 @@ class Kunlun(ToolCollector):
         super()._report_silence(reason, words, draft)
         self._read_driver(draft)
 
+    def _ask_singly(self, plan: Plan, draft: ScanDraft, stop_at: float) -> bool:
+        has_answer = super()._ask_singly(plan, draft, stop_at)
+        if has_answer:
+            self._read_driver(draft)
+        return has_answer
+
     def _read_driver(self, draft: ScanDraft) -> None:
         """Read /proc/xpu, which answers when the tool does not."""
         devices = driver_files.read_devices(self._host)
-        for chip in self._roster:
+        for chip in self.chips:
             if (device := devices.get(chip.index)) is not None:
                 self._judge_device(chip, device, draft)
 

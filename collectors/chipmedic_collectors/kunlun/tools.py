@@ -30,6 +30,7 @@ _CONTAINER_DRIVER = "515.58"
 """What the tool prints inside a container, whatever driver the host has."""
 _MILLIWATTS_FROM = 5000.0
 """K200 (XRE 4) prints milliwatts in `-m`, P800 watts; no card draws so many watts."""
+_INDEX_FIELD = 2
 _MONITOR_FIELDS = 22
 """Fields of `-m` up to the model; 22 to 32 are printed."""
 
@@ -104,27 +105,41 @@ def _is_monitor(text: str, command: CommandLine) -> bool:
 
 
 def _read_monitor(text: str, command: CommandLine, report: ToolReport) -> None:
-    """Read `-m`: no header, so the positions are the format; the quoted model ends it."""
+    """Read `-m`: no header, so the positions are the format; the model ends what is known.
+
+    Nothing marks the end; but all rows of one run have the same number of fields.
+    """
     samples = Samples(report)
     lines = [line for line in text.splitlines() if line.strip()]
-    for position, line in enumerate(lines):
-        try:
-            row = shlex.split(line)
-        except ValueError:
-            row = line.split()[: _MONITOR_FIELDS - 1]  # cut inside the model
-        if len(row) < _MONITOR_FIELDS or normalise_pci(row[0]) is None:
-            is_cut = position == len(lines) - 1 and bool(row) and normalise_pci(row[0]) is not None
-            kind = ProblemKind.TRUNCATED if is_cut else ProblemKind.MALFORMED
-            report.add_problem(kind, f"{len(row)} of {_MONITOR_FIELDS} fields: {line.strip()}")
-            if not is_cut or len(row) < 3:
-                continue
-        chip = _monitored(row)
-        note_silence(report, samples.add(chip.index, chip))
+    rows = [_split_row(line) for line in lines]
+    for row, line in zip(rows, lines, strict=True):
+        is_device = bool(row) and normalise_pci(row[0]) is not None
+        is_cut = row is rows[-1] and is_device and len(row) < max(len(rows[0]), _MONITOR_FIELDS)
+        if is_cut:
+            report.add_problem(ProblemKind.TRUNCATED, f"the last row is cut: {line.strip()}")
+        elif not is_device or len(row) < _MONITOR_FIELDS:
+            report.add_problem(
+                ProblemKind.MALFORMED, f"{len(row)} of {_MONITOR_FIELDS} fields: {line.strip()}"
+            )
+            continue
+        if len(row) > _INDEX_FIELD:
+            chip = samples.add(integer(row[_INDEX_FIELD]), _monitored(row))
+            if not is_cut:
+                note_silence(report, chip)
+
+
+def _split_row(line: str) -> list[str]:
+    try:
+        return shlex.split(line)
+    except ValueError:
+        return line.split()[: _MONITOR_FIELDS - 1]  # cut inside the quoted model
 
 
 def _monitored(row: list[str]) -> ChipReport:
     row = [*row, *[""] * (_MONITOR_FIELDS - len(row))]
-    chip = ChipReport(index=integer(row[2]), pci=normalise_pci(row[0]), serial=identity(row[3]))
+    chip = ChipReport(
+        index=integer(row[_INDEX_FIELD]), pci=normalise_pci(row[0]), serial=identity(row[3])
+    )
     chip.name = identity(row[21])
     total = memory_bytes(row[18])
     if not total:  # a failed query prints zeroes

@@ -89,7 +89,7 @@ def test_machine_form_with_zeroes_only_is_no_answer() -> None:
     assert kinds(report) == [ProblemKind.PARTIAL]
 
 
-@pytest.mark.parametrize("length", [40, 90, len(ROW) - 20])
+@pytest.mark.parametrize("length", [40, 90, len(ROW) - 20, len(ROW) - 2])
 def test_machine_form_that_is_cut_says_so(length: int) -> None:
     report = read(f"{ROW}\n{ROW.replace(':1b:', ':2b:')[:length]}", "xpu_smi -m")
     assert ProblemKind.TRUNCATED in kinds(report)
