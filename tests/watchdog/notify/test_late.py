@@ -20,7 +20,7 @@ from watchdog.recover.story import NOW, put_fault, put_incident, put_placement
 
 
 def report(node: str, rank_steps: str, **values: Any) -> SimpleNamespace:
-    whole = {"attempt": 0, "step": None, "ranks": [], "pids": [1]} | values
+    whole = {"attempt": 0, "step": None, "step_at": 50.0, "ranks": [], "pids": [1]} | values
     return SimpleNamespace(node=node, labels={"rank_steps": rank_steps}, **whole)
 
 
@@ -34,7 +34,11 @@ def report(node: str, rank_steps: str, **values: Any) -> SimpleNamespace:
         ([report("n1", "0:9"), report("n2", "1:3"), report("n3", "2:5")], ["n2 1 3<9", "n3 2 5<9"]),
         # An older start of the job, and a node that only remembers it, say nothing of now.
         ([report("n1", "0:90"), report("n2", "1:46", attempt=1)], []),
-        ([report("n1", "0:90", pids=[]), report("n2", "1:46")], []),
+        ([report("n1", "0:90", pids=[], step_at=5.0), report("n2", "1:46")], []),
+        ([report("n1", "0:90", pids=[], step_at=None), report("n2", "1:46")], []),
+        # A rank that has ended a moment ago is why the others wait, however far it had come.
+        ([report("n1", "0:46", pids=[]), report("n2", "1:46")], ["n1 0 46<46 gone"]),
+        ([report("n1", "0:46", pids=[]), report("n2", "1:46", pids=[])], []),
         # A node that does not tell its ranks apart speaks for all of them.
         ([report("n1", "", step=46, ranks=[0, 1]), report("n2", "2:47")], ["n1 0,1 46<47"]),
         ([report("n1", "", ranks=[0, 1]), report("n2", "2:47")], []),
@@ -44,6 +48,7 @@ def report(node: str, rank_steps: str, **values: Any) -> SimpleNamespace:
 def test_story(reports: list[SimpleNamespace], late: list[str]) -> None:
     found = [
         f"{one.node} {','.join(map(str, one.ranks))} {one.step}<{one.furthest}"
+        + " gone" * one.is_gone
         for one in late_ranks(reports)
     ]
     assert found == late
@@ -67,5 +72,5 @@ def test_a_notice_leads_to_the_rank_that_is_missing(database: Database) -> None:
     assert "Did not arrive: rank 1 on n2: at step 46, the others at 47" in text.body
     assert "First: on n2: py-spy dump --pid 22" in text.body
     assert as_data(facts, "opened", language="en")["jobs"][0]["late"] == [
-        {"node": "n2", "ranks": [1], "step": 46}
+        {"node": "n2", "ranks": [1], "step": 46, "is_gone": False}
     ]

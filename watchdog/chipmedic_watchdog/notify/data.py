@@ -37,7 +37,12 @@ def as_data(facts: IncidentFacts, occasion: str, *, language: str) -> dict[str, 
                 "step": job.step,
                 "checkpoint_step": job.checkpoint_step,
                 "late": [
-                    {"node": late.node, "ranks": list(late.ranks), "step": late.step}
+                    {
+                        "node": late.node,
+                        "ranks": list(late.ranks),
+                        "step": late.step,
+                        "is_gone": late.is_gone,
+                    }
                     for late in job.late
                 ],
             }

@@ -159,7 +159,7 @@ def _late(facts: IncidentFacts, words: Words) -> list[str]:
     lines = [
         words.say(
             "sentences",
-            "late_ranks",
+            "gone_ranks" if one.is_gone else "late_ranks",
             ranks=spans(one.ranks),
             node=one.node,
             step=one.step,
