@@ -14,6 +14,7 @@ HEARTBEAT_SECONDS = 1.0
 JOB_LOOK_SECONDS = 0.5
 """More often than the 2 s of a real node, so that the ledger's phases are sharp."""
 KERNEL_LOG_SECONDS = 0.1
+MANY = 1000
 REOPEN_SECONDS = 5.0
 """A fault that is injected again a moment later is a new incident here, to be answered anew."""
 
@@ -72,6 +73,9 @@ def watchdog_config(layout: Layout, addresses: Addresses, language: str) -> str:
                 "mode": "act",
                 "return_mode": "act",
                 "hold_file": str(layout.watchdog / "hold"),
+                # A demo that is kept is broken by hand, again and again.
+                "maximum_restarts_per_job": MANY,
+                "maximum_isolations_per_node": MANY,
             },
             "recover.exec": {
                 "isolate": [*scheduler, "isolate", "{node}", "--reason", "{reason}"],

@@ -368,7 +368,9 @@ INJECTIONS: dict[str, Injection] = {
         _agent_killed,
     ),
     "clear": Injection(
-        "repair the node: chips reset, links up", "an all-clear; the node returns", clear
+        "repair the node: chips reset, links up, agent awake",
+        "an all-clear, and the node returns; for a lost chip it takes a reboot",
+        clear,
     ),
     "reboot": Injection("repair and boot the node; what ran on it is gone", "an all-clear", reboot),
 }
