@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from chipmedic_watchdog.ledger.account import Account, account
-from chipmedic_watchdog.ledger.phases import LOST, Interval, Phase
+from chipmedic_watchdog.ledger.phases import Interval, Phase
 from chipmedic_watchdog.ledger.record import load
 from chipmedic_watchdog.store import schema
 
@@ -111,7 +111,8 @@ def _begins_anew(before: Interval, after: Interval) -> bool:
     return (
         after.start_at != before.end_at
         or after.incident != before.incident
-        or LOST.index(after.phase) <= LOST.index(before.phase)
+        or before.phase is Phase.RECOMPUTE
+        or after.phase is Phase.DETECT
     )
 
 

@@ -38,7 +38,7 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "steps": "steps {first} to {last}",
     },
     "zh": {
-        "head": "{job}：{wall} 内有效训练 {ratio}，{starts}，到第 {step} 步",
+        "head": "{job}：{wall}内有效训练 {ratio}，{starts}，到第 {step} 步",
         "unknown": "{job}：作业没有报告步数，无法判断哪些时间有效（请在作业中调用 chipmedic.beat）",
         "start": "启动 1 次", "starts": "启动 {count} 次",
         "lost": "共损失", "none": "没有损失时间",
