@@ -107,14 +107,15 @@ def _is_monitor(text: str, command: CommandLine) -> bool:
 def _read_monitor(text: str, command: CommandLine, report: ToolReport) -> None:
     """Read `-m`: no header, so the positions are the format; the model ends what is known.
 
-    Nothing marks the end; but all rows of one run have the same number of fields.
+    Nothing marks the end; but a whole row ends its line, and has as many fields as the others.
     """
     samples = Samples(report)
     lines = [line for line in text.splitlines() if line.strip()]
     rows = [_split_row(line) for line in lines]
     for row, line in zip(rows, lines, strict=True):
         is_device = bool(row) and normalise_pci(row[0]) is not None
-        is_cut = row is rows[-1] and is_device and len(row) < max(len(rows[0]), _MONITOR_FIELDS)
+        is_last = row is rows[-1] and not text.endswith("\n")
+        is_cut = is_last and is_device and len(row) < max(len(rows[0]), _MONITOR_FIELDS)
         if is_cut:
             report.add_problem(ProblemKind.TRUNCATED, f"the last row is cut: {line.strip()}")
         elif not is_device or len(row) < _MONITOR_FIELDS:

@@ -123,7 +123,8 @@ class Language:
             answer.append(line)
             if problem is not None:
                 doubtful.append(problem)
-        return "\n".join(answer), complaints, doubtful
+        end = "\n" if text.endswith("\n") else ""  # whether the last line is whole
+        return "\n".join(answer) + end, complaints, doubtful
 
     def _complaint(self, line: str) -> Problem | None:
         """Return what a line outside of tables and markup complains of; not a shell's line.
