@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 
 from chipmedic_cli.words import plain
@@ -16,7 +17,7 @@ PHASES = {
     "decide": "until the first act of the recovery",
     "isolate": "until no new work can come to the node",
     "restart": "until the job's first step of its new start",
-    "recompute": "until it was as far as before: steps since the last checkpoint",
+    "recompute": "until it was as far as before",
     "unexplained": "tied to no act",
 }
 WIDTH = 100
@@ -60,19 +61,17 @@ class Screen:
                 self._console.print("  [dim]│[/] " + before, part, sep="")
         self._console.print("  [dim]└─[/]")
 
-    def losses(self, rows: list[dict[str, Any]]) -> None:
+    def losses(self, loss: dict[str, Any]) -> None:
         """Print where the time of one incident went."""
         table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
         table.add_column(justify="right")
         table.add_column()
         table.add_column(style="dim")
-        for row in rows:
-            seconds = row["end_at"] - row["start_at"]
-            words = f"{PHASES.get(row['phase'], '')} {self._detail(row)}".strip()
-            table.add_row(f"{seconds:.1f} s", row["phase"], plain(words))
-        total = rows[-1]["end_at"] - rows[0]["start_at"]
-        table.add_row(f"[bold]{total:.1f} s[/]", "[bold]lost in all[/]", "")
-        self._console.print(table)
+        for stage in loss["stages"]:
+            words = f"{PHASES.get(stage['phase'], '')} {self._detail(stage)}".strip()
+            table.add_row(f"{stage['seconds']:.1f} s", stage["phase"], plain(words))
+        table.add_row(f"[bold]{loss['seconds']:.1f} s[/]", "[bold]lost in all[/]", "")
+        self._console.print(Padding(table, (0, 0, 0, 11), expand=False), soft_wrap=False)
 
     def _detail(self, row: dict[str, Any]) -> str:
         return f"({row['detail']})" if row["detail"] else ""

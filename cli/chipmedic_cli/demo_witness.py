@@ -122,9 +122,17 @@ class Witness:
         row = self._client.get(f"/api/v1/incidents/{incident}")
         return True if row["state"] == "resolved" else None
 
-    def losses(self, job: str, incident: str, phases: tuple[str, ...]) -> list[Row] | None:
-        """Return where an incident's time went, in order, when each phase has come to its end."""
-        rows = self._client.all("/api/v1/ledger", job=job, incident=incident)
-        rows.sort(key=lambda row: float(row["start_at"]))
-        ended = {row["phase"] for row in rows if row["end_at"] is not None}
-        return rows if set(phases) <= ended and len(ended) == len(rows) else None
+    def losses(self, job: str, incident: str, phases: tuple[str, ...]) -> Row | None:
+        """Return what an incident has cost a job, when each of these stages has come to its end."""
+        for loss in self._client.get(f"/api/v1/jobs/{job}/ledger")["losses"]:
+            stages = {stage["phase"] for stage in loss["stages"]}
+            is_over = loss["end_at"] is not None
+            if loss["incident"] == incident and is_over and set(phases) <= stages:
+                return dict(loss)
+        return None
+
+    def account(self, job: str, incidents: set[str]) -> Row | None:
+        """Return where all the time of a job went, once the losses to these incidents are over."""
+        account = dict(self._client.get(f"/api/v1/jobs/{job}/ledger"))
+        ended = {loss["incident"] for loss in account["losses"] if loss["end_at"] is not None}
+        return account if incidents <= ended else None

@@ -42,6 +42,7 @@ LOOK_SECONDS = 0.1
 RESTART_SECONDS = 1.0
 """As RestartSec of the units."""
 STOP_SECONDS = 8.0
+PORT_SECONDS = 15.0
 _OF_OUR_OWN_UNIT = ("NOTIFY_SOCKET", "JOURNAL_STREAM", "STATE_DIRECTORY", "WATCHDOG_USEC")
 
 
@@ -103,6 +104,8 @@ class Program:
     name: str
     argv: list[str]
     environment: dict[str, str]
+    needs_port: int | None = None
+    """It is started when somebody listens there, or after `PORT_SECONDS` at the latest."""
 
 
 def programs(layout: Layout) -> list[Program]:
@@ -119,7 +122,9 @@ def programs(layout: Layout) -> list[Program]:
     for name in layout.node_names():
         environment, _ = layout.node(name).environment()
         argv = _daemon("agent", layout.agent_config(name))
-        found.append(Program(f"agent-{name}", argv, environment))
+        # An agent that finds no watchdog tries again later and later: that is time lost here.
+        program = Program(f"agent-{name}", argv, environment, needs_port=addresses.stream_port)
+        found.append(program)
     return found
 
 
@@ -137,6 +142,7 @@ class Supervisor:
         self._programs = {program.name: program for program in programs(layout)}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._start_at: dict[str, float] = dict.fromkeys(self._programs, 0.0)
+        self._began = time.monotonic()
         self._is_stopping = False
         self._is_kept = False
 
@@ -162,13 +168,19 @@ class Supervisor:
                 self._say(f"{name} ended with {process.returncode}")
                 del self._running[name]
                 self._start_at[name] = time.monotonic() + RESTART_SECONDS
-        due = [n for n, at in self._start_at.items() if time.monotonic() >= at]
+        due = [name for name, at in self._start_at.items() if self._is_due(name, at)]
         for name in due:
             del self._start_at[name]
             self._running[name] = self._start(self._programs[name])
         if due:
             pids = {name: process.pid for name, process in self._running.items()}
             write(self._layout.pids_file, json.dumps(pids | {SUPERVISOR: os.getpid()}))
+
+    def _is_due(self, name: str, at: float) -> bool:
+        now = time.monotonic()
+        port = self._programs[name].needs_port
+        is_waited_for = port is not None and now < self._began + PORT_SECONDS
+        return now >= at and not (is_waited_for and port is not None and not _is_open(port))
 
     def _listen(self) -> None:
         """Wait a moment for the word of whoever started us."""
@@ -216,6 +228,11 @@ class Supervisor:
     def _say(self, line: str) -> None:
         sys.stderr.write(f"{time.strftime('%H:%M:%S')} {line}\n")
         sys.stderr.flush()
+
+
+def _is_open(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def members(folder: Path) -> list[int]:
