@@ -26,6 +26,10 @@ class StoreFigures:
     nodes: Mapping[str, int] = field(default_factory=dict)
     recoveries: Mapping[str, int] = field(default_factory=dict)
     backlog_events: int = 0
+    lost_seconds: Mapping[str, float] = field(default_factory=dict)
+    """By phase of the ledger."""
+    effective_ratios: Mapping[str, float] = field(default_factory=dict)
+    """By running job."""
 
 
 class _Figures(Collector):
@@ -53,11 +57,30 @@ class _Figures(Collector):
             for state, count in sorted(counts.items()):
                 family.add_metric([state], count)
             yield family
+        yield _labelled(
+            "chipmedic_lost_seconds",
+            "Time that jobs have lost so far, by what it went to; a gauge, for it is corrected.",
+            "phase",
+            figures.lost_seconds,
+        )
+        yield _labelled(
+            "chipmedic_job_effective_ratio",
+            "Share of a running job's whole life that made new steps.",
+            "job",
+            figures.effective_ratios,
+        )
         yield GaugeMetricFamily(
             "chipmedic_agents_backlog_events",
             "Events that agents hold and that are not acknowledged, as they last told.",
             value=figures.backlog_events,
         )
+
+
+def _labelled(name: str, words: str, label: str, values: Mapping[str, float]) -> Metric:
+    family = GaugeMetricFamily(name, words, labels=[label])
+    for value, figure in sorted(values.items()):
+        family.add_metric([value], figure)
+    return family
 
 
 class Metrics:

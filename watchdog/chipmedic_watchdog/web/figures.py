@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from sqlalchemy import Column, Connection, func, select
 
+from chipmedic_watchdog.ledger.figures import effective_ratios, lost_seconds
 from chipmedic_watchdog.metrics import StoreFigures
 from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.web.listing import severity_word
@@ -23,6 +25,7 @@ def read_figures(connection: Connection) -> StoreFigures:
         .where(faults.state != "cleared")
         .group_by(faults.kind, faults.severity)
     )
+    now = time.time()
     backlog = connection.execute(select(func.sum(schema.nodes.c.backlog_events))).scalar()
     return StoreFigures(
         open_faults={(kind, severity_word(severity)): n for kind, severity, n in rows},
@@ -31,6 +34,8 @@ def read_figures(connection: Connection) -> StoreFigures:
         nodes=_by_state(connection, schema.nodes.c.state, NODE_STATES),
         recoveries=_by_state(connection, schema.recoveries.c.state, ()),
         backlog_events=backlog or 0,
+        lost_seconds=lost_seconds(connection, now),
+        effective_ratios=effective_ratios(connection, now),
     )
 
 
