@@ -1,4 +1,4 @@
-"""The tables of amd-smi: `monitor`, the default view, `ras --cper` and `xgmi --link-status`."""
+"""The tables of amd-smi with readings: `monitor`, the default view, and `ras --cper`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from chipmedic.tool_report import (
     ChipReport,
     Health,
-    LinkReport,
     ProblemKind,
     ProcessReport,
     ToolReport,
@@ -38,8 +37,6 @@ _CPER_ROW = re.compile(
 _CPER_PROSE = re.compile(
     r'entries for GPU (?P<index>\d{1,4})|"error_severity"\s*:\s*"(?P<severity>[\w-]+)"'
 )
-_LINKS = re.compile(r"^\s*GPU(?P<index>\d{1,4})\s+(?P<pci>\S+)\s+(?P<states>(?:\S+\s*)+)$")
-_LINK_STATES = frozenset({"U", "D", "X", "N/A", "SELF"})
 _PARTITIONED = re.compile(r"[DTQC]PX\b")
 
 _MONITOR_NAMES = {
@@ -263,32 +260,3 @@ def _record(chip: ChipReport, severity: str) -> None:
         worsen(chip, Health.CRITICAL)
     elif word.endswith("uncorrected"):
         worsen(chip, Health.WARNING)
-
-
-# -- links
-
-
-def is_links(text: str) -> bool:
-    """Say whether the text has the states of XGMI links."""
-    return re.search(r"LINK (?:PORT )?STATUS", text) is not None
-
-
-def read_links(text: str, report: ToolReport) -> None:
-    """Add the links of each GPU: U up, D down; X is disabled on purpose, N/A is not a port.
-
-    Newer versions print a table of ports and one by peer; the ports count.
-    """
-    _, found, table = text.partition("LINK PORT STATUS")
-    table = table.partition("XGMI LINK STATUS")[0] if found else text
-    for line in table.splitlines():
-        row = _LINKS.match(line)
-        if row is None or normalise_pci(row["pci"]) is None:
-            continue
-        states = row["states"].split()
-        if not set(states) <= _LINK_STATES:
-            continue
-        chip = ChipReport(index=int(row["index"]), pci=normalise_pci(row["pci"]))
-        chip.links = [
-            LinkReport(i, state == "U") for i, state in enumerate(states) if state in "UD"
-        ]
-        report.chips.append(chip)

@@ -16,14 +16,13 @@ from chipmedic_collectors.amd.documents import (
     text_of,
 )
 from chipmedic_collectors.amd.facts import fill_chip, fill_report
+from chipmedic_collectors.amd.matrices import is_matrix, read_matrix
 from chipmedic_collectors.amd.tables import (
     is_cper,
     is_default_view,
-    is_links,
     is_monitor,
     read_cper,
     read_default_view,
-    read_links,
     read_monitor,
 )
 from chipmedic_collectors.reading.command_line import CommandLine
@@ -34,23 +33,19 @@ from chipmedic_collectors.values import identity, integer
 
 VENDOR = "amd"
 
-_VERSION = re.compile(r"AMDSMI Tool: (?P<tool>\S+) \|(?P<more>.*)")
+_VERSION = re.compile(
+    r"(?:AMDSMI Tool|AMD System Management Interface \| Version): (?P<tool>\S+) \|(?P<more>.*)"
+)
 _DRIVER = re.compile(r"amdgpu version: (\S+)")
 _HYGON_TOOLS = frozenset({"hy-smi", "hy_smi"})
-_CODES: tuple[tuple[range, ProblemKind], ...] = (
-    (range(-1, 0), ProblemKind.UNSUPPORTED),
-    (range(-3, -2), ProblemKind.CHIP_LOST),
-    (range(-9, -3), ProblemKind.UNSUPPORTED),
-    (range(-2, -1), ProblemKind.UNSUPPORTED),
-    (range(-1004, -1001), ProblemKind.UNSUPPORTED),
-    (range(-1010, -1009), ProblemKind.PERMISSION),
-    (range(-1031, -1030), ProblemKind.CHIP_LOST),
-    (range(-1034, -1031), ProblemKind.DRIVER_DOWN),
-    (range(194, 196), ProblemKind.UNSUPPORTED),
-    (range(196, 197), ProblemKind.NO_DEVICES),
-    (range(200, 202), ProblemKind.UNSUPPORTED),
-    (range(205, 207), ProblemKind.DRIVER_DOWN),
-)
+_CODES = {
+    **dict.fromkeys((-1, -2, *range(-9, -3), -1002, -1003), ProblemKind.UNSUPPORTED),
+    **dict.fromkeys((194, 195, 200, 201), ProblemKind.UNSUPPORTED),
+    **dict.fromkeys((-3, -1031), ProblemKind.CHIP_LOST),
+    **dict.fromkeys((-1032, -1034, 205, 206), ProblemKind.DRIVER_DOWN),
+    -1010: ProblemKind.PERMISSION,
+    196: ProblemKind.NO_DEVICES,
+}
 """Codes of the command line (-1 to -9, since 7.14 193 to 207) and, below -1000, of the library."""
 
 
@@ -91,9 +86,8 @@ def _add(tree: Tree, cards: Samples, report: ToolReport) -> None:
 
 def _kind_of(tree: Tree) -> ProblemKind:
     code = integer(text_of(tree.get("code", ""))) or 0
-    kind = next((kind for codes, kind in _CODES if code in codes), None)
-    if kind is not None:
-        return kind
+    if code in _CODES:
+        return _CODES[code]
     words = text_of(tree["error"])
     found = (kind for kind, pattern in _SENTENCES if pattern.search(words))
     return next(found, ProblemKind.PARTIAL)
@@ -110,7 +104,7 @@ _SENTENCES = (
     sentence(
         ProblemKind.DRIVER_DOWN,
         r"driver not (?:initialized|loaded)|not found in modules|libamd_smi|amd-smi-lib"
-        r"|DRIVER_NOT_LOADED|STATUS_NOT_INIT|No module named .?amdsmi",
+        r"|DRIVER_NOT_LOADED|STATUS_NOT_INIT|No module named|^ImportError|^KeyError: 'lib",
     ),
     sentence(ProblemKind.NO_DEVICES, r"Unable to detect any GPU|No AMD GPUs?\b|no GPU devices"),
     sentence(ProblemKind.CHIP_LOST, r"can ?not find a device|STATUS_NOT_FOUND"),
@@ -131,7 +125,8 @@ LANGUAGE = Language(
     vendor=VENDOR,
     tools=frozenset({"amd-smi", "amd-smi.exe", "amdsmi_cli.py", "rocm-smi", "rocm_smi.py"}),
     mark=re.compile(
-        r"ROCm System Management Interface|\bAMD-SMI \d|AMDSMI Tool\b|Advanced Micro Devices"
+        r"(?:ROCm|AMD) System Management Interface|\bAMD-SMI \d|AMDSMI Tool\b"
+        r"|Advanced Micro Devices"
         r"|\bamdgpu\b|libamd_smi|\bAMD GPU|rsmi_init\(\)|AMD Instinct|\[Instinct MI\d"
     ),
     layouts=(
@@ -143,7 +138,9 @@ LANGUAGE = Language(
         Layout(lambda text, command: is_cper(text), lambda text, command, r: read_cper(text, r)),
         Layout(lambda text, command: is_tree(text), lambda text, command, r: _read_tree(text, r)),
         Layout(lambda text, command: is_csv(text), lambda text, command, r: _read_csv(text, r)),
-        Layout(lambda text, command: is_links(text), lambda text, command, r: read_links(text, r)),
+        Layout(
+            lambda text, command: is_matrix(text), lambda text, command, r: read_matrix(text, r)
+        ),
         LAYOUTS[2],
         Layout(
             lambda text, command: is_monitor(text),

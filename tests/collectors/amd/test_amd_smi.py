@@ -277,3 +277,23 @@ def test_links_by_port() -> None:
         LinkReport(0, is_up=True),
         LinkReport(1, is_up=False),
     ]
+
+
+def test_tables_without_states_name_the_gpus() -> None:
+    metrics = (
+        "LINK METRIC TABLE:\n       bdf          bit_rate max_bandwidth link_type 0000:05:00.0\n"
+        "GPU0   0000:05:00.0 32 Gb/s  512 Gb/s      XGMI\n Read                     N/A\n"
+    )
+    (chip,) = read("amd-smi xgmi -m", metrics).chips
+    assert (chip.index, chip.pci, chip.links) == (0, "0000:05:00.0", None)
+    topology = (
+        "ACCESS TABLE:\n             0000:05:00.0 0000:15:00.0\n"
+        "0000:05:00.0 ENABLED      ENABLED\n0000:15:00.0 ENABLED      ENABLED\n\n"
+        "WEIGHT TABLE:\n             0000:05:00.0 0000:15:00.0\n"
+        "0000:05:00.0 0            15\n0000:15:00.0 15           0\n"
+    )
+    report = read("amd-smi topology", topology)
+    assert [chip.pci for chip in report.chips] == ["0000:05:00.0", "0000:15:00.0"]
+    partitions = "CURRENT_PARTITION:\nGPU_ID  MEMORY  ACCELERATOR_TYPE\n0       NPS1    CPX\n"
+    assert [chip.index for chip in read("amd-smi partition -c", partitions).chips] == [0]
+    assert kinds(read("amd-smi topology", "ACCESS TABLE:\n")) == [ProblemKind.TRUNCATED]
