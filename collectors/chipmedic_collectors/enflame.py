@@ -42,6 +42,8 @@ _KEYS: FieldMap = {
     "mem size": fields.MEMORY_TOTAL,
     "used size": fields.MEMORY_USED,
     "mem usage": fields.MEMORY_USED,
+    "rma info/total dbe": fields.ECC_UNCORRECTED,
+    "rma info/dbe": fields.ECC_UNCORRECTED,
 }
 _MONITOR: FieldMap = {
     "dev": fields.INDEX,
@@ -142,6 +144,8 @@ def _add_device(index: int, pairs: list[tuple[str, str]], report: ToolReport) ->
     if health := values.get("health", ""):
         states = {"true": Health.OK, "false": Health.CRITICAL}
         worsen(chip, states.get(health.lower(), Health.UNKNOWN))
+    if values.get("rma info/flags", "").lower() == "true":
+        worsen(chip, Health.CRITICAL)
     report.chips.append(chip)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from chipmedic.tool_report import ChipReport, ProblemKind, ProcessReport, ToolReport
 from chipmedic_collectors.intel import facts
+from chipmedic_collectors.reading import fields
 from chipmedic_collectors.reading.cells import counter
 from chipmedic_collectors.reading.command_line import CommandLine
 from chipmedic_collectors.reading.fields import split_unit
@@ -14,7 +15,10 @@ from chipmedic_collectors.reading.samples import Samples
 from chipmedic_collectors.values import identity, integer, memory_bytes
 
 _RULE = re.compile(r"\+[-=+]+\+")
-_TILE = re.compile(r"Tile\s+\d+\s*:\s*([^;,|]*)")
+_TILE = re.compile(r"Tile\s+\d+\s*:")
+_TOTAL = re.compile(r"\btotal:\s*([^,;\s]+)")
+_CURRENT = re.compile(r"\bcurrent:\s*([^,;\s]+)")
+_TEXTS = (fields.NAME, fields.UUID, fields.SERIAL, fields.PCI)
 _PROCESS = re.compile(
     r"\s*(?P<pid>\d{1,9})\s+(?P<name>\S.*?)\s+(?P<device>\d{1,4})\s+(?P<shared>\d+)\s+"
     r"(?P<memory>\d+)\s*$"
@@ -94,7 +98,8 @@ def _fill(chip: ChipReport, pairs: list[tuple[str, str]], report: ToolReport) ->
             if known:
                 counts[name] = sum(known)
         elif (field := facts.FIELDS.get(name)) is not None:
-            facts.fill_or_combine(chip, field, _tiles(text), unit)
+            texts = [text] if field in _TEXTS else _tiles(text)
+            facts.fill_or_combine(chip, field, texts, unit)
     chip.health = facts.health_of(states)
     chip.ecc_corrected_total = _sum(counts, facts.CORRECTED)
     chip.ecc_uncorrected_total = _sum(counts, facts.UNCORRECTED)
@@ -102,8 +107,17 @@ def _fill(chip: ChipReport, pairs: list[tuple[str, str]], report: ToolReport) ->
 
 
 def _tiles(text: str) -> list[str]:
-    """Return the values of a cell, one per tile: `Tile 0: 12, Tile 1: 14`."""
-    return [part.strip() for part in _TILE.findall(text)] or [text]
+    """Return the values of a cell, one per tile: `Tile 0: 12, Tile 1: 14`.
+
+    The daemon's tool adds statistics: `avg: 12, min: 0, max: 40, current: 14`, and totals.
+    """
+    parts = _TILE.split(text)[1:] or [text]
+    return [_value(part) for part in parts]
+
+
+def _value(text: str) -> str:
+    found = _TOTAL.search(text) or _CURRENT.search(text)
+    return found[1] if found else text.strip(" ,;").removeprefix("avg:").split(",")[0].strip()
 
 
 def _sum(counts: dict[str, int], names: tuple[str, ...]) -> int | None:

@@ -20,6 +20,7 @@ _POWERS = tuple(
     )
 )
 _SIZES = re.compile(r"(\d+)\s?([KMGT]i?B)?\s*/\s*(\d+)\s?([KMGT]i?B)?", re.IGNORECASE)
+_USED = re.compile(r"(\d+)\s?([KMGT]i?B)\s*/", re.IGNORECASE)
 _PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s?%")
 
 
@@ -45,7 +46,8 @@ def usage(cell: str) -> tuple[int | None, int | None]:
     """
     match = _SIZES.search(cell)
     if match is None:
-        return None, None
+        used_alone = _USED.search(cell)
+        return (memory_bytes(f"{used_alone[1]}{used_alone[2]}") if used_alone else None), None
     unit = match[4] or match[2] or "MiB"
     used, total = memory_bytes(match[1], match[2] or unit), memory_bytes(match[3], unit)
     return (used, total) if total else (None, None)

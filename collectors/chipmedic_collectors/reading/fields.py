@@ -34,6 +34,11 @@ def _unitless(read: Callable[[str], Any]) -> Callable[[str, str], Any]:
     return lambda text, unit: read(text)
 
 
+def _watts(text: str, unit: str) -> float | None:
+    value = cells.measured(text)
+    return value / 1000 if value is not None and unit.lower() == "mw" else value
+
+
 INDEX = Field("index", _unitless(integer))
 NAME = Field("name", _unitless(identity))
 UUID = Field("uuid", _unitless(identity))
@@ -41,8 +46,8 @@ SERIAL = Field("serial", _unitless(identity))
 PCI = Field("pci", _unitless(normalise_pci))
 TEMPERATURE = Field("temperature_celsius", _unitless(cells.measured))
 MEMORY_TEMPERATURE = Field("memory_temperature_celsius", _unitless(cells.measured))
-POWER = Field("power_watts", _unitless(cells.measured))
-POWER_LIMIT = Field("power_limit_watts", _unitless(cells.measured))
+POWER = Field("power_watts", _watts)
+POWER_LIMIT = Field("power_limit_watts", _watts)
 UTILIZATION = Field("utilization_ratio", _unitless(cells.ratio))
 MEMORY_USED = Field("memory_used_bytes", _bytes)
 MEMORY_TOTAL = Field("memory_total_bytes", _bytes)

@@ -41,6 +41,24 @@ def test_stats_of_a_chip_with_two_tiles() -> None:
     assert report.problems == []
 
 
+def test_stats_of_the_daemon_with_statistics() -> None:
+    rule = "+---------------------------+-------------------------------------------------+"
+    text = "\n".join(
+        [
+            rule,
+            "| Device ID                 | 1                                               |",
+            rule,
+            "| GPU Utilization (%)       | Tile 0: avg: 5, min: 0, max: 40, current: 7     |",
+            "| Mem Errors Uncorrectable  | Tile 0: 0, total: 4                             |",
+            "| GPU Power (W)             | avg: 31, min: 29, max: 33, current: 32          |",
+            rule,
+        ]
+    )
+    (chip,) = read(text, "xpumcli stats -d 1").chips
+    assert chip.utilization_ratio == pytest.approx(0.07)
+    assert (chip.power_watts, chip.ecc_uncorrected_total) == (32, 4)
+
+
 def test_discovery_table() -> None:
     report = read(recorded("xpu-smi-intel-discovery-max1550-1.2.txt"), "xpu-smi discovery")
     assert [(chip.index, chip.pci) for chip in report.chips] == [

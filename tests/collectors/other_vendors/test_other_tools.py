@@ -46,6 +46,12 @@ def test_cambricon_table_of_version_4_has_the_driver_in_its_rows() -> None:
     assert (chip.power_watts, chip.memory_total_bytes) == (20.5, 16384 * MIB)
 
 
+def test_cambricon_memory_whose_total_was_masked() -> None:
+    text = recorded("cnmon-mlu590-6.5.txt").replace("40210 MiB/ 81920 MiB", "40210 MiB/ xxxxx MiB")
+    chip = read(text, "cnmon").chips[0]
+    assert (chip.memory_used_bytes, chip.memory_total_bytes) == (40210 * MIB, None)
+
+
 def test_metax_card_that_is_unavailable_is_critical_and_one_is_missing() -> None:
     report = read(recorded("mx-smi-table-c500-2.2.5-unavailable.txt"), "mx-smi")
     good, bad = report.chips
@@ -166,6 +172,14 @@ def test_enflame_blocks() -> None:
         104,
         300,
     )
+
+
+def test_enflame_card_to_be_returned_is_critical() -> None:
+    text = recorded("efsmi-q-1.4.txt").replace("Health                  : False", "Health : True")
+    assert read(text, "efsmi -q").chips[0].health is Health.OK
+    text += "    RMA Info\n        Flags : True\n        Total DBE : 31\n"
+    (chip,) = read(text, "efsmi -q").chips
+    assert (chip.health, chip.ecc_uncorrected_total) == (Health.CRITICAL, 31)
 
 
 def test_enflame_json() -> None:
