@@ -126,6 +126,7 @@ def _check(daemon: str, path: Path) -> int:
         timeout=60,
         check=False,
     )
+    print(ended.stdout, ended.stderr)  # noqa: T201 - shown when the test fails
     return ended.returncode
 
 

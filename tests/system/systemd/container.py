@@ -128,7 +128,8 @@ class Container:
 
     def journal(self, unit: str, since: str = "") -> str:
         """Return what a unit has logged, from a cursor of `journal_cursor` on."""
-        options = [f"--after-cursor={since}"] if since else []
+        # Not --after-cursor: where the cursor is at another unit's line, that skips one of ours.
+        options = [f"--cursor={since}"] if since else []
         return self.command("journalctl", "--no-pager", "-o", "cat", "-u", unit, *options)
 
     def journal_cursor(self) -> str:

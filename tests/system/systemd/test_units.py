@@ -109,7 +109,7 @@ def test_a_stalled_main_loop_is_killed_and_started_again(node: Container) -> Non
     node.command("systemctl", "kill", "--kill-who=main", "--signal=STOP", WATCHDOG)
     for daemon in DAEMONS:
         node.wait(f"{daemon} again", lambda d=daemon: _is_another(node, d, before[d]), seconds=45)  # type: ignore[misc]
-        assert "Watchdog timeout (limit 20s)!" in node.journal(daemon, cursor)
+        _wait_for_words(node, daemon, "Watchdog timeout (limit 20s)!", cursor)
     _wait_until_connected(node)
     node.wait("the incident's end", lambda: _open_faults(node, "node.unreachable") == [])
 
@@ -122,11 +122,8 @@ def test_reload_takes_a_right_configuration(node: Container) -> None:
     node.write("/etc/chipmedic/watchdog.toml", "[liveness]\nsilence_seconds = 3.0\n")
     for daemon in DAEMONS:
         node.command("systemctl", "reload", daemon)
-    node.wait(
-        "the agent's reload",
-        lambda: "configuration read again: changed=collectors" in node.journal(AGENT, cursor),
-    )
-    node.wait("the watchdog's", lambda: "reloaded: needs_" in node.journal(WATCHDOG, cursor))
+    _wait_for_words(node, AGENT, "configuration read again: changed=collectors", cursor)
+    _wait_for_words(node, WATCHDOG, "reloaded: needs_restart=nothing", cursor)
     assert pids == {daemon: node.show(daemon, "MainPID") for daemon in DAEMONS}
     node.wait("the host's collector off", lambda: _checks(node)["host"] == "unknown")
     assert all(node.is_active(daemon) for daemon in DAEMONS)
@@ -139,11 +136,10 @@ def test_reload_keeps_the_old_configuration_when_the_new_one_is_wrong(node: Cont
     node.write("/etc/chipmedic/watchdog.toml", "[liveness]\nsilence_seconds = -1\n")
     for daemon in DAEMONS:
         assert node.run("systemctl", "reload", daemon).code == 1
-    agent, watchdog = node.journal(AGENT, cursor), node.journal(WATCHDOG, cursor)
-    assert "configuration kept as it was, the new one is wrong" in agent
-    assert "watchdgos: unknown key; did you mean watchdogs?" in agent
-    assert "the old configuration stays in force" in watchdog
-    assert "silence_seconds: allowed are 0 and more" in watchdog
+    _wait_for_words(node, AGENT, "configuration kept as it was, the new one is wrong", cursor)
+    _wait_for_words(node, AGENT, "watchdgos: unknown key; did you mean watchdogs?", cursor)
+    _wait_for_words(node, WATCHDOG, "the old configuration stays in force", cursor)
+    _wait_for_words(node, WATCHDOG, "silence_seconds: allowed are 0 and more", cursor)
     assert pids == {daemon: node.show(daemon, "MainPID") for daemon in DAEMONS}
     assert all(node.is_active(daemon) for daemon in DAEMONS)
     health = node.get(f"{AGENT_URL}/healthz")
@@ -165,7 +161,7 @@ def test_stop_is_clean_and_no_alarm(node: Container) -> None:
     cursor = node.journal_cursor()
     node.command("systemctl", "stop", AGENT)
     assert _end_of(node, AGENT) == ("success", "0")
-    assert "stopping: reason=SIGTERM" in node.journal(AGENT, cursor)
+    _wait_for_words(node, AGENT, "stopping: reason=SIGTERM", cursor)
     assert node.run("test", "-e", "/run/chipmedic/progress.sock").code == 1
     assert node.run("test", "-d", "/run/chipmedic").code == 0  # containers have it mounted
     time.sleep(3.5)  # longer than `silence_seconds`: a goodbye is no silence
@@ -291,6 +287,11 @@ def _drop_in(node: Container, daemon: str, line: str) -> None:
     node.command("mkdir", "-p", folder)
     node.write(f"{folder}/test.conf", f"[Service]\n{line}\n")
     node.command("systemctl", "daemon-reload")
+
+
+def _wait_for_words(node: Container, daemon: str, words: str, cursor: str) -> None:
+    """Wait, because the journal may take in what a daemon wrote after what systemd says later."""
+    node.wait(f"{daemon}: {words}", lambda: words in node.journal(daemon, cursor), seconds=10)
 
 
 def _is_another(node: Container, daemon: str, pid: str) -> bool:
