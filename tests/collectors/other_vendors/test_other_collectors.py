@@ -68,7 +68,9 @@ CASES = {
                 "GPU#0 MXC500 0000:0a:00.0 Available (UUID: GPU-0a)\n"
                 "GPU#2 MXC500 0000:0c:00.0 Available (UUID: GPU-0c)\n"
             ),
-            "mx-smi --count-ecc": "GPU#0 MXC500 0000:0a:00.0\n  ECC Errors\n    SRAM Correctable : 3",
+            "mx-smi --count-ecc": (
+                "GPU#0 MXC500 0000:0a:00.0\n  ECC Errors\n    SRAM Correctable : 3\n"
+            ),
         },
         ("0000:0a:00.0", "0000:0c:00.0"),
         "GPU-0a",
