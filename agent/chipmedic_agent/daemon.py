@@ -159,6 +159,8 @@ class Daemon:
         self._tell(changes, scan.at)
         if is_changed:
             self._journal.touch()
+        if scan.chips or scan.is_inventory:
+            self._uplink.look_for_new_chips()
 
     def _tell(self, changes: Iterable[Change], at: float) -> None:
         """Number and log what happened, and count it."""

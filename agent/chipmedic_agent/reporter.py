@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from chipmedic.model import Chip
 from chipmedic_agent.identity import Identity
 from chipmedic_agent.journal import Journal
 from chipmedic_agent.pipeline import Pipeline
@@ -81,9 +82,12 @@ class Reporter:
             )
         )
 
+    def chips(self) -> tuple[tuple[Chip, bool], ...]:
+        """Return the known chips, and whether each is missing now."""
+        return tuple((known.chip, known.is_missing) for known in self._pipeline.inventory.known())
+
     def _inventory(self) -> list[pb.Chip]:
-        known = self._pipeline.inventory.known()
-        return [chip_to_message(entry.chip, is_missing=entry.is_missing) for entry in known]
+        return [chip_to_message(chip, is_missing=is_missing) for chip, is_missing in self.chips()]
 
     def _coverage(self) -> list[pb.Coverage]:
         return [coverage_to_message(coverage) for coverage in self._roster.coverage()]

@@ -81,6 +81,9 @@ class Session:
         self._owed_since = math.inf
         """Since when something that was sent is not acknowledged."""
         self._snapshot_at = 0.0
+        self._told_chips = reporter.chips()
+        """As the newest Hello or Snapshot had them: a notice names a chip by its serial and slot,
+        so the watchdog has to know a chip before it hears of the chip's first fault."""
         self._heartbeat_at = 0.0
         self._results: list[pb.CommandResult] = []
 
@@ -131,6 +134,10 @@ class Session:
         self._snapshot_seconds = _pace(welcome.snapshot_seconds, self._snapshot_seconds)
         self._welcomed()
 
+    def knows_new_chips(self) -> bool:
+        """Tell whether the inventory has changed since the watchdog heard of it."""
+        return self._reporter.chips() != self._told_chips
+
     # -- speaking
 
     async def _speak(self) -> None:
@@ -144,8 +151,9 @@ class Session:
                 raise StreamLost(f"nothing acknowledged for {UNACKNOWLEDGED_SECONDS:g} s")
             if self._results:
                 await self._write(pb.AgentMessage(command_result=self._results.pop(0)))
-            elif now >= self._snapshot_at:
+            elif now >= self._snapshot_at or self.knows_new_chips():
                 self._snapshot_at = now + self._snapshot_seconds
+                self._told_chips = self._reporter.chips()
                 await self._write(self._reporter.snapshot())
             elif now >= self._heartbeat_at:
                 self._heartbeat_at = now + self._heartbeat_seconds

@@ -80,6 +80,11 @@ class Uplink:
         self._changed.set()
         self._leave(reason)
 
+    def look_for_new_chips(self) -> None:
+        """Let the watchdog know at once when the inventory has changed."""
+        if self._session is not None and self._session.knows_new_chips():
+            self._wake.set()
+
     async def run(self) -> None:
         """Stay connected until `end`."""
         failures = 0

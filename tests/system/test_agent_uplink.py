@@ -114,6 +114,22 @@ async def test_hello_snapshot_and_events(watchdog: FakeWatchdog, tmp_path: Path)
         await watchdog.until(lambda: agent.journal.acked_seq == 1)
 
 
+async def test_a_chip_that_is_found_after_the_hello_is_told_before_its_first_fault(
+    watchdog: FakeWatchdog, tmp_path: Path
+) -> None:
+    agent = Agent(tmp_path, watchdog.address)
+    async with running(agent):
+        await watchdog.until(lambda: bool(watchdog.snapshots))
+        assert not watchdog.snapshots[0].inventory
+        agent.pipeline.consume(Scan(source="acme", at=1.0, chips=(a_chip("A"),)))
+        agent.uplink.look_for_new_chips()
+        agent.tell(raised(1))
+        await watchdog.until(lambda: bool(watchdog.events))
+        assert [chip.uid for chip in watchdog.snapshots[-1].inventory] == ["A"]
+        agent.uplink.look_for_new_chips()
+        assert len(watchdog.snapshots) == 2
+
+
 async def test_batches_are_bounded_and_complete(watchdog: FakeWatchdog, tmp_path: Path) -> None:
     async with running(Agent(tmp_path, watchdog.address)) as agent:
         for start in range(0, 10_000, 1000):

@@ -130,6 +130,8 @@ class _Group:
             case ReceivedHeartbeat():
                 self._reports.beat(arrival.node, arrival.body, arrival.received_at)
             case ReceivedSnapshot():
+                # Not held back: a notice of an event before it must already know the chip.
+                self._take_inventory(arrival.node, arrival.body.inventory)
                 self._result.held[arrival.node] = (arrival.epoch, arrival.body, arrival.received_at)
                 self._release_held(arrival)
             case StateChange(state):
@@ -231,7 +233,6 @@ class _Group:
             is_whole=snapshot.is_whole,
             newer=self._keys_since(key, snapshot.as_of_seq, acked),
         )
-        self._take_inventory(node, snapshot.inventory)
         self._reports.work(node, snapshot.beat, received_at)
 
     def _keys_since(self, epoch: Epoch, seq: int, acked: int) -> frozenset[Key]:
