@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 from chipmedic.faults.kinds import KINDS
 from chipmedic.model import Change, Component, ComponentKind, Fault, JobStatus, Scan
@@ -218,7 +219,8 @@ def _fault(kind: str, course: Course, status: JobStatus, scan: Scan, words: str)
 
 def _evidence(course: Course, status: JobStatus) -> Iterable[str]:
     """Yield what shows where to look: the ranks, the processes, the phase."""
-    yield f"last progress at {course.moved_at:.1f}: step {course.step}, phase {course.phase}"
+    moved = datetime.fromtimestamp(course.moved_at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    yield f"last progress at {moved}: step {course.step}, phase {course.phase}"
     for label, words in (
         ("behind", "ranks that did not arrive: "),
         ("rank_steps", "steps by rank: "),

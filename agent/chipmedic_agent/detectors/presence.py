@@ -13,9 +13,9 @@ from chipmedic_agent.detectors.settings import DetectorSettings
 _RECOVERY: dict[int, tuple[Severity, Action, str]] = {
     1: (Severity.CRITICAL, Action.RESET_CHIP, "a reset"),
     2: (Severity.CRITICAL, Action.REBOOT_NODE, "a reboot of the host"),
-    3: (Severity.WARNING, Action.RESTART_JOB, "that peer-to-peer traffic stops"),
-    4: (Severity.CRITICAL, Action.RESET_CHIP, "that its work leaves, and a reset"),
-    5: (Severity.WARNING, Action.FIX_HOST, "that the IMEX service is started anew"),
+    3: (Severity.WARNING, Action.RESTART_JOB, "a drain of its peer-to-peer traffic"),
+    4: (Severity.CRITICAL, Action.RESET_CHIP, "a drain and a reset"),
+    5: (Severity.WARNING, Action.FIX_HOST, "a restart of the IMEX service"),
     6: (Severity.CRITICAL, Action.RESET_CHIP, "a reset of its bus"),
     7: (Severity.CRITICAL, Action.REBOOT_NODE, "a reboot of the system"),
 }

@@ -199,6 +199,11 @@ def test_every_kind_has_a_first_command(kind: str) -> None:
     assert command("nvidia", kind, {}) is not None, "also where the chip is not in the inventory"
 
 
+def test_a_value_that_is_not_known_reaches_no_command() -> None:
+    found = command("nvidia", "memory.uncorrectable", {"pci": None, "index": None})
+    assert found is None or "None" not in found.text
+
+
 def test_a_value_that_is_no_plain_word_reaches_no_command() -> None:
     found = command("nvidia", "memory.uncorrectable", {"pci": "0; rm -rf /", "index": 1})
     assert found is not None

@@ -76,7 +76,8 @@ def causes(rule: str, kind: str, language: Language) -> list[tuple[str, str]]:
 
 def command(vendor: str, kind: str, known: Mapping[str, object]) -> Command | None:
     """Return the first command whose placeholders are all known and plain, or None."""
-    values = {key: value for key, value in known.items() if PLAIN.fullmatch(str(value))}
+    given = {key: value for key, value in known.items() if value is not None}
+    values = {key: value for key, value in given.items() if PLAIN.fullmatch(str(value))}
     for row in _read("commands.toml")["commands"]:
         if row["vendor"] in (vendor, "*") and _fits(kind, row["kinds"]):
             needed = {name for _, name, _, _ in Formatter().parse(row["command"]) if name}
