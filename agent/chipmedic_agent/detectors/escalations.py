@@ -1,78 +1,170 @@
-"""Codes that mean more when they come again: data, each row with its reason.
+"""Occurrences against the rules of `chipmedic.faults.escalation`: which mean more than they say.
 
-An escalation never fires while another chip of the node says the same within `SOFTWARE_SECONDS`:
-one program on several chips is then the likelier cause (a software fault that raised compute
-time-outs on many chips once had much of a real fleet isolated by a repeat rule without this
-filter).
+Pure: occurrences in, escalations out. Nothing escalates before its hold is over, the time in which
+the same code from another chip would show that it is one program's doing and not one chip's.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from chipmedic.model import Action, Severity
+from chipmedic.faults.escalation import EscalationRules, Outcome, Repeat, Together
+from chipmedic.model import Component
+from chipmedic_agent.detectors.occurrences import (
+    KERNEL_LOG,
+    SEVERAL_UNITS,
+    Occurrence,
+    is_lasting,
+    key_of_code,
+)
 
-SOFTWARE_SECONDS = 30.0
-DAY_SECONDS = 86_400.0
+POLL_SECONDS = 60.0
+"""How far apart one and the same moment may be seen on two chips that a tool asks in turn."""
+
+Occurrences = Mapping[str, tuple[Occurrence, ...]]
+"""By `<component> <code>`, the newest first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pending:
+    """The newest word of a code that awaits its judgement."""
+
+    due_at: float
+    message: str
+    kind: str
+    source: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Escalation:
-    """So many occurrences on one chip within a window are a fault of the chip."""
+    """A rule that holds: the fault that it opens, and on which part."""
 
-    codes: frozenset[str]
+    component: Component
+    outcome: Outcome
     times: int
-    window_seconds: float
-    kind: str
-    severity: Severity
-    action: Action
-    words: str
-    by_program: bool = False
-    """True: only occurrences under different programs count."""
 
 
-ESCALATIONS = (
-    # Xid 13 and 31 are normally the user's program; under three different ones it is the chip.
-    Escalation(
-        codes=frozenset({"xid:13", "xid:31"}),
-        times=3,
-        window_seconds=DAY_SECONDS,
-        kind="chip.internal",
-        severity=Severity.WARNING,
-        action=Action.RESET_CHIP,
-        words="fails under different programs",
-        by_program=True,
-    ),
-    # Huawei's own repeat rules (device plugin, faultCode.json): HBM, twice and three times in a
-    # day.
-    Escalation(
-        codes=frozenset({"ascend:80E01801", "ascend:80E18008", "ascend:80DE1801"}),
-        times=2,
-        window_seconds=DAY_SECONDS,
-        kind="memory.uncorrectable",
-        severity=Severity.CRITICAL,
-        action=Action.ISOLATE_NODE,
-        words="has had uncorrectable memory errors twice within a day",
-    ),
-    Escalation(
-        codes=frozenset({"ascend:80E18005"}),
-        times=3,
-        window_seconds=DAY_SECONDS,
-        kind="memory.uncorrectable",
-        severity=Severity.CRITICAL,
-        action=Action.ISOLATE_NODE,
-        words="has had parity errors of its memory controller three times within a day",
-    ),
-    Escalation(
-        codes=frozenset({"ascend:81078603"}),
-        times=5,
-        window_seconds=DAY_SECONDS,
-        kind="link.degraded",
-        severity=Severity.WARNING,
-        action=Action.FIX_NETWORK,
-        words="has lost its network port five times within a day",
-    ),
-)
-"""Rows for one code each stand alone; a code is in one row at most."""
+def hold_seconds(rules: EscalationRules, code: str, source: str) -> float:
+    """Return how long after an occurrence another chip may still say the same."""
+    is_polled = source != KERNEL_LOG and is_lasting(code)
+    return rules.software_seconds + (POLL_SECONDS if is_polled else 0.0)
 
-BY_CODE = {code: row for row in ESCALATIONS for code in row.codes}
+
+def is_ruled(rules: EscalationRules, code: str) -> bool:
+    """Say whether a rule counts or pairs this code."""
+    return any(code in rule.codes for rule in rules.repeat) or any(
+        code in rule.trigger | rule.with_codes for rule in rules.together
+    )
+
+
+def escalations(
+    rules: EscalationRules, occurrences: Occurrences, component: Component, code: str, at: float
+) -> list[Escalation]:
+    """Return what the occurrences of one code on one part, held until `at`, mean by the rules."""
+    found = [
+        Escalation(component=component, outcome=rule.outcome, times=times)
+        for rule in rules.repeat
+        if code in rule.codes and (times := _times(rules, rule, occurrences, component, code, at))
+    ]
+    for rule in rules.together:
+        if code in rule.trigger | rule.with_codes:
+            found += _pairs(rules, rule, occurrences, component, code)
+    return found
+
+
+def split_key(key: str) -> tuple[Component, str]:
+    """Return component and code of a key of `key_of_code`."""
+    component, _, code = key.rpartition(" ")
+    return Component.parse(component), code
+
+
+def _times(
+    rules: EscalationRules,
+    rule: Repeat,
+    occurrences: Occurrences,
+    component: Component,
+    code: str,
+    at: float,
+) -> int:
+    """Return how often the rule counts, 0 for too few."""
+    codes = rule.codes if rule.together else frozenset({code})
+    recent = [
+        occurrence
+        for other in sorted(codes)
+        for occurrence in occurrences.get(key_of_code(component, other), ())
+        if hold_seconds(rules, other, occurrence.source) <= at - occurrence.begin
+        and at - occurrence.begin < rule.window_seconds
+        and not is_software(rules, occurrences, component, other, occurrence)
+    ]
+    groups = [recent]
+    if rule.same == "unit":
+        units = {o.unit for o in recent} - {"", SEVERAL_UNITS}
+        groups = [[o for o in recent if o.unit == unit] for unit in units]
+    times = max((_count(rule, group) for group in groups), default=0)
+    return times if times >= rule.times else 0
+
+
+def _count(rule: Repeat, group: list[Occurrence]) -> int:
+    if rule.different == "program":
+        return len({occurrence.program for occurrence in group} - {""})
+    return len(group)
+
+
+def _pairs(
+    rules: EscalationRules,
+    rule: Together,
+    occurrences: Occurrences,
+    component: Component,
+    code: str,
+) -> Iterator[Escalation]:
+    """Yield the part to blame for each pair that the newest occurrence of a code completes."""
+    mine = occurrences.get(key_of_code(component, code), ())
+    if not mine:
+        return
+    is_trigger = code in rule.trigger
+    partners = rule.with_codes if is_trigger else rule.trigger
+    for key, several in occurrences.items():
+        other, other_code = split_key(key)
+        if other_code not in partners:
+            continue
+        near = [
+            o
+            for o in several
+            if (o.at, not is_trigger) <= (mine[0].at, is_trigger)  # else the other completes it
+            and _apart(o, mine[0]) <= rule.within_seconds
+        ]
+        if not near:
+            continue
+        if is_trigger == rule.blames_trigger:
+            blamed, blamed_code, seen = component, code, mine[0]
+        else:
+            blamed, blamed_code, seen = other, other_code, near[0]
+        if not is_software(rules, occurrences, blamed, blamed_code, seen):
+            yield Escalation(component=blamed, outcome=rule.outcome, times=1 + len(near))
+
+
+def is_software(
+    rules: EscalationRules,
+    occurrences: Occurrences,
+    component: Component,
+    code: str,
+    occurrence: Occurrence,
+) -> bool:
+    """Say whether another part of this node said the same at the same time."""
+    for key, several in occurrences.items():
+        if not key.endswith(f" {code}") or key == key_of_code(component, code):
+            continue
+        for other in several:
+            near = max(
+                hold_seconds(rules, code, occurrence.source),
+                hold_seconds(rules, code, other.source),
+            )
+            if _apart(other, occurrence) <= near:
+                return True
+    return False
+
+
+def _apart(one: Occurrence, other: Occurrence) -> float:
+    """Return how far apart two occurrences are, by the nearest of their beginnings and ends."""
+    return min(abs(a - b) for a in (one.begin, one.at) for b in (other.begin, other.at))

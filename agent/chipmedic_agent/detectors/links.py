@@ -2,7 +2,9 @@
 
 A port counts as down only if it was up before (a learned baseline, saved): many ports are inactive
 by design (an H100 NVL shows 12 of 18 links, spare InfiniBand ports are common). While a port flaps,
-its downs are that one condition; when it stays down longer than the hold, that is said as well.
+its downs are that one condition; when it stays down longer than the hold, that is said as well. For
+the ports of a vendor's chips a rule (`lasting`) may say how long that is, before the general limit
+makes it grave.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from chipmedic.faults.escalation import Lasting, builtin_rules
 from chipmedic.faults.kinds import KINDS
 from chipmedic.metric import Metric
 from chipmedic.model import Change, Component, ComponentKind, Fault, Scan, collector_component
@@ -36,6 +39,12 @@ class PortsState:
     open: Mapping[str, Fault] = field(default_factory=dict)
     ports: Mapping[str, Port] = field(default_factory=dict)
     booted_at: float | None = None
+    said_down: Mapping[str, float] = field(default_factory=dict)
+    """When a code said that a chip's port went down, by the chip's uid, until it is seen up."""
+
+
+SAID_SECONDS = 120.0
+"""A code this recent dates the down that the next look at the port finds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +63,8 @@ class Ports:
     """Downs so soon after a boot are links that train; they do not count as flapping."""
     listed_by: str | None
     """The source that lists all of these ports in each scan, so one that is absent is down."""
+    tolerances: Mapping[str, Lasting] = field(default_factory=dict)
+    """Rules of their own for the ports that a source reports."""
 
     def start(self) -> PortsState:
         """See `Detector.start`."""
@@ -63,6 +74,7 @@ class Ports:
         """See `Detector.step`."""
         board = Board(state.open)
         ports = dict(state.ports)
+        said_down = self._said_down(state.said_down, scan)
         booted_at = scan.at if is_boot(scan) else state.booted_at
         is_training = booted_at is not None and scan.at - booted_at < self.boot_grace_seconds
         for component, is_up, counter in self._sights(ports, scan):
@@ -75,12 +87,26 @@ class Ports:
                 continue
             if is_training:
                 port = replace(port, downs=Downs())
+            uid = component.name.partition("/")[0]
+            if is_up:
+                said_down.pop(uid, None)
+            elif port.down_since is None and uid in said_down:
+                port = replace(port, down_since=said_down[uid])
             ports[key] = self._look(board, port, component, is_up, counter, scan)
         for component in forgotten(scan):
             for key in [key for key in ports if _belongs(key, component)]:
                 del ports[key]
                 board.clear_components([Component.parse(key)], scan.at, "forgotten")
-        return PortsState(board.open, ports, booted_at), board.changes
+        return PortsState(board.open, ports, booted_at, said_down), board.changes
+
+    def _said_down(self, known: Mapping[str, float], scan: Scan) -> dict[str, float]:
+        """Return when a code last said that a chip's port went down."""
+        said = {uid: at for uid, at in known.items() if 0 <= scan.at - at < SAID_SECONDS}
+        codes = {code for rule in self.tolerances.values() for code in rule.codes}
+        for event in scan.events:
+            if event.code in codes and event.at <= scan.at:
+                said.setdefault(event.component.name, event.at)
+        return said
 
     def _sights(
         self, ports: Mapping[str, Port], scan: Scan
@@ -112,14 +138,16 @@ class Ports:
         window = max(rule.window_seconds for rule in self.rules)
         downs = look(port.downs, is_up=is_up, counter=counter, at=scan.at, window_seconds=window)
         self._judge_flapping(board, component, downs, scan)
+        tolerance = self.tolerances.get(scan.source)
         if is_up:
             up_since = _begun(port.up_since, scan.at)
-            if scan.at - up_since >= self.up_seconds:
+            if scan.at - up_since >= (tolerance.good_seconds if tolerance else self.up_seconds):
                 board.clear(key_of(component, self.down_kind), scan.at)
             return Port(source=scan.source, downs=downs, up_since=up_since)
         down_since = _begun(port.down_since, scan.at)
-        if scan.at - down_since >= self.down_seconds:
-            board.hold(self._down(component, down_since, scan))
+        if scan.at - down_since >= (tolerance.bad_seconds if tolerance else self.down_seconds):
+            fault = self._down(component, down_since, scan)
+            board.hold(self._by_rule(fault, tolerance, scan) if tolerance else fault)
         return Port(source=scan.source, downs=downs, down_since=down_since)
 
     def _judge_flapping(self, board: Board, component: Component, downs: Downs, scan: Scan) -> None:
@@ -143,6 +171,17 @@ class Ports:
             summary=f"{component} has been down for {scan.at - since:.0f} s and was up before",
             source=scan.source,
             evidence=(f"{Metric.LINK_UP.value} 0",),
+        )
+
+    def _by_rule(self, fault: Fault, rule: Lasting, scan: Scan) -> Fault:
+        """Return the fault as the vendor grades it; past the general limit it stays grave."""
+        is_grave = scan.at - fault.since >= self.down_seconds
+        severity = fault.severity if is_grave else rule.outcome.severity
+        return replace(
+            fault,
+            severity=severity or fault.severity,
+            action=rule.outcome.action or fault.action,
+            codes=tuple(sorted(rule.codes)),
         )
 
     def _flapping(self, component: Component, rule: FlapRule, downs: Downs, scan: Scan) -> Fault:
@@ -188,6 +227,7 @@ def link_detectors(settings: DetectorSettings) -> list[Ports | Rate]:
             quiet_seconds=settings.flap_quiet_seconds,
             boot_grace_seconds=settings.boot_grace_seconds,
             listed_by=None,
+            tolerances={rule.vendor: rule for rule in builtin_rules().lasting},
         ),
         Ports(
             name="nics",

@@ -10,15 +10,14 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from chipmedic.model import Event
+from chipmedic.faults.escalation import TIMES_MAX, WINDOW_SECONDS_MAX
+from chipmedic.model import Component, Event
 
 SAME_SECONDS = 5.0
 """Two sources within this time speak of one event."""
 BURST_SECONDS = 60.0
 """One event often prints a line per channel or process: lines so near escalate as one."""
-KEPT_PER_CODE = 8
 KEPT_CODES = 512
-KEPT_SECONDS = 86_400.0
 
 KERNEL_LOG = "kernel_log"
 TOOL_TROUBLE, TOOL_SECONDS = ":tool:", 20.0
@@ -29,7 +28,16 @@ counts), and for how long such a code must not have been stated to be over. The 
 reminds of a code every 300 s; most end sooner, by the chip's own word that it is well.
 """
 
+SEVERAL_UNITS = "several"
+"""The unit of a burst that names more than one: then it is none of them."""
+
 _PID = re.compile(r"\bpid[=: ]+'?(\d+)")
+_UNIT = re.compile(
+    r"\bGPC ?(?P<gpc>\d{1,3})(?:, TPC (?P<tpc>\d{1,3})(?:, SM (?P<sm>\d{1,3}))?|"
+    r" GPCCLIENT_(?P<client>\w{1,16}))"
+)
+"""Xid 13: `(GPC 2, TPC 4, SM 1)`, in old drivers without SM. Xid 31: `GPC2 GPCCLIENT_T4_1`; drivers
+that leave out the GPC there name no unit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +49,22 @@ class Occurrence:
     id: str = ""
     program: str = ""
     """The job where it is known, else the process; empty: the text names none."""
+    unit: str = ""
+    """The part of the chip that the text names, `SEVERAL_UNITS`, or empty for none."""
+    began_at: float | None = None
+    """When it was first stated, where it lasted or came in a burst; None: at `at`."""
+    is_hidden: bool = False
+    """True: taken for a companion of another fault, so far."""
+
+    @property
+    def begin(self) -> float:
+        """When it was first stated."""
+        return self.at if self.began_at is None else self.began_at
+
+
+def key_of_code(component: Component, code: str) -> str:
+    """Return the key of a part's occurrences: `<component> <code>`, the code without blanks."""
+    return f"{component} {'_'.join(code.split())}"
 
 
 def quiet_seconds_of(event: Event, source: str) -> float | None:
@@ -48,11 +72,18 @@ def quiet_seconds_of(event: Event, source: str) -> float | None:
 
     What the kernel log says is always of one moment.
     """
-    if source == KERNEL_LOG:
-        return None
-    if TOOL_TROUBLE in event.code:
+    return None if source == KERNEL_LOG else _lasting_seconds(event.code)
+
+
+def is_lasting(code: str) -> bool:
+    """Say whether a polled tool states this code for as long as it is true."""
+    return _lasting_seconds(code) is not None
+
+
+def _lasting_seconds(code: str) -> float | None:
+    if TOOL_TROUBLE in code:
         return TOOL_SECONDS
-    prefix = max((p for p in LASTING if event.code.startswith(p)), key=len, default=None)
+    prefix = max((p for p in LASTING if code.startswith(p)), key=len, default=None)
     return None if prefix is None else LASTING[prefix]
 
 
@@ -62,6 +93,12 @@ def program_of(event: Event, jobs: Mapping[str, str]) -> str:
     if match is None:
         return ""
     return jobs.get(match[1], f"pid:{match[1]}")
+
+
+def unit_of(message: str) -> str:
+    """Return which unit of its chip a message names."""
+    units = {match.group() for match in _UNIT.finditer(message)}
+    return SEVERAL_UNITS if len(units) > 1 else next(iter(units), "")
 
 
 def is_repeat(event: Event, source: str, known: Iterable[Occurrence]) -> bool:
@@ -89,15 +126,17 @@ def with_occurrence(
         and (newest.source, newest.program) == (occurrence.source, occurrence.program)
         and 0 <= occurrence.at - newest.at < BURST_SECONDS
     ):
-        return (occurrence, *known[1:])
-    return (occurrence, *known)[:KEPT_PER_CODE]
+        units = {newest.unit, occurrence.unit} - {""}
+        unit = SEVERAL_UNITS if len(units) > 1 else next(iter(units), "")
+        return (replace(occurrence, unit=unit, began_at=newest.begin), *known[1:])
+    return (occurrence, *known)[:TIMES_MAX]
 
 
 def with_repeat(known: tuple[Occurrence, ...], event: Event, source: str) -> tuple[Occurrence, ...]:
     """Move the newest occurrence of a lasting code to when it was stated last."""
     if not known or quiet_seconds_of(event, source) is None:
         return known
-    newest = replace(known[0], at=max(known[0].at, event.at))
+    newest = replace(known[0], at=max(known[0].at, event.at), began_at=known[0].begin)
     return (newest, *known[1:])
 
 
@@ -108,7 +147,7 @@ def pruned(
     recent = {
         key: kept
         for key, several in occurrences.items()
-        if (kept := tuple(o for o in several if at - o.at < KEPT_SECONDS))
+        if (kept := tuple(o for o in several if at - o.at < WINDOW_SECONDS_MAX))
     }
     if len(recent) <= KEPT_CODES:
         return recent

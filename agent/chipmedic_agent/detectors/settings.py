@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from chipmedic.faults.escalation import builtin_rules
+
 
 def _refuse_what_is_not_positive(settings: Any) -> None:
     """Report every number of a section that can never work, at once."""
@@ -77,10 +79,13 @@ class DetectorSettings:
     """Corrected memory errors of a chip; operators publish lifetime limits only (10^4 of SRAM,
     10^7 of DRAM)."""
     page_limits: dict[str, PageLimits] = field(
-        default_factory=lambda: {"ascend": PageLimits(worn=16, spent=64)}
+        default_factory=lambda: {
+            rule.vendor: PageLimits(worn=rule.worn, spent=rule.spent)
+            for rule in builtin_rules().pages
+        }
     )
-    """By vendor. Ascend: the vendor's own (events 80E18401, 80E18402). NVIDIA chips say it
-    themselves (remapping failed)."""
+    """By vendor; the defaults are escalation rules. Ascend: the vendor's own, 16 and 64 (events
+    80E18401, 80E18402). NVIDIA chips say it themselves (remapping failed)."""
     contained_seconds: float = 120.0
     """An uncorrected error this near to a report that it was contained is the contained one."""
     health_hold_seconds: float = 60.0

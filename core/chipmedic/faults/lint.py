@@ -4,7 +4,7 @@ A wrong row is a wrong action at three in the morning, so the build stops at: a 
 a row that cannot be read, a hint that is missing in a language, a source that no file describes
 or no row uses, a kind that does not exist, a severity that contradicts its action, a pattern
 without a row, a row without a pattern, NVLink5 registers that two rows claim with different
-meanings.
+meanings, escalation rules that cannot work (escalation_lint.py).
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from chipmedic.faults.catalog import CatalogRow, catalog_files, catalog_text, read_catalog
+from chipmedic.faults.escalation import rules_text
+from chipmedic.faults.escalation_lint import escalation_problems
 from chipmedic.faults.kernel_lines import RULES
 from chipmedic.faults.nvlink5 import FILE as NVLINK5_FILE
 from chipmedic.faults.nvlink5 import Pattern, read_patterns
@@ -129,7 +131,11 @@ def main() -> int:
     problems = problems_of(files)
     if not problems:
         codes = [code for name, text in files for code in read_catalog(text, file=name)]
-        problems = rule_problems(codes) + register_problems(catalog_text(NVLINK5_FILE))
+        problems = [
+            *rule_problems(codes),
+            *register_problems(catalog_text(NVLINK5_FILE)),
+            *escalation_problems(rules_text()),
+        ]
     for problem in problems:
         sys.stderr.write(f"{problem}\n")
     return 1 if problems else 0

@@ -74,6 +74,38 @@ def test_what_the_text_itself_says_goes_before_the_catalog() -> None:
     assert (fault.kind, fault.action) == ("link.down", Action.RESET_CHIP)
 
 
+FATAL = {"kind": "link.down", "severity": Severity.CRITICAL, "action": Action.RESET_CHIP}
+
+
+def test_the_line_behind_a_bare_xid_corrects_what_the_number_opened() -> None:
+    """NVML's event set is first and knows the number; the kernel log knows that it is fatal."""
+    bare, line = xid(0, 149, source="nvidia", words="by NVML"), xid(0.3, 149, **FATAL)
+    told = run(detector("codes"), [bare, line, *(xid(0.4 + n / 10, 149, **FATAL) for n in (0, 1))])
+    assert words(told[:3], with_kind=True) == (
+        "link.errors:raised@0 link.errors:cleared@0.3 link.down:raised@0.3"
+    )
+    [fault] = opened(told)
+    assert (fault.severity, fault.action, fault.count) == (
+        Severity.CRITICAL,
+        Action.RESET_CHIP,
+        1,
+    )
+    # the other way round nothing is added
+    assert story([line, xid(1, 149, source="nvidia", words="by NVML")]) == "link.down:raised@0.3"
+
+
+def test_a_line_that_calls_a_bare_xid_harmless_takes_it_back() -> None:
+    bare = xid(0, 149, source="nvidia", words="by NVML")
+    line = xid(1, 149, kind="link.errors", severity=Severity.INFO, action=Action.NONE)
+    assert story([bare, line]) == "link.errors:raised@0 link.errors:cleared@1"
+
+
+def test_the_recovery_action_of_a_late_line_reaches_the_fault() -> None:
+    scans = [xid(0, 119), xid(2, 154, source="nvidia", words="by NVML")]
+    scans.append(xid(2.5, 154, kind="chip.reset_required", action=Action.REBOOT_NODE))
+    assert opened(run(detector("codes"), scans))[0].action is Action.REBOOT_NODE
+
+
 def test_a_users_own_error_expires_and_a_repeat_keeps_it() -> None:
     assert story([xid(0, 31), *idle(300, 599)]) == "app.fault:raised@0"
     assert story([xid(0, 31), *idle(300, 600)]) == "app.fault:raised@0 app.fault:cleared@600"
@@ -159,7 +191,7 @@ def test_a_companion_of_one_chip_does_not_attach_to_another() -> None:
 def test_a_chip_that_fails_under_different_programs_is_suspected(
     programs: list[str], escalates: bool
 ) -> None:
-    scans = [xid(n * 1000, 31, words=text) for n, text in enumerate(programs)]
+    scans = [xid(n * 1000, 31, words=text) for n, text in enumerate(programs)] + idle(9000)
     kinds = {fault.kind for fault in opened(run(detector("codes"), scans))}
     assert ("chip.internal" in kinds) is escalates
 
@@ -167,23 +199,15 @@ def test_a_chip_that_fails_under_different_programs_is_suspected(
 def test_processes_of_one_job_are_one_program() -> None:
     status = JobStatus(job="slurm:7", at=0, pids=(1, 2, 3))
     jobs = Scan(source="jobs", at=0, jobs=(status,))
-    scans = [jobs, *(xid(n * 1000, 31, words=f"pid={n}") for n in (1, 2, 3))]
+    scans = [jobs, *(xid(n * 1000, 31, words=f"pid={n}") for n in (1, 2, 3)), *idle(9000)]
     assert "chip.internal" not in {f.kind for f in opened(run(detector("codes"), scans))}
 
 
 def test_the_same_code_on_two_chips_at_once_is_software() -> None:
     scans = [xid(n * 1000, 31, words=f"pid={n}") for n in (1, 2)]
     both = [xid(3000, 31, words="pid=3", component=OTHER), xid(3010, 31, words="pid=4")]
-    assert "chip.internal" not in {f.kind for f in opened(run(detector("codes"), [*scans, *both]))}
-
-
-def test_a_vendors_repeat_rule_isolates() -> None:
-    def event(at: float, id: str) -> Scan:
-        given = Event(component=CHIP, code="ascend:80E01801", message="HBM", at=at, id=id)
-        return Scan(source="kernel_log", at=at, events=(given,))
-
-    told = run(detector("codes"), [event(0, "b/1"), event(7200, "b/2")])
-    assert Action.ISOLATE_NODE in {fault.action for fault in opened(told)}
+    told = run(detector("codes"), [*scans, *both, *idle(9000)])
+    assert "chip.internal" not in {fault.kind for fault in opened(told)}
 
 
 def ascend(at: float, code: str | None, health: float, since: float = 0) -> Scan:
@@ -202,14 +226,14 @@ def test_a_burst_of_lines_is_one_occurrence_for_escalation() -> None:
         given = Event(component=CHIP, code="ascend:80E01801", message="HBM", at=at, id=id)
         return Scan(source="kernel_log", at=at, events=(given,))
 
-    told = run(detector("codes"), [event(n * 0.2, f"b/{n}") for n in range(50)])
+    told = run(detector("codes"), [*(event(n * 0.2, f"b/{n}") for n in range(50)), *idle(100)])
     assert Action.ISOLATE_NODE not in {fault.action for fault in opened(told)}
     assert opened(told)[0].count == 50
 
 
 def test_a_burst_of_one_program_does_not_push_out_the_programs_before() -> None:
     scans = [xid(0, 31, words="pid=1"), xid(4000, 31, words="pid=2")]
-    scans += [xid(8000 + n, 31, words="pid=3") for n in range(50)]
+    scans += [xid(8000 + n, 31, words="pid=3") for n in range(50)] + idle(8100)
     assert "chip.internal" in {fault.kind for fault in opened(run(detector("codes"), scans))}
 
 
@@ -232,6 +256,7 @@ def test_a_code_that_comes_back_is_a_new_occurrence() -> None:
         ascend(0, "80E18008", 2),
         *(ascend(15 + n * 15, None, 0) for n in range(4)),
         ascend(7200, "80E18008", 2, since=7200),
+        *idle(7290),
     ]
     actions = {fault.action for fault in opened(run(detector("codes"), scans))}
     assert Action.ISOLATE_NODE in actions  # twice within a day

@@ -36,8 +36,12 @@ from detector_story import CONVERTER, through_json
 
 DETECTORS = builtin_detectors(DetectorSettings())
 
-times = st.floats(min_value=0, max_value=4e9)
-words = st.text(max_size=40)
+times = st.one_of(st.floats(min_value=0, max_value=4e9), st.integers(0, 400).map(float))
+"""Any time, and times so near that rules about several events hold."""
+words = st.one_of(
+    st.text(max_size=40),
+    st.sampled_from(["pid=1, (GPC 2, TPC 4, SM 1)", "pid=2, (GPC 2, TPC 4, SM 1)"]),
+)
 components = st.sampled_from(
     [
         HOST,
@@ -61,7 +65,12 @@ codes = st.one_of(
             "xid:94",
             "xid:31",
             "xid:99999",
+            "xid:149",
             "ascend:80E01801",
+            "ascend:80FA4E00",
+            "ascend:81078603",
+            "ascend:8C1F860B",
+            "ascend:8C1F8609",
             "nvml:999",
             "agent:boot",
             "agent:forget",
