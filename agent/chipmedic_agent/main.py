@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from chipmedic.errors import ChipmedicError, ConfigError
+from chipmedic.logs import LEVELS, log_to_stderr
 from chipmedic_agent.config import DEFAULT_PATH, load_settings
 from chipmedic_agent.heap import use_one_heap
 from chipmedic_agent.registry import installed_collectors
@@ -29,7 +29,7 @@ def run() -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the agent and return its exit status."""
     arguments = _parser().parse_args(argv)
-    _log_to_stderr(arguments.log_level)
+    log_to_stderr(arguments.log_level)
     try:
         settings = load_settings(arguments.config, {*installed_collectors(), "jobs"})
         if arguments.check_config:
@@ -66,28 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--log-level",
         default="info",
-        choices=("debug", "info", "warning", "error"),
+        choices=LEVELS,
         help="the least that is logged to standard error (default: info)",
     )
     return parser
-
-
-def _log_to_stderr(level: str) -> None:
-    """Log to standard error; under systemd with its priorities and without the time it adds."""
-    handler = logging.StreamHandler()
-    if "JOURNAL_STREAM" in os.environ:
-        handler.setFormatter(_JournalFormatter("%(name)s: %(message)s"))
-    else:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=level.upper(), handlers=[handler])
-
-
-class _JournalFormatter(logging.Formatter):
-    """Puts the priority in front of each line, as sd-daemon(3) describes."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        priority = 3 if record.levelno >= logging.ERROR else 4
-        if record.levelno < logging.WARNING:
-            priority = 6 if record.levelno >= logging.INFO else 7
-        lines = super().format(record).splitlines() or [""]
-        return "\n".join(f"<{priority}>{line}" for line in lines)

@@ -11,11 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from chipmedic.errors import ChipmedicError
+from chipmedic.logs import LEVELS, log_to_stderr
 from chipmedic_watchdog.config import DEFAULT_PATH, load_settings
 from chipmedic_watchdog.daemon import serve
 from chipmedic_watchdog.version import own_version
 
-EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
+EXIT_OK, EXIT_FAILED = 0, 1
+EXIT_CONFIG = 78
+"""EX_CONFIG of sysexits.h: starting again cannot help."""
 UMASK = 0o027
 """The store holds log lines of jobs: it is not for everybody on the host."""
 
@@ -26,15 +29,16 @@ def run(argv: Sequence[str] | None = None) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit status: 0 stopped, 1 failed, 2 wrong configuration."""
+    """Run the command and return its exit status: 0 stopped, 1 failed, 78 wrong configuration."""
     arguments = _parser().parse_args(argv)
     _set_up_logging(arguments.log_level)
     try:
         settings = load_settings(arguments.config)
     except ChipmedicError as e:
         _complain(e)
-        return EXIT_USAGE
+        return EXIT_CONFIG
     if arguments.check_config:
+        sys.stdout.write(f"{arguments.config or DEFAULT_PATH}: ok\n")
         return EXIT_OK
     os.umask(UMASK)
     try:
@@ -57,19 +61,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--check-config", action="store_true", help="check the configuration file and exit"
     )
-    parser.add_argument(
-        "--log-level", default="info", choices=("debug", "info", "warning", "error")
-    )
+    parser.add_argument("--log-level", default="info", choices=LEVELS)
     parser.add_argument("--version", action="version", version=f"%(prog)s {own_version()}")
     return parser
 
 
 def _set_up_logging(level: str) -> None:
-    # Under systemd the journal adds the time itself.
-    stamp = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "
-    logging.basicConfig(
-        level=level.upper(), format=f"{stamp}%(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
+    log_to_stderr(level)
     for name in ("alembic", "httpx", "apprise", "uvicorn"):
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
 
