@@ -26,7 +26,7 @@ from chipmedic_watchdog.store.database import Database
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 5.0
-SPACING_SECONDS = 0.5
+SPACING_SECONDS = 1.0
 """Progress rings with every commit; more often than this nobody looks at a ledger."""
 
 Row = dict[str, Any]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, and_, or_, select
@@ -41,10 +41,10 @@ def load(connection: Connection, jobs: Collection[str], now: float) -> dict[str,
     facts = _facts(connection, incidents)
     acts = _acts(connection, list(facts))
     running = _running(connection, rows, now)
+    by_job = _by_job(incidents, restarts)
     histories = {}
     for job, progress in rows.items():
-        named = {row.incident for row in restarts.get(job, ())}
-        mine = [row for row in incidents if job in row.jobs or row.id in named]
+        mine = by_job.get(job, ())
         histories[job] = History(
             job=job,
             rows=progress,
@@ -61,6 +61,21 @@ def load(connection: Connection, jobs: Collection[str], now: float) -> dict[str,
             ),
         )
     return histories
+
+
+def _by_job(
+    incidents: Sequence[_Row], restarts: Mapping[str, Sequence[_Row]]
+) -> dict[str, list[_Row]]:
+    """Return the incidents of each job: those that name it, and those that restarted it."""
+    restarted: defaultdict[str, set[str]] = defaultdict(set)
+    for job, rows in restarts.items():
+        for row in rows:
+            restarted[row.incident].add(job)
+    found: defaultdict[str, list[_Row]] = defaultdict(list)
+    for incident in incidents:
+        for job in {*incident.jobs, *restarted[incident.id]}:
+            found[job].append(incident)
+    return found
 
 
 def _rows(connection: Connection, jobs: Collection[str]) -> dict[str, tuple[Progress, ...]]:
