@@ -170,6 +170,14 @@ class AgentMetrics(Collector):
         for transition, count in sorted(self._world.changes_told.copy().items()):
             told.add_metric((transition,), float(count))
         yield told
+        defects = CounterMetricFamily(
+            "chipmedic_agent_rule_defects",
+            "Scans that a rule could not judge because of a defect of chipmedic.",
+            labels=("rule",),
+        )
+        for rule, count in sorted(self._world.pipeline.wall.defects.copy().items()):
+            defects.add_metric((rule,), float(count))
+        yield defects
 
     def _chips(self) -> Iterator[Metric]:
         info = GaugeMetricFamily(

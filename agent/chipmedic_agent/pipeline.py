@@ -12,6 +12,7 @@ from chipmedic_agent.disk import Opened
 from chipmedic_agent.fault_book import FaultBook
 from chipmedic_agent.inventory import Departure, Inventory, of_chip
 from chipmedic_agent.readings import Readings
+from chipmedic_agent.rule_wall import HOLDER, RuleWall
 from chipmedic_agent.state import AgentState
 from chipmedic_proto.codec import change_from_message
 from chipmedic_proto.v1 import chipmedic_pb2 as pb
@@ -35,6 +36,7 @@ class Pipeline:
         self.book = FaultBook()
         self.inventory = Inventory()
         self.readings = Readings()
+        self.wall = RuleWall()
         self.jobs: tuple[JobStatus, ...] = ()
         self.cursors: dict[str, str] = {}
         self.fencing_token = 0
@@ -158,11 +160,12 @@ class Pipeline:
         is_changed = False
         for name, detector in self._detectors.items():
             before = self._states[name]
-            after, found = detector.step(before, scan)
+            after, found = self.wall.step(name, detector, before, scan)
             if after is not before and after != before:
                 self._states[name] = after
                 is_changed = True
             changes += self.book.apply(name, found, scan.at)
+        changes += self.book.apply(HOLDER, self.wall.changes(scan.at), scan.at)
         return changes, is_changed
 
     def _note(self, scan: Scan, cursor: str | None) -> bool:
