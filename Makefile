@@ -37,13 +37,13 @@ $(VENV)/installed: pyproject.toml
 	@tests/needs_python "$(PYTHON)"
 	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
 	@echo "installing chipmedic into $(VENV) (once)"
-	@$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	@$(BIN)/python -m pip install --quiet --editable ".[all]"
+	@$(BIN)/python -m pip install --quiet --quiet --upgrade "pip>=25.1"
+	@$(BIN)/python -m pip install --quiet --quiet --editable ".[all]"
 	@touch $@
 
 $(VENV)/developer: $(VENV)/installed
 	@echo "installing the developer's tools into $(VENV) (once)"
-	@$(BIN)/python -m pip install --quiet --group dev
+	@$(BIN)/python -m pip install --quiet --quiet --group dev
 	@touch $@
 
 clean:  ## remove what was built
