@@ -218,6 +218,11 @@ def _kernel_log(host: Host) -> Iterator[Finding]:
         yield Finding("kernel log", path, OK, "readable")
 
 
+def is_agent_here() -> bool:
+    """Say whether an agent answers on this host."""
+    return all(finding.state != NOTE for finding in _agent())
+
+
 def _agent() -> Iterator[Finding]:
     try:
         with urllib.request.urlopen(AGENT_URL, timeout=2) as response:

@@ -183,16 +183,39 @@ def parse(
 
 
 @app.command()
-def doctor(as_json: JsonOption = False) -> None:
+def doctor(
+    as_json: JsonOption = False,
+    timing: Annotated[
+        bool, typer.Option("--timing", help="Measure what each call of each collector costs.")
+    ] = False,
+    scans: Annotated[int, typer.Option(help="With --timing: scans of each.", min=1)] = 3,
+    root: Annotated[
+        str, typer.Option(help="With --timing: the host's files lie below this folder.")
+    ] = "/",
+) -> None:
     """Say what was found on this host and what to do about each gap (exit code 1 if any)."""
     from chipmedic_cli import doctor as command
 
+    if timing:
+        _timing(as_json=as_json, scans=scans, root=root, is_agent_here=command.is_agent_here())
+        return
     findings = command.examine()
     if as_json:
         print_json(command.to_json(findings))
     else:
         command.show(findings)
     raise typer.Exit(EXIT_FAILED if command.is_hurting(findings) else 0)
+
+
+def _timing(*, as_json: bool, scans: int, root: str, is_agent_here: bool) -> None:
+    from chipmedic.host import LinuxHost
+    from chipmedic_cli import timing as command
+
+    costs = command.measure(LinuxHost(root), scans=scans, is_agent_here=is_agent_here)
+    if as_json:
+        print_json(command.to_json(costs))
+    else:
+        command.show(costs)
 
 
 @app.command()

@@ -8,10 +8,21 @@ belong to the agent's scanner, never to the author of a collector.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from chipmedic.host import Host
 from chipmedic.model import Scan
+
+
+@dataclass(frozen=True, slots=True)
+class CallTiming:
+    """What one call of a library has cost so far."""
+
+    calls: int
+    total_microseconds: int
+    slowest_microseconds: int
 
 
 class Collector(ABC):
@@ -58,6 +69,16 @@ class Collector(ABC):
     def cursor(self) -> str | None:
         """Return how far this source has been read, to be saved with the faults that came of it."""
         return None
+
+    def timings(self) -> Mapping[str, CallTiming]:
+        """Return what each call of a library has cost, by name, for `chipmedic doctor --timing`.
+
+        Tools and files that go through `Host` are measured there.
+
+        Raises:
+            CollectError: the library does not answer.
+        """
+        return {}
 
     def close(self) -> None:  # noqa: B027 - most collectors hold nothing open
         """Let go of what `discover` or `scan` opened; never blocks."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import count
 from typing import Any, ClassVar, Self
 
-from chipmedic.collector import Collector
+from chipmedic.collector import CallTiming, Collector
 from chipmedic.errors import ToolBlocked, ToolFailed, ToolMissing
 from chipmedic.host import Host
 from chipmedic.model import HOST, Event, Scan
@@ -37,15 +37,6 @@ EARLY_SECONDS = 1.0
 PUSHED_ONLY_MAX = 3
 """After so many scans that only passed Xids on, one asks: a storm must not stop the polling."""
 XID_EVENT = 0x8
-
-
-@dataclass(frozen=True, slots=True)
-class CallTiming:
-    """What one NVML call has cost so far."""
-
-    calls: int
-    total_microseconds: int
-    slowest_microseconds: int
 
 
 class Nvidia(Collector):
