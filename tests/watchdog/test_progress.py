@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chipmedic_watchdog.intake.progress import Mark, pause_of
+from chipmedic_watchdog.intake.progress import Mark, pause_of, resume
 from chipmedic_watchdog.ledger.account import account
 from chipmedic_watchdog.ledger.phases import Phase
 from ledger_story import Listener, told
@@ -259,3 +259,27 @@ def test_the_few_rows_say_what_all_reports_would_have_said(seed: int) -> None:
     assert abs(spent[Phase.UNEXPLAINED] - truth["lost"]) < 0.1
     assert abs(spent[Phase.RECOMPUTE] - truth["again"]) < 2.0 * (attempt + 1)
     assert abs(spent[Phase.CHECKPOINT] - truth["checkpoint"]) < 0.5
+
+
+@given(st.sets(st.integers(1, 299), max_size=4))
+@settings(max_examples=40, deadline=None)
+def test_a_watchdog_that_was_restarted_tells_the_same(restarts: set[int]) -> None:
+    """Nothing but rows is left of a track; each restart of the watchdog may cost one row more."""
+    listener = Listener()
+    listener.hear(0, 0)
+    at, step, attempt = 0.0, 0, 0
+    for second in range(1, 300):
+        at, step = at + 1, step + 5
+        if second == 150:  # a failure: 30 s without a step, 20 s to be computed again
+            at, step, attempt = at + 29, step - 105, 1
+        listener.hear(at, step, attempt=attempt)
+        if second in restarts:
+            last = max(listener.rows.values(), key=lambda row: row.at)
+            known = [row.step for row in listener.rows.values() if row.step is not None]
+            listener.track = resume(last, max(known))
+    made = account(listener.history(now=at))
+    assert made is not None
+    spent = made.seconds()
+    assert len(listener.rows) <= 6 + 2 * len(restarts)
+    assert abs(spent[Phase.UNEXPLAINED] - 30) < 2.1
+    assert abs(spent[Phase.RECOMPUTE] - 20) < 2.1
