@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from chipmedic.beat import job_of, rank_of, torchrun_of
+from chipmedic.beat import job_of, rank_of, small_number, torchrun_of
 from chipmedic.host import Host
 
 _SLURM_CGROUP = re.compile(r"slurm[^\n]*/job_(\d+)(?:/|$)", re.MULTILINE)
@@ -134,8 +134,7 @@ def _attempt(environ: Mapping[str, str], job: str | None) -> int:
     """Return which start of the job this is, as its own scheduler or launcher counts."""
     is_torchrun = job is not None and job.startswith("torchrun:")
     name = "TORCHELASTIC_RESTART_COUNT" if is_torchrun else "SLURM_RESTART_COUNT"
-    count = environ.get(name, "")
-    return int(count) if count.isdecimal() else 0
+    return small_number(environ.get(name, "")) or 0
 
 
 def _environ(host: Host, pid: int) -> dict[str, str] | None:

@@ -33,8 +33,8 @@ RECEIVE_BUFFER_BYTES = 1 << 20
 SENDERS_MAX = 256
 CLOSE_SECONDS = 2.0
 _CREDENTIALS = struct.Struct("3i")
-_COUNTS = ("rank", "step", "checkpoint")
-_COUNT_MAX = 2**62
+_COUNTS = {"rank": 2**31, "step": 2**62, "checkpoint": 2**62}
+"""Numbers of a beat, and what each must be below: the stream carries ranks in 32 bits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +90,7 @@ def read_beat(
 
 
 def _count(name: str, text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) < 20 and int(text) < _COUNT_MAX):
+    if not (text.isascii() and text.isdecimal() and len(text) < 20 and int(text) < _COUNTS[name]):
         raise ValueError(f"{name}={text[:40]!r} is not a whole number")
     return int(text)
 

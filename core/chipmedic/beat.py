@@ -114,6 +114,14 @@ def torchrun_of(environ: Mapping[str, str]) -> str | None:
 def rank_of(environ: Mapping[str, str]) -> int | None:
     """Return the global rank of a process, from the launcher that is nearest to it."""
     for name in ("RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID"):
-        if (value := environ.get(name, "")).isdecimal():
-            return int(value)
+        if (number := small_number(environ.get(name, ""))) is not None:
+            return number
     return None
+
+
+def small_number(text: str) -> int | None:
+    """Return a count that an environment holds; None for what no launcher counts up to.
+
+    Anybody can write any number of digits there, and the stream carries 31 bits.
+    """
+    return int(text) if text.isdecimal() and len(text) < 10 else None

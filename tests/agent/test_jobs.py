@@ -21,6 +21,7 @@ from chipmedic.testing import FakeHost
 from chipmedic_agent.jobs import JobTracker
 from chipmedic_agent.processes import identify, read_stat
 from chipmedic_agent.progress import Beat
+from chipmedic_proto.codec import job_from_message, job_to_message
 
 POD = "3f8a77c2-10aa-4c1e-9d2f-0c55aa117e01"
 CONTAINER = "9b" * 32
@@ -112,6 +113,15 @@ def test_the_marks_of_a_job(
     status = look(machine, ("GPU-1", 500))[job]
     assert status.ranks == (() if rank is None else (rank,))
     assert (status.attempt, status.user, status.chips) == (attempt, "maria", ("GPU-1",))
+
+
+@pytest.mark.parametrize("digits", ["4294967296", "9" * 5000])
+def test_a_count_that_no_launcher_makes_is_none(digits: str) -> None:
+    machine = Machine()
+    machine.start(500, SLURM | {"RANK": digits, "SLURM_RESTART_COUNT": digits})
+    status = look(machine, ("GPU-1", 500))["slurm:41"]
+    assert (status.ranks, status.attempt) == ((3,), 0)
+    assert job_from_message(job_to_message(status)) == status
 
 
 def test_inner_launchers_become_labels() -> None:

@@ -17,7 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chipmedic.beat import SIZE_MAX, beat, encode
+from chipmedic.model import JobStatus
 from chipmedic_agent.progress import QUEUE_MAX, Beat, ProgressListener, read_beat
+from chipmedic_proto.codec import job_from_message, job_to_message
 
 
 @pytest_asyncio.fixture
@@ -83,6 +85,22 @@ async def test_garbage_is_counted_and_told_once_per_sender(
     assert listener.malformed_total == 6
     (record,) = caplog.records
     assert f"pid={os.getpid()}" in record.getMessage()
+
+
+@pytest.mark.parametrize("name", ["rank", "step", "checkpoint"])
+def test_no_number_of_a_beat_is_larger_than_the_stream_carries(name: str) -> None:
+    largest = 2**31 - 1 if name == "rank" else 2**62 - 1
+    told = read_beat(f"step=1 {name}={largest}".encode(), at=1, pid=5, uid=1000)
+    status = JobStatus(
+        job="local:mine",
+        at=1,
+        ranks=() if told.rank is None else (told.rank,),
+        step=told.step,
+        checkpoint_step=told.checkpoint_step,
+    )
+    assert job_from_message(job_to_message(status)) == status
+    with pytest.raises(ValueError, match=f"{name}='{largest + 1}'"):
+        read_beat(f"step=1 {name}={largest + 1}".encode(), at=1, pid=5, uid=1000)
 
 
 async def test_a_flood_drops_the_oldest_and_counts_them(listener: ProgressListener) -> None:
