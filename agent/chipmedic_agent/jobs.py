@@ -29,6 +29,8 @@ from chipmedic_agent.progress import Beat
 FORGET_SECONDS = 600.0
 """A job without living processes is kept so long: its senders may be short-lived."""
 JOBS_MAX = 256
+CLAIMS_MAX = 1024
+"""Sessions whose job is known by their beats alone; of more the oldest are forgotten."""
 SHOWN_MAX = 16
 """Ranks and processes named in one label."""
 _SCHEDULED = ("slurm:", "kubernetes:", "torchrun:", "local:")
@@ -76,7 +78,7 @@ class JobTracker:
             if alive or job in holders:
                 course.seen_at = max(course.seen_at, now)
             elif now - course.seen_at >= FORGET_SECONDS:
-                del self._jobs[job]
+                self._drop(job)
                 continue
             if alive or course.step is not None or course.phase is not None:
                 chips = tuple(sorted(holders.get(job, ())))
@@ -138,6 +140,11 @@ class JobTracker:
         """Return the job of a process; of an unmarked one what its own beats call it."""
         return who.job if who.is_marked else self._claims.get(who.session, who.job)
 
+    def _drop(self, job: str) -> None:
+        """Forget a job, and which sessions called themselves by it."""
+        del self._jobs[job]
+        self._claims = {session: name for session, name in self._claims.items() if name != job}
+
     def _course(self, job: str, *, owner: int | None, at: float) -> JobCourse | None:
         """Return the course of a job, made if there is room."""
         course = self._jobs.get(job)
@@ -148,8 +155,13 @@ class JobTracker:
     def _proven(self, job: str, who: ProcessIdentity, at: float) -> JobCourse | None:
         """Return the course of a job whose process holds a chip; that user owns the job.
 
-        What somebody else may have told of it before is dropped.
+        What somebody else may have told of it before is dropped, and where there is no room, the
+        job that is only told of and was so the longest ago.
         """
+        if job not in self._jobs and len(self._jobs) >= JOBS_MAX:
+            told = [name for name, course in self._jobs.items() if not course.is_owner_proven]
+            if told:
+                self._drop(min(told, key=lambda name: self._jobs[name].seen_at))
         course = self._course(job, owner=who.uid, at=at)
         if course is None or course.is_owner_proven:
             return course
@@ -170,8 +182,14 @@ class JobTracker:
         if who is not None:
             self._known.setdefault(who.pid, who)
             if not who.is_marked and beat.uid != 0:
-                self._claims[who.session] = job
+                self._claim(who.session, job)
         course.hear(beat)
+
+    def _claim(self, session: int, job: str) -> None:
+        self._claims.pop(session, None)
+        self._claims[session] = job
+        if len(self._claims) > CLAIMS_MAX:
+            del self._claims[next(iter(self._claims))]
 
     def _spoken_for(self, beat: Beat) -> str | None:
         """Return the job that a beat counts for.

@@ -18,7 +18,7 @@ from chipmedic.errors import ToolBlocked
 from chipmedic.host import LinuxHost
 from chipmedic.model import ChipProcess, JobStatus
 from chipmedic.testing import FakeHost
-from chipmedic_agent.jobs import JobTracker
+from chipmedic_agent.jobs import JOBS_MAX, JobTracker
 from chipmedic_agent.processes import identify, read_stat
 from chipmedic_agent.progress import Beat
 from chipmedic_proto.codec import job_from_message, job_to_message
@@ -309,6 +309,35 @@ def test_who_spoke_first_does_not_keep_the_owner_out() -> None:
     machine.beat(500, 103, step=2)
     status = look(machine, ("GPU-0", 500), at=104, tracker=tracker)["slurm:41"]
     assert (status.step, status.user) == (2, "maria")
+
+
+def test_a_crowd_of_told_jobs_does_not_keep_out_one_that_holds_a_chip() -> None:
+    machine = Machine()
+    machine.start(700, {}, uid=2000)
+    tracker = JobTracker(machine.host, machine)
+    for number in range(JOBS_MAX + 10):
+        machine.beat(700, 99, uid=2000, step=1, job=f"crowd-{number}")
+    look(machine, tracker=tracker)
+    machine.start(500, SLURM)
+    machine.beat(500, 101, step=5)
+    jobs = look(machine, ("GPU-0", 500), at=102, tracker=tracker)
+    assert jobs["slurm:41"].chips == ("GPU-0",)
+    assert len(jobs) == JOBS_MAX
+    machine.beat(500, 103, step=6)
+    assert look(machine, ("GPU-0", 500), at=104, tracker=tracker)["slurm:41"].step == 6
+
+
+def test_the_name_that_a_session_gave_its_job_is_forgotten_with_the_job() -> None:
+    machine = Machine()
+    machine.start(500, {})
+    tracker = JobTracker(machine.host, machine)
+    machine.beat(500, 99, step=5, job="try-1")
+    look(machine, tracker=tracker)
+    machine.end(500)
+    assert look(machine, at=900, tracker=tracker) == {}
+    machine.start(500, {}, uid=2000, started=9999)  # the number of the session is another's now
+    jobs = look(machine, ("GPU-0", 500), at=902, tracker=tracker)
+    assert set(jobs) == {"local:session-500"}
 
 
 def test_a_marked_process_speaks_for_its_own_job_whatever_it_says() -> None:
