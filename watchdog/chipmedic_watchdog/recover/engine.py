@@ -27,7 +27,8 @@ from chipmedic_watchdog.store.database import Database
 
 LOGGER = logging.getLogger(__name__)
 
-PLAN_TIMEOUT_SECONDS = 60.0
+PLAN_TIMEOUT_SECONDS = 120.0
+"""A plan waits for jobs that are just ending: Slurm's KillWait is 30 s, others set more."""
 RETRY_LONGEST_SECONDS = 15.0
 VIEW_OLDEST_SECONDS = 2.0
 

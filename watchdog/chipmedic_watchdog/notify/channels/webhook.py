@@ -39,6 +39,11 @@ class Webhook:
         self._settings = settings
         for library in ("httpx", "httpcore"):  # they log every address, secrets in it included
             logging.getLogger(library).setLevel(logging.WARNING)
+        # One client, because reading the certificate authorities costs more than the delivery; no
+        # kept connection, because one that the receiver has closed looks like a failed delivery.
+        self._client = httpx.Client(
+            timeout=settings.timeout_seconds, limits=httpx.Limits(max_keepalive_connections=0)
+        )
 
     def deliver(self, notice: Notice) -> str:
         """Post; see `Notifier.deliver`."""
@@ -56,9 +61,7 @@ class Webhook:
             "X-Chipmedic-Notice-Id": notice.id,
         }
         try:
-            answer = httpx.post(
-                url, content=body, headers=headers, timeout=self._settings.timeout_seconds
-            )
+            answer = self._client.post(url, content=body, headers=headers)
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as e:
             raise DeliveryFailed("the address is no http(s) URL", is_permanent=True) from e
         except httpx.HTTPError as e:

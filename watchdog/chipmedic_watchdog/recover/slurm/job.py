@@ -35,9 +35,16 @@ class SlurmRestart:
         """When a run was first seen to have ended; after our own restart it is seen anew."""
 
     def plan(self, name: str, excluded: list[str], reason: str) -> Step:
-        """Plan the restart of `slurm:<number>`, away from the excluded nodes."""
+        """Plan the restart of `slurm:<number>`, away from the excluded nodes.
+
+        Raises:
+            DeliveryFailed: the job is not known, or it is just ending.
+        """
         number = name.partition(":")[2]
         job = self._commands.job(number)
+        if job.state == "COMPLETING":
+            # Ended, or queued again by Slurm itself? Its count of starts says so only afterwards.
+            raise DeliveryFailed(f"job {number} is just ending; planned when that is over")
         # A job that waits was started again already (NODE_FAIL requeues by itself).
         count = job.restarts - 1 if job.state == "PENDING" else job.restarts
         without = f", not on {','.join(excluded)}" if excluded else ""
