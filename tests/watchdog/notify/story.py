@@ -127,6 +127,12 @@ def put_recovery(database: Database, identity: str = "rec-000007", **values: Any
     put(database, schema.recoveries, id=identity, evidence=evidence, **whole)
 
 
+def put_isolation(database: Database, node: str = "gpu-017", **values: Any) -> None:
+    whole = {"adapter": "slurm", "incident": "inc-000042", "reason": "chipmedic:inc-000042",
+             "isolated_at": FAULT_AT + 1} | values  # fmt: skip
+    put(database, schema.isolations, node=node, **whole)
+
+
 def facts(database: Database, identity: str = "inc-000042") -> IncidentFacts:
     table = schema.incidents
     return database.read_now(

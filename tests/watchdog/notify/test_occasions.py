@@ -48,6 +48,10 @@ def recovery(state: str, *, name: str = "rec-1", is_proposal: bool = False) -> d
         (recovery("done"), recovery("planned", name="rec-2"), "recovering"),
         (recovery("held"), {**recovery("held"), "is_resolved": True}, "resolved"),
         ({}, {**recovery("running"), "revision": 2, "severity": 3}, "updated"),
+        # A node that is given back: its beginning, half a second before its end, is no page.
+        ({}, {**recovery("planned"), "is_return": True}, None),
+        (recovery("planned"), {**recovery("done"), "is_return": True}, "recovered"),
+        (recovery("planned"), {**recovery("held"), "is_return": True}, "held"),
     ],
 )
 def test_occasion(

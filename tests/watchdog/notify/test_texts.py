@@ -155,7 +155,23 @@ def resolved(database: Database) -> str:
     return "resolved"
 
 
-STORIES = [memory_error, ascend_link_notify, hang_proposed, silent_rack, held, resolved]
+def resolved_and_still_out(database: Database) -> str:
+    resolved(database)
+    story.put_isolation(database)
+    return "resolved"
+
+
+def given_back(database: Database) -> str:
+    resolved(database)
+    evidence = {"kind": "return", "jobs": [], "isolation": 1, "rule": ""}
+    story.put_recovery(database, "rec-000008", state="done", evidence=evidence)
+    return "recovered"
+
+
+STORIES = [
+    memory_error, ascend_link_notify, hang_proposed, silent_rack, held, resolved,
+    resolved_and_still_out, given_back,
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -168,6 +184,36 @@ def test_the_text(database: Database, tell: Callable[[Database], str], language:
     if os.environ.get("CHIPMEDIC_WRITE_GOLDEN") == "1":
         path.write_text(written, encoding="utf-8")
     assert written == path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("occasion", ["proposed", "recovered", "held", "stopped"])
+def test_the_return_of_a_node_does_not_read_like_its_fault(
+    database: Database, occasion: str
+) -> None:
+    given_back(database)
+    text = write(story.facts(database), occasion, words(Language.EN), now=story.NOW)
+    assert "gpu-017" in text.title
+    assert "Evidence" not in text.body
+    assert "First" not in text.body
+
+
+def test_a_return_names_no_rule_for_it_has_none(database: Database) -> None:
+    resolved(database)
+    evidence = {"kind": "return", "jobs": [], "isolation": 1, "rule": ""}
+    story.put_recovery(database, "rec-000008", state="running", evidence=evidence)
+    text = write(story.facts(database), "updated", words(Language.EN), now=story.NOW)
+    assert "chipmedic will give gpu-017 back now" in text.body
+    assert "rule" not in text.body
+
+
+def test_a_fault_that_is_back_is_not_answered_with_the_return_before_it(
+    database: Database,
+) -> None:
+    memory_error(database)
+    evidence = {"kind": "return", "jobs": [], "isolation": 1, "rule": ""}
+    story.put_recovery(database, "rec-000008", state="done", evidence=evidence)
+    text = write(story.facts(database), "reopened", words(Language.EN), now=story.NOW)
+    assert "give gpu-017 back" not in text.body
 
 
 def test_every_language_has_every_text() -> None:

@@ -75,6 +75,11 @@ class RecoveryFacts:
     evidence: Mapping[str, Any]
     updated_at: float
 
+    @property
+    def is_return(self) -> bool:
+        """Whether it gives a node back."""
+        return self.evidence.get("kind") == "return"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IncidentFacts:
@@ -99,6 +104,8 @@ class IncidentFacts:
     recovery: RecoveryFacts | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     """Of the root's node: rack, switch, ..."""
+    isolated: tuple[str, ...] = ()
+    """Nodes that chipmedic took out of service for it and has not given back."""
 
     @property
     def root(self) -> FaultFacts | None:
@@ -139,7 +146,14 @@ def gather(connection: Connection, incident: Row[Any]) -> IncidentFacts:
         jobs=tuple(_job(connection, job, incident) for job in incident.jobs),
         recovery=latest_recoveries(connection, [incident.id]).get(incident.id),
         labels=labels or {},
+        isolated=_isolated(connection, incident.id),
     )
+
+
+def _isolated(connection: Connection, incident: str) -> tuple[str, ...]:
+    table = schema.isolations
+    query = select(table.c.node).where(table.c.incident == incident, table.c.returned_at.is_(None))
+    return tuple(sorted(connection.execute(query).scalars()))
 
 
 def _faults(connection: Connection, incident: Row[Any]) -> list[FaultFacts]:

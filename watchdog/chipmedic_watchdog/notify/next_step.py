@@ -10,11 +10,10 @@ ACTING = ("act", "propose")
 
 def next_lines(facts: IncidentFacts, words: Words) -> list[str]:
     """Return what chipmedic does, has done, or would do, and why."""
-    recovery = facts.recovery
-    if recovery is None:
-        return [words.say("next", "resolved" if facts.state == "resolved" else "undecided")]
-    if facts.state == "resolved" and not _is_return(recovery):
-        return [words.say("next", "resolved")]
+    recovery, is_over = facts.recovery, facts.state == "resolved"
+    if recovery is None or recovery.is_return != is_over:
+        # Of what happened before the faults ended, or came back, nothing is next.
+        return _after_end(facts, words) if is_over else [words.say("next", "undecided")]
     return [
         words.say(
             "next",
@@ -27,6 +26,14 @@ def next_lines(facts: IncidentFacts, words: Words) -> list[str]:
             detail=recovery.detail or recovery.reason,
         )
     ]
+
+
+def _after_end(facts: IncidentFacts, words: Words) -> list[str]:
+    """Return what is left when the faults are over: a node that is out does not return by that."""
+    if not facts.isolated:
+        return [words.say("next", "resolved")]
+    nodes = words.join(list(facts.isolated), "comma")
+    return [words.say("next", "resolved_isolated", nodes=nodes, node=facts.isolated[0])]
 
 
 def stop_lines(facts: IncidentFacts, words: Words) -> list[str]:
@@ -44,7 +51,7 @@ def plan(recovery: RecoveryFacts, words: Words) -> str:
     """Return the acts of a recovery: `isolate n1 and restart slurm:7`."""
     nodes = words.join(list(recovery.evidence.get("nodes", ())), "comma")
     jobs = words.join(list(recovery.evidence.get("jobs", ())), "comma")
-    if _is_return(recovery):
+    if recovery.is_return:
         return words.say("sentences", "give_back", nodes=nodes)
     acts = [words.say("sentences", "isolate", nodes=nodes)] if nodes else []
     acts += [words.say("sentences", "restart", jobs=jobs)] if jobs else []
@@ -60,8 +67,10 @@ def _sentence(recovery: RecoveryFacts) -> str:
         if not (is_action and recovery.adapter):
             return "nothing"
         return recovery.mode if recovery.mode in ("observe", "notify") else "nothing"
-    if _is_return(recovery) and recovery.state == "proposed":
+    if recovery.is_return and recovery.state == "proposed":
         return "return_proposed"
+    if recovery.is_return and recovery.state in ("planned", "running"):
+        return "approved" if recovery.evidence.get("approved_by") else "returning"
     if recovery.state in ("planned", "running"):
         if recovery.evidence.get("approved_by"):
             return "approved"
@@ -70,9 +79,5 @@ def _sentence(recovery: RecoveryFacts) -> str:
 
 
 def _why(recovery: RecoveryFacts, words: Words) -> str:
-    key = "returned" if _is_return(recovery) else str(recovery.evidence.get("why", ""))
+    key = "returned" if recovery.is_return else str(recovery.evidence.get("why", ""))
     return words.table["why"].get(key, recovery.reason)
-
-
-def _is_return(recovery: RecoveryFacts) -> bool:
-    return recovery.evidence.get("kind") == "return"

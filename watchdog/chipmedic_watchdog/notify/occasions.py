@@ -45,6 +45,8 @@ class Present:
     recovery_state: str | None = None
     is_proposal: bool = False
     """The recovery waits for a person before it begins, also while it is still being planned."""
+    is_return: bool = False
+    """It gives a node back: people hear of its question and of its end, not of its beginning."""
 
 
 def occasion(told: Told | None, present: Present) -> str | None:
@@ -79,7 +81,7 @@ def _is_worse(told: Told, present: Present) -> bool:
 def _recovery(told: Told, present: Present) -> str | None:
     """Return the occasion of the recovery, where its phase is another one than told."""
     phase = PHASES.get(present.recovery_state or "")
-    if phase == "recovering" and present.is_proposal:
+    if phase == "recovering" and (present.is_proposal or present.is_return):
         return None  # it is being planned; people hear of it when it can be approved
     is_same = present.recovery == told.recovery and phase == PHASES.get(told.recovery_state or "")
     if phase is None or is_same:

@@ -196,6 +196,7 @@ def _present(incident: Any, recovery: RecoveryFacts | None) -> Present:
         is_proposal=bool(
             recovery and recovery.mode == "propose" and "approved_by" not in recovery.evidence
         ),
+        is_return=recovery is not None and recovery.is_return,
     )
 
 

@@ -32,12 +32,15 @@ class Text:
 
 def write(facts: IncidentFacts, occasion: str, words: Words, *, now: float) -> Text:
     """Write the notice of an occasion; `now` is when it is written, for the ages in it."""
+    is_return = facts.recovery is not None and facts.recovery.is_return
+    is_about_return = is_return and occasion in words.table["return_occasion"]
     title = words.say(
-        "occasion",
+        "return_occasion" if is_about_return else "occasion",
         occasion,
         severity=words.say("severity", facts.severity.name.lower()),
         what=words.kind(facts.kind),
         where=where(facts, words, is_short=True),
+        nodes=_returning(facts, words),
     )
     sections = [
         ("what", [_what(facts, words)]),
@@ -55,7 +58,7 @@ def write(facts: IncidentFacts, occasion: str, words: Words, *, now: float) -> T
         ("stop", stop_lines(facts, words)),
         ("show", [f"chipmedic incidents show {facts.id}"]),
     ]
-    if occasion == "resolved":
+    if occasion == "resolved" or is_about_return:
         kept = ("what", "where", "since", "ended", "jobs", "next", "show")
         sections = [section for section in sections if section[0] in kept]
     lines = [line for key, content in sections for line in _section(key, content, words)]
@@ -87,6 +90,11 @@ def printable(line: str) -> str:
 def moment(at: float) -> str:
     """Return UTC to the second."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(at))
+
+
+def _returning(facts: IncidentFacts, words: Words) -> str:
+    nodes = facts.recovery.evidence.get("nodes", ()) if facts.recovery else ()
+    return words.join([clean(str(node)) for node in nodes], "comma")
 
 
 def _section(key: str, content: list[str], words: Words) -> list[str]:
