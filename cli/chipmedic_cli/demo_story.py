@@ -8,6 +8,7 @@ from typing import Any
 
 from chipmedic_cli.demo_screen import Screen
 from chipmedic_cli.demo_witness import LOST_PHASES, NotSeen, Told, Witness
+from chipmedic_simulator.configuration import CHECKPOINT_EVERY
 from chipmedic_simulator.faults import inject
 from chipmedic_simulator.layout import Layout
 
@@ -16,8 +17,9 @@ BROKEN, BROKEN_CHIP = "gpu-1", 1
 SURVIVORS = {"npu-1", "gpu-2"}
 SILENT, SILENT_RANK = "gpu-2", 1
 """After the recovery rank 1 runs on the former spare."""
-BEFORE_STEPS = 24
-"""Two checkpoints are behind it, and some steps that will have to be computed again."""
+STEPS_SINCE_CHECKPOINT = range(4, 10)
+"""When the chip fails: some steps have to be computed again, though the job is already a second
+farther than it is known to be."""
 START_SECONDS, TELL_SECONDS, MOVE_SECONDS, HANG_SECONDS = 30.0, 20.0, 40.0, 40.0
 SUM_SECONDS = 0.001
 """How exactly the ledger's phases must add up to the whole."""
@@ -59,7 +61,11 @@ class Story:
             seconds=START_SECONDS,
         )
         self._screen.line(f"agents of {', '.join(names)} are connected; {SPARE} is the spare")
-        job = self._wait_for_step(set(FIRST_NODES), attempt=0, beyond=BEFORE_STEPS - 1)
+        job = self._witness.wait(
+            f"the job some steps beyond a checkpoint on {', '.join(FIRST_NODES)}",
+            self._is_ripe,
+            seconds=START_SECONDS,
+        )
         self._job = job["job"]
         where = ", ".join(job["nodes"])
         self._screen.line(
@@ -67,6 +73,11 @@ class Story:
             f"checkpoint at step {job['checkpoint_step']}",
             style="green",
         )
+
+    def _is_ripe(self) -> dict[str, Any] | None:
+        job = self._witness.running_job(set(FIRST_NODES), attempt=0, beyond_step=CHECKPOINT_EVERY)
+        is_ripe = job is not None and job["step"] % CHECKPOINT_EVERY in STEPS_SINCE_CHECKPOINT
+        return job if is_ripe else None
 
     def _chip_fails(self) -> str:
         before = self._witness.job()

@@ -23,7 +23,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from chipmedic_simulator.configuration import JOB, agent_config, module_argv, watchdog_config
+from chipmedic_simulator.configuration import (
+    CHECKPOINT_EVERY,
+    JOB,
+    agent_config,
+    module_argv,
+    watchdog_config,
+)
 from chipmedic_simulator.host_root import write
 from chipmedic_simulator.layout import MARK, SUPERVISOR, Addresses, Layout, remove, socket_folder
 from chipmedic_simulator.node import SimulatedNode, Vendor
@@ -74,7 +80,13 @@ def create(folder: Path, *, language: str, is_temporary: bool) -> Layout:
 def _scheduler_state(
     layout: Layout, addresses: Addresses, nodes: list[SimulatedNode]
 ) -> ClusterState:
-    job = Job(name=JOB, ranks=RANKS, folder=str(layout.job), ring_folder=addresses.sockets)
+    job = Job(
+        name=JOB,
+        ranks=RANKS,
+        folder=str(layout.job),
+        ring_folder=addresses.sockets,
+        checkpoint_every=CHECKPOINT_EVERY,
+    )
     return ClusterState(
         nodes={
             node.name: Node(

@@ -10,6 +10,8 @@ from chipmedic_simulator.layout import Addresses, Layout
 from chipmedic_simulator.node import SimulatedNode, Vendor
 
 JOB = "pretrain"
+CHECKPOINT_EVERY = 20
+"""Steps between two checkpoints; a step takes 0.2 s."""
 HEARTBEAT_SECONDS = 1.0
 JOB_LOOK_SECONDS = 0.5
 """More often than the 2 s of a real node, so that the ledger's phases are sharp."""

@@ -140,6 +140,7 @@ def _memory_uncorrectable(target: Target) -> None:
             state[name] = str(int(state.get(name, "0")) + step)
         state[f"gpu.{target.chip}.remap_pending"] = "1"
         state[f"gpu.{target.chip}.recovery_action"] = "4"
+    target.kill_program("CUDA error: uncorrectable ECC error encountered")
     target.xids(
         (
             48,
@@ -156,7 +157,6 @@ def _memory_uncorrectable(target: Target) -> None:
             "GPU recovery action changed from 0x0 (None) to 0x4 (Drain and Reset)",
         ),
     )
-    target.kill_program("CUDA error: uncorrectable ECC error encountered")
 
 
 def _chip_lost(target: Target) -> None:

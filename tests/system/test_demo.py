@@ -121,9 +121,9 @@ def assert_is_whole(text: str) -> None:
         r"as the person on call gets it",
         r"gpu-1",
         r"NVRM: Xid \(PCI:0000:2b:00\): 48",
-        r"chipmedic incidents show inc-000001",
+        r"chipmedic incidents show inc-00000\d",
         r"gpu-1 is isolated",
-        r"trains on gpu-2, npu-1 and is beyond step \d+",
+        r"trains on gpu-2, npu-1 and is at step \d+: beyond step \d+, where it was",
         r"LEDGER: where every lost second",
         r"\d+\.\d s  detect",
         r"\d+\.\d s  decide",
@@ -136,7 +136,7 @@ def assert_is_whole(text: str) -> None:
         r"rank 1 on gpu-2 is named as the one that did not arrive",
         r"was restarted and is at step \d+",
         r"ALL-CLEAR delivered",
-        r"LEDGER of torchrun:pretrain: \d+\.\d s = \d+\.\d s productive \+ .* lost to inc-000002",
+        r"LEDGER of torchrun:pretrain: \d+\.\d s = \d+\.\d s productive \+ .* lost to inc-00000\d",
         r"every act was seen; it took \d+ s; nothing is left running",
     )
     at = 0
