@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from chipmedic.model import HOST, Chip, Component, ComponentKind
 from chipmedic_collectors.nvidia.reply import ChipAnswers, FailedChip
@@ -11,10 +12,18 @@ from chipmedic_collectors.values import identity, normalise_pci
 VENDOR = "nvidia"
 
 
-def identify(answers: ChipAnswers) -> Chip | None:
-    """Return the chip that these answers name, or None when they name none."""
+def identify(answers: ChipAnswers, known: Mapping[str, Chip]) -> Chip | None:
+    """Return the chip that these answers name, or None when they name none.
+
+    One that does not say its UUID is the chip that was known in its place.
+    """
     pci = normalise_pci(answers.name("pci") or "")
-    uid = identity(answers.name("uuid") or "") or (pci and f"{VENDOR}-{pci}")
+    uid = identity(answers.name("uuid") or "")
+    if uid is None and pci is not None:
+        for chip in known.values():
+            if chip.pci == pci:
+                return replace(chip, index=answers.index)
+        uid = f"{VENDOR}-{pci}"
     if not uid:
         return None
     return Chip(

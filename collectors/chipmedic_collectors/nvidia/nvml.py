@@ -49,7 +49,7 @@ class Memory:
     """What earlier scans of this run of the agent have left."""
 
     chips: Mapping[str, Chip] = field(default_factory=dict)
-    """Every chip ever seen, by uid."""
+    """Every chip that was seen and not exchanged, by uid; those that are here come first."""
     processes: Mapping[str, tuple[ChipProcess, ...]] = field(default_factory=dict)
     """The last list of each chip: it is asked for less often than scans are made."""
     troubles: Mapping[str, Troubles] = field(default_factory=dict)
@@ -113,7 +113,7 @@ class _Translation:
     def memory(self) -> Memory:
         """Return what the next scan should know."""
         return Memory(
-            chips=self._known | self._seen,
+            chips=self._seen | {u: c for u, c in self._known.items() if u not in self._seen},
             processes=self._processes,
             troubles=self._troubles,
             trouble_since=self._trouble_since,
@@ -164,11 +164,12 @@ class _Translation:
 
     def _take_chip(self, answers: ChipAnswers) -> FailedChip | None:
         """Take an open chip; return it as one that failed when it does not say who it is."""
-        chip = identify(answers)
+        chip = identify(answers, self._known)
         if chip is None:
             trouble = [code for code, _ in answers.identity.values() if code != SUCCESS]
             code = codes.GPU_IS_LOST if answers.is_lost else [*trouble, codes.UNREADABLE][0]
             return FailedChip(answers.index, code, 1)
+        self._settle(chip)
         if answers.is_lost:
             self._known[chip.uid] = chip
             self._lose(chip.component, codes.GPU_IS_LOST)
@@ -180,6 +181,13 @@ class _Translation:
         self._judge_presence(chip, answers.answers)
         self._read(chip, answers.answers, wants_reset=codes.RESET_REQUIRED in troubles.codes)
         return None
+
+    def _settle(self, chip: Chip) -> None:
+        """Forget what was known in a chip's place: it was exchanged, or has told its name late."""
+        former = [uid for uid, known in self._known.items() if chip.pci and known.pci == chip.pci]
+        for uid in former:
+            if uid != chip.uid:
+                del self._known[uid]
 
     def _read(self, chip: Chip, answers: Mapping[str, Answer], *, wants_reset: bool) -> None:
         code, verdict = answers.get("recovery_action", NOT_ASKED)

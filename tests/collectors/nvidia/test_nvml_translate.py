@@ -83,6 +83,41 @@ def test_a_chip_lost_before_it_could_say_its_name_is_named_by_pci() -> None:
     assert present(scan)[f"pci:{PCI[2]}"] == 0
 
 
+def test_an_index_that_another_chip_has_now_names_the_chip_that_is_here() -> None:
+    """The driver was loaded again without GPU 1: what was GPU 2 has its number, and its Xids."""
+    moved = chip(2) | {"index": 1}
+    memory = Memory()
+    for raw in (reply(chip(0), chip(1), chip(2)), reply(chip(0), moved, count=2)):
+        _, memory = translate(read_reply(raw), memory, at=1000.0, pci_addresses=PCI)
+    named = memory.chip_at(1)
+    assert named is not None
+    assert named.uid == "GPU-2"
+
+
+def test_a_known_chip_that_cannot_say_its_name_is_named_by_its_place() -> None:
+    nameless = chip(1)
+    nameless["identity"]["uuid"] = (999, None)
+    whole = reply(chip(0), chip(1), chip(2))
+    for scan in story(whole, reply(chip(0), nameless, chip(2)), whole):
+        assert [c.uid for c in scan.chips] == ["GPU-0", "GPU-1", "GPU-2"]
+        assert set(present(scan).values()) == {1}
+
+
+def test_a_chip_that_says_its_name_late_leaves_no_other_missing() -> None:
+    nameless = chip(1)
+    nameless["identity"]["uuid"] = (999, None)
+    *_, scan = story(reply(chip(0), nameless, chip(2)), reply(chip(0), chip(1), chip(2)))
+    assert present(scan) == {"chip:GPU-0": 1, "chip:GPU-1": 1, "chip:GPU-2": 1}
+    assert not scan.gaps
+
+
+def test_a_chip_that_was_exchanged_is_not_missed() -> None:
+    other = chip(1)
+    other["identity"]["uuid"] = (0, "GPU-new")
+    *_, scan = story(reply(chip(0), chip(1), chip(2)), reply(chip(0), other, chip(2)))
+    assert present(scan) == {"chip:GPU-0": 1, "chip:GPU-new": 1, "chip:GPU-2": 1}
+
+
 def test_a_chip_that_only_answers_unknown_is_neither_present_nor_gone() -> None:
     dying = chip(1, temperature=(999, None), power=(999, None))
     first, second = story(reply(chip(0), dying, chip(2)), reply(chip(0), dying, chip(2)))
