@@ -7,7 +7,7 @@ not missing: it was replaced, or its tool has learnt to read its serial number.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from chipmedic.metric import Metric
@@ -77,6 +77,7 @@ class Inventory:
 
     def complete(self, scan: Scan) -> tuple[Scan, list[Departure]]:
         """Learn from a scan; return it with PCI addresses resolved and missing chips named."""
+        scan = self._with_kept_names(scan)
         departures = self._learn(scan)
         readings = tuple(replace(r, component=self.resolve(r.component)) for r in scan.readings)
         events = tuple(self._resolved(event) for event in scan.events)
@@ -101,6 +102,33 @@ class Inventory:
     def _resolved(self, event: Event) -> Event:
         return replace(event, component=self.resolve(event.component))
 
+    def _with_kept_names(self, scan: Scan) -> Scan:
+        """Let a chip that its collector knows by its place alone keep the name that it had.
+
+        A sick chip that cannot say its name any more is no other chip: its faults go on.
+        """
+        names = {chip.uid: kept for chip in scan.chips if (kept := self._kept_name(chip, scan))}
+        if not names:
+            return scan
+        return replace(
+            scan,
+            chips=tuple(
+                replace(self._known[names[c.uid]].chip, index=c.index) if c.uid in names else c
+                for c in scan.chips
+            ),
+            readings=tuple(replace(r, component=_named(r.component, names)) for r in scan.readings),
+            events=tuple(replace(e, component=_named(e.component, names)) for e in scan.events),
+            gaps=tuple(replace(g, component=_named(g.component, names)) for g in scan.gaps),
+            processes=tuple(replace(p, chip=names.get(p.chip, p.chip)) for p in scan.processes),
+        )
+
+    def _kept_name(self, chip: Chip, scan: Scan) -> str | None:
+        """Return the uid of the chip that was in the place by which this one is called."""
+        if chip.uid != f"{chip.vendor}-{chip.pci}" or chip.uid in self._known:
+            return None
+        former = self._before(chip, scan)
+        return former[0] if len(former) == 1 else None
+
     def _learn(self, scan: Scan) -> list[Departure]:
         departures = []
         for chip in scan.chips:
@@ -111,17 +139,21 @@ class Inventory:
 
     def _replaced_by(self, newcomer: Chip, scan: Scan) -> list[Departure]:
         """Drop what the newcomer's place held before, unless that is in this scan too."""
+        place = f"its place is taken by {newcomer.uid}"
+        return [self._drop(uid, place) for uid in self._before(newcomer, scan)]
+
+    def _before(self, newcomer: Chip, scan: Scan) -> list[str]:
+        """Return the chips that the newcomer's place held before and that are not shown now."""
         if newcomer.pci is None:
             return []
         shown = {chip.uid for chip in scan.chips}
-        former = [
+        return [
             entry.chip.uid
             for entry in self._known.values()
             if (entry.chip.pci, entry.chip.die) == (newcomer.pci, newcomer.die)
             and entry.source == scan.source
             and entry.chip.uid not in shown
         ]
-        return [self._drop(uid, f"its place is taken by {newcomer.uid}") for uid in former]
 
     def _drop(self, uid: str, reason: str) -> Departure:
         del self._known[uid]
@@ -153,6 +185,16 @@ def _last_seen(entry: KnownChip, now: float) -> str:
     parts += [f"pci {chip.pci}"] if chip.pci else []
     parts += [f"serial {chip.serial}"] if chip.serial else []
     return f"{', '.join(parts)}; last seen {max(now - entry.seen_at, 0):.0f} s ago"
+
+
+def _named(component: Component, names: Mapping[str, str]) -> Component:
+    """Return a component under the name that its chip keeps."""
+    uid, slash, number = component.name, "", ""
+    if component.kind is ComponentKind.LINK:
+        uid, slash, number = component.name.rpartition("/")
+    elif component.kind is not ComponentKind.CHIP:
+        return component
+    return replace(component, name=f"{names[uid]}{slash}{number}") if uid in names else component
 
 
 def of_chip(component: Component, uid: str) -> bool:

@@ -8,6 +8,7 @@ from agent_story import a_chip, component
 from chipmedic.metric import Metric
 from chipmedic.model import (
     Chip,
+    ChipProcess,
     Component,
     ComponentKind,
     Event,
@@ -114,6 +115,29 @@ def test_a_new_chip_in_the_place_of_an_old_one_replaces_it() -> None:
     scan, departures = inventory.complete(listing(newcomer, B))
     assert departures == [Departure("A", "its place is taken by C")]
     assert present(scan) == {"B": 1.0, "C": 1.0}
+
+
+def test_a_chip_that_cannot_say_its_name_any_more_keeps_it() -> None:
+    """After a restart of the agent its collector knows the chip by its place alone."""
+    pci = "0000:3b:00.0"
+    inventory = Inventory()
+    inventory.complete(listing(a_chip("A-1", 1, pci, serial="77")))
+    nameless = a_chip(f"acme-{pci}", 1, pci)
+    link = Component(ComponentKind.LINK, f"acme-{pci}/4")
+    scan, departures = inventory.complete(
+        listing(
+            nameless,
+            readings=(Reading(nameless.component, Metric.TEMPERATURE, 40.0),),
+            gaps=(Gap(link, Metric.LINK_UP, GapReason.FAILED),),
+            processes=(ChipProcess(nameless.uid, 7),),
+        )
+    )
+    assert departures == []
+    assert [(c.uid, c.serial) for c in scan.chips] == [("A-1", "77")]
+    assert present(scan) == {"A-1": 1}
+    assert {str(r.component) for r in scan.readings} == {"chip:A-1"}
+    assert [str(g.component) for g in scan.gaps] == ["link:A-1/4"]
+    assert scan.processes == (ChipProcess("A-1", 7),)
 
 
 def test_two_dies_in_one_place_do_not_replace_each_other() -> None:
