@@ -24,8 +24,12 @@ check: dev  ## lint, format, types, imports, generated code, catalog
 	$(BIN)/python -m chipmedic.faults.lint
 	@tests/generated_is_current $(BIN)/python
 
-fuzz: dev  ## 10,000 mutated captures per parser
-	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest -m "not system" -k "any_input or never_crashes or property" $(PYTEST)
+# Parsers and detectors; FUZZ=tests/faults runs a part. It takes hours: one property may take minutes.
+FUZZ ?= tests/collectors tests/faults tests/agent/detectors tests/agent/test_jobs.py \
+	tests/agent/test_progress.py tests/core tests/proto tests/watchdog/recover/test_slurm_text.py
+
+fuzz: dev  ## 10,000 mutated inputs per property of each parser and detector
+	HYPOTHESIS_PROFILE=fuzz nice $(BIN)/pytest -m "hypothesis and not system" --timeout=0 $(FUZZ) $(PYTEST)
 
 proto: dev  ## rebuild the generated code of the wire contract
 	cd proto && ../$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. \

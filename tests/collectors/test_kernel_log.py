@@ -21,6 +21,7 @@ from chipmedic_collectors import kernel_log, kmsg
 from chipmedic_collectors.kernel_log import KernelLog, read_boot
 from chipmedic_collectors.kmsg import KmsgDevice, parse_record
 from chipmedic_simulator.kernel_log import EXAMPLES, SimulatedKernelLog
+from fuzzing import examples
 
 PCI = "0000:4a:00.0"
 LOST = "NVRM: Xid (PCI:0000:4a:00): 79, GPU has fallen off the bus."
@@ -370,14 +371,14 @@ def test_a_record_is_taken_apart() -> None:
     assert record.pci == PCI
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_record_or_refused(data: bytes) -> None:
     with contextlib.suppress(ValueError):
         assert parse_record(data).sequence >= 0
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(blocks=st.lists(st.binary(max_size=60) | st.just(f"4,1,1,-;{LOST}\n".encode()), max_size=8))
 def test_any_file_is_read_without_a_crash(
     blocks: list[bytes], tmp_path_factory: pytest.TempPathFactory

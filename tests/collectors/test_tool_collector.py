@@ -27,6 +27,7 @@ from chipmedic.tool_report import (
 )
 from chipmedic_collectors.pci_bus import PciPattern
 from chipmedic_collectors.tool_collector import Plan, Question, ToolCollector
+from fuzzing import examples
 
 COLLECTOR = collector_component("toy")
 ADDRESSES = ("0000:11:00.0", "0000:21:00.0")
@@ -457,7 +458,7 @@ ANSWERS: st.SearchStrategy[str | ChipmedicError] = st.one_of(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(st.lists(st.tuples(ANSWERS, st.sampled_from([rows(*WHO), "", "!partial x\n"]))))
 def test_no_course_of_answers_makes_a_silent_chip_healthy(
     course: list[tuple[str | ChipmedicError, str]],

@@ -17,6 +17,7 @@ from chipmedic.faults.catalog import (
 )
 from chipmedic.faults.lint import main, problems_of, rule_problems
 from chipmedic.model import Action, Severity
+from fuzzing import examples
 
 
 def test_what_ships_is_clean() -> None:
@@ -162,7 +163,7 @@ def test_the_linter_finds_patterns_without_rows() -> None:
     assert rule_problems([*builtin_catalog(), "kernel:x"]) == ["kernel:x: a row without a pattern"]
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(st.text(max_size=30))
 def test_any_code_has_a_row(code: str) -> None:
     assert lookup(code).kind

@@ -17,6 +17,7 @@ from chipmedic.faults.lines_training import read_training_text
 from chipmedic.model import Action, Severity
 from chipmedic_cli.explain import explain_lines_independent, explain_text, render, run
 from chipmedic_cli.explain_texts import ACTIONS, KINDS_ZH, SEVERITIES, TEXTS
+from fuzzing import examples
 
 HEAD = "Mar  4 07:08:09 n7 kernel: [ 4711.081516] "
 LOST = "NVRM: Xid (PCI:0000:4a:00): 79, GPU has fallen off the bus."
@@ -188,7 +189,7 @@ def test_the_report_is_there_for_programs(
     assert (cause["code"], cause["host"], cause["part"]) == ("xid:79", "n7", "0000:4a:00")
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(
     st.binary(max_size=2000)
     | st.lists(st.sampled_from([LOST, TORN, NCCL])).map(repr).map(str.encode)

@@ -21,6 +21,7 @@ from chipmedic.faults.kernel_lines import (
 )
 from chipmedic.faults.rule import normal_pci
 from chipmedic.model import Action, Severity
+from fuzzing import examples
 
 CONFORMANCE = Path(__file__).parents[2].parent / "shared/conformance"
 X = "NVRM: Xid (PCI:0000:4a:00): "
@@ -388,7 +389,7 @@ def test_an_endless_line_is_cut_and_stays_one_line() -> None:
     assert [number for number, _ in candidate_lines(read_lines(io.BytesIO(log)))] == [2]
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(
     st.lists(
         st.sampled_from([*NEEDLES, "NVRM: Xid (PCI:", "0000:4a:00", "): ", "79", " 154, to 0x"])

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chipmedic.faults.prefix import strip_prefix
+from fuzzing import examples
 
 WORDS = "nvme nvme3: I/O 71 QID 2 timeout, reset controller"
 
@@ -91,7 +92,7 @@ def test_a_silly_repeat_stays_a_sane_number(times: str) -> None:
     assert 1 <= line.count <= 1_000_000
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(st.text(max_size=300))
 def test_any_text_is_a_line(text: str) -> None:
     assert strip_prefix(text).text in text

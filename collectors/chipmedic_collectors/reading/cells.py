@@ -54,15 +54,15 @@ def usage(cell: str) -> tuple[int | None, int | None]:
 
 
 def percent(cell: str) -> float | None:
-    """Return the first percentage of a cell as a ratio."""
+    """Return the first percentage of a cell as a ratio; None above 100."""
     match = _PERCENT.match(cell.strip())
-    return float(match[1]) / 100 if match else None
+    return ratio(match[1]) if match else None
 
 
 def ratio(text: str) -> float | None:
-    """Return a percentage, with or without its sign, as a ratio."""
+    """Return a percentage, with or without its sign, as a ratio; None outside 0 to 100."""
     value = number(text)
-    return None if value is None or value < 0 else value / 100
+    return value / 100 if value is not None and 0 <= value <= 100 else None
 
 
 def counter(text: str) -> int | None:

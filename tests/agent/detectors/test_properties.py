@@ -33,6 +33,7 @@ from chipmedic.model import (
 )
 from chipmedic_agent.detectors import DetectorSettings, builtin_detectors
 from detector_story import CONVERTER, through_json
+from fuzzing import examples
 
 DETECTORS = builtin_detectors(DetectorSettings())
 
@@ -152,7 +153,7 @@ def test_every_start_can_be_saved() -> None:
 
 
 @given(night=nights)
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 def test_any_night_keeps_the_rules(night: list[Scan]) -> None:
     for detector in DETECTORS:
         check_night(detector, night)
@@ -187,7 +188,7 @@ def check_night(detector: Detector[Any], night: list[Scan]) -> None:
 
 
 @given(night=nights, source=st.sampled_from(["x", "pcie", "kernel_log"]))
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 def test_a_scan_that_says_nothing_raises_nothing(night: list[Scan], source: str) -> None:
     for detector in DETECTORS:
         state = detector.start()

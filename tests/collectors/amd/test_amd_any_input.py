@@ -15,6 +15,7 @@ from chipmedic.tool_report import (
     ToolRun,
 )
 from chipmedic_collectors.amd.tools import READER
+from fuzzing import examples
 from vendor_readings import kinds, recorded
 from vendor_readings import read as read_text
 
@@ -124,7 +125,7 @@ PIECES = (
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(
     st.lists(st.sampled_from(PIECES) | st.text(max_size=40), max_size=4),
     st.integers(0, 900),

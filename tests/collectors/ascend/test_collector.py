@@ -21,6 +21,7 @@ from chipmedic_collectors.ascend import Ascend
 from chipmedic_collectors.ascend.collector import SUMMARY_SECONDS
 from chipmedic_simulator.ascend_tools import AscendChip, AscendHost, Process, hccn_tool, npu_smi
 from chipmedic_simulator.ascend_tools.state import FaultCode
+from fuzzing import examples
 
 COLLECTOR = collector_component("ascend")
 PERIOD = Ascend.period_seconds
@@ -650,7 +651,7 @@ OUTPUTS = st.one_of(
 COMMANDS = ("info", "info -m", *(f"info -t {t}" for t in ("board", "ecc", "health", "common")))
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(st.lists(OUTPUTS, min_size=7, max_size=7), st.integers(0, 255), st.text(max_size=80))
 def test_no_answer_of_the_tools_breaks_a_scan(
     outputs: list[str], exit_code: int, stderr: str

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from chipmedic.tool_report import Health, LinkReport, ProblemKind, ToolReport, ToolRun, to_json
 from chipmedic_collectors.ascend.tools import READER, read, recognises
 from chipmedic_collectors.values import MIB
+from fuzzing import examples
 
 RECORDED = Path(__file__).parents[2] / "recorded"
 
@@ -418,7 +419,7 @@ LINES = st.one_of(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(st.lists(LINES, max_size=25).map("\n".join), st.text(max_size=60), COMMANDS, st.integers())
 def test_no_output_is_too_strange(text: str, stderr: str, command: str, exit_code: int) -> None:
     run = ToolRun(command.split(), text, stderr, exit_code)

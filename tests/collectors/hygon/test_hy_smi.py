@@ -15,6 +15,7 @@ from chipmedic.tool_report import (
     ToolRun,
 )
 from chipmedic_collectors.hygon import READER
+from fuzzing import examples
 from vendor_readings import kinds
 from vendor_readings import read as read_text
 
@@ -179,7 +180,7 @@ def test_amd_is_not_ours() -> None:
     assert READER.recognises(run) == 0
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(
     st.lists(st.sampled_from([TABLE, OLD, '{"card0": {"a": "b""c": "d"']) | st.text(max_size=40)),
     st.integers(0, 600),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from chipmedic.tool_readers import load_readers
 from chipmedic.tool_report import ChipReport, ToolRun, to_json
+from fuzzing import examples
 from vendor_readings import RECORDED, recorded
 
 VENDORS = (
@@ -73,13 +74,13 @@ def check_chip(chip: ChipReport) -> None:
         assert value is None or (isinstance(value, int) and value >= 0)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(texts, st.sampled_from(COMMANDS))
 def test_any_text(text: str, command: str) -> None:
     check(text, command)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.sampled_from(NAMES), st.data())
 def test_any_damage(name: str, data: st.DataObject) -> None:
     text = recorded(name)
@@ -89,7 +90,7 @@ def test_any_damage(name: str, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith(ENDLESS)])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.data())
 def test_a_part_is_never_the_whole(name: str, data: st.DataObject) -> None:
     text = recorded(name)

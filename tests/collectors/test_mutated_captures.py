@@ -1,0 +1,103 @@
+"""Every reader of a vendor's tools, on captures that were cut, spliced, garbled and mixed up.
+
+A reader never raises, and what it then states is still possible: `make fuzz` tries ten thousand
+mutated captures per reader.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from functools import cache
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from chipmedic.tool_readers import load_readers, read_tool_run
+from chipmedic.tool_report import ChipReport, ToolReport, ToolRun, to_json
+from fuzzing import captures, examples, mutated
+
+READERS = {reader.vendor: reader for reader in load_readers()}
+COMMANDS = {
+    "ascend": ("npu-smi info", "npu-smi info -t ecc -i 2", "hccn_tool -i 0 -link -g"),
+    "nvidia": ("nvidia-smi", "nvidia-smi -q -x", "nvidia-smi --query-gpu=index,memory.used"),
+    "amd": ("amd-smi metric --json", "amd-smi monitor", "rocm-smi", "amd-smi list --csv"),
+    "hygon": ("hy-smi", "hy-smi --showuse --json", "rocm-smi"),
+    "kunlun": ("xpu-smi", "xpu_smi -m", "xpu-smi -q -x"),
+    "intel": ("xpu-smi stats -d 0 -j", "xpumcli discovery", "xpu-smi dump -d -1 -m 0,1"),
+    "gaudi": ("hl-smi", "hl-smi -Q index,name,memory.used -f csv", "hl-smi -L"),
+    "biren": ("brsmi", "brsmi gpu --query-gpu=index,memory.used"),
+}
+NUMBERS = tuple(
+    name
+    for name in ChipReport.__slots__
+    if name.endswith(("_celsius", "_watts", "_ratio", "_bytes", "_total", "_pages"))
+)
+
+
+@cache
+def commands_of(vendor: str) -> list[str]:
+    """Return the command lines that a reader takes for its vendor's."""
+    reader = READERS[vendor]
+    known = [" ".join(argv) for argv in captures() if reader.recognises(ToolRun(argv, "")) > 0]
+    return sorted({*known, *COMMANDS.get(vendor, ()), ""})
+
+
+@cache
+def texts_of(vendor: str) -> list[str]:
+    """Return the captures of a vendor, and one of each other: what a reader must not choke on."""
+    reader = READERS[vendor]
+    own = [
+        text
+        for argv, texts in captures().items()
+        for text in texts
+        if reader.recognises(ToolRun(argv, text)) > 0
+    ]
+    return [*own, *(texts[0] for texts in captures().values()), ""]
+
+
+@cache
+def texts_of_all() -> list[str]:
+    """Return every capture."""
+    return [text for texts in captures().values() for text in texts]
+
+
+def assert_possible(report: ToolReport) -> None:
+    """What a report states is possible, and a report that states nothing says why."""
+    json.dumps(to_json(report), allow_nan=False)
+    for chip in report.chips:
+        for name in NUMBERS:
+            value = getattr(chip, name)
+            assert value is None or math.isfinite(value), name
+            if name.endswith(("_bytes", "_total", "_pages")):
+                assert value is None or (isinstance(value, int) and value >= 0), name
+            if name.endswith("_ratio"):
+                assert value is None or 0 <= value <= 1, name
+        for process in chip.processes or []:
+            assert process.pid >= 0
+    assert report.chips or report.problems or report.tool_version or report.driver_version
+
+
+@pytest.mark.parametrize("vendor", READERS)
+@given(data=st.data())
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=list(HealthCheck))
+def test_no_mutated_capture_breaks_a_reader(vendor: str, data: st.DataObject) -> None:
+    reader = READERS[vendor]
+    text = data.draw(mutated(texts_of(vendor)) | st.text(max_size=200))
+    argv = data.draw(st.sampled_from(commands_of(vendor))).split()
+    stderr = data.draw(st.sampled_from(("", "error: ", text[:200])))
+    run = ToolRun(argv, text, stderr, data.draw(st.none() | st.integers(-20, 300)))
+    assert reader.recognises(run) in (0, 1, 2, 3)
+    report = reader.read(run)
+    assert report.vendor == vendor
+    assert_possible(report)
+
+
+@given(data=st.data())
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=list(HealthCheck))
+def test_whichever_reader_takes_it_the_answer_is_possible(data: st.DataObject) -> None:
+    every = texts_of_all()
+    argv = data.draw(st.sampled_from(sorted(captures())))
+    report = read_tool_run(ToolRun(argv, data.draw(mutated(every))), READERS.values())
+    assert_possible(report)
