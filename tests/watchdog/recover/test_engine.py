@@ -324,8 +324,27 @@ def test_a_person_stops_it_between_two_steps(database: Database) -> None:
             )
 
     row = carry_out(database, FakeScheduler(world, dies=stop), recovery)
-    assert row["state"] == "stopped"
+    assert (row["state"], row["detail"]) == ("stopped", "stopped by mei: I am there")
     assert world.acts == ["isolate n1"]
+
+
+def test_a_person_stops_it_while_the_job_is_waited_for(database: Database) -> None:
+    recovery = plan(database)
+    put(database, schema.job_progress, job="slurm:7", at=NOW, step=100, attempt=0)
+
+    async def story() -> None:
+        engine = Engine(database, FAST, {"slurm": FakeScheduler(World())}, now=lambda: NOW + 5)
+        work = asyncio.create_task(engine.carry_out(recovery))
+        while rows(database, schema.recoveries)[0]["state"] != "verifying":
+            await asyncio.sleep(0.01)
+        database.write_now(
+            lambda c: approvals.stop(c, recovery, who="mei", why="I am there", now=NOW)
+        )
+        await work
+
+    asyncio.run(story())
+    (row,) = rows(database, schema.recoveries)
+    assert (row["state"], row["detail"]) == ("stopped", "stopped by mei: I am there")
 
 
 def test_a_proposal_waits_for_a_person(database: Database) -> None:

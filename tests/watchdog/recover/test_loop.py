@@ -72,7 +72,7 @@ async def running(
             await task
 
 
-async def until(what: Callable[[], bool], *, seconds: float = 5) -> None:
+async def until(what: Callable[[], bool], *, seconds: float = 15) -> None:
     start = time.monotonic()
     while not what():
         assert time.monotonic() - start < seconds, "not in time"
@@ -108,6 +108,7 @@ async def test_in_the_mild_modes_it_only_says_what_it_would_do(
     world = World()
     bad_node(database)
     async with running(database, world, replace(ACT, mode=mode)):
+        await until(lambda: bool(recoveries(database)))
         await settle()
     (row,) = rows(database, schema.recoveries)
     assert (row["state"], row["mode"], row["adapter"]) == ("not_taken", mode.value, "slurm")
@@ -169,6 +170,7 @@ async def test_silence_waits_for_the_schedulers_word(database: Database) -> None
     put_fault(database, kind="node.unreachable", component="host", action="none", codes=[])
     put_placement(database)
     async with running(database, world):
+        await until(lambda: bool(recoveries(database)))
         await settle()
         assert [row["evidence"]["why"] for row in rows(database, schema.recoveries)] == [
             "silence_only"
@@ -183,8 +185,10 @@ async def test_a_scheduler_that_cannot_be_asked_is_no_witness(database: Database
     put_incident(database, kind="node.unreachable")
     put_fault(database, kind="node.unreachable", component="host", action="none", codes=[])
     async with running(database, world, is_blind=True):
+        await until(lambda: recoveries(database) == [("rec-000001", "not_taken")])
         await settle()
-    assert [row["state"] for row in rows(database, schema.recoveries)] == ["not_taken"]
+    assert recoveries(database) == [("rec-000001", "not_taken")]
+    assert world.acts == []
 
 
 async def test_what_was_under_way_goes_on_at_the_next_start(database: Database) -> None:
@@ -278,6 +282,64 @@ async def test_a_node_with_another_fault_does_not_come_back(database: Database) 
     assert world.drained
 
 
+async def test_a_node_whose_other_fault_cannot_be_seen_does_not_come_back_by_itself(
+    database: Database,
+) -> None:
+    world = World()
+    await isolated(database, world)
+    put_incident(database, identity="inc-000002", state="acknowledged", jobs=[])
+    put_fault(database, component="chip:GPU-12", incident="inc-000002", state="unknown")
+    async with running(database, world, replace(ACT, return_mode=Mode.ACT)):
+        await settle()
+    assert len([r for r in rows(database, schema.recoveries) if r["incident"] != "inc-000002"]) == 1
+    assert world.drained, "unknown is not ok"
+
+
+async def test_a_node_whose_fault_came_back_meanwhile_is_offered_again(database: Database) -> None:
+    world = World()
+    await isolated(database, world)
+    settings = replace(ACT, return_mode=Mode.PROPOSE)
+    fault = schema.faults.c.id == 1
+    async with running(database, world, settings) as loop:
+        await until(lambda: recoveries(database)[-1] == ("rec-000002", "proposed"))
+        change(database, schema.faults, fault, state="open")
+        change(database, schema.incidents, INCIDENT, state="open", reopened_count=1)
+        loop.wake()
+        await settle()
+        assert world.drained
+        change(database, schema.faults, fault, state="cleared")
+        change(database, schema.incidents, INCIDENT, state="resolved", resolved_at=NOW)
+        loop.wake()
+        await settle()
+        proposed = [r for r, state in recoveries(database) if state == "proposed"]
+        assert len(proposed) == 1, "asked again, and once"
+        assert proposed != ["rec-000002"]
+        database.write_now(lambda c: approvals.approve(c, proposed[0], who="mei", now=NOW))
+        loop.wake()
+        await until(lambda: world.drained == {})
+
+
+async def test_an_old_proposal_does_not_give_back_what_somebody_took_out_since(
+    database: Database,
+) -> None:
+    world = World()
+    await isolated(database, world)
+    reason = world.drained["n1"]
+    async with running(database, world, replace(ACT, return_mode=Mode.PROPOSE)) as loop:
+        await until(lambda: recoveries(database)[-1] == ("rec-000002", "proposed"))
+        give_back = approvals.give_back
+        database.write_now(lambda c: give_back(c, "n1", who="mei", why="repaired", now=NOW))
+        loop.wake()
+        await until(lambda: world.drained == {})
+        await settle()
+        world.drained["n1"] = reason  # by hand, with the words of before
+        database.write_now(lambda c: approvals.approve(c, "rec-000002", who="li", now=NOW))
+        loop.wake()
+        await until(lambda: dict(recoveries(database))["rec-000002"] in ("stopped", "done"))
+    assert dict(recoveries(database))["rec-000002"] == "stopped"
+    assert world.drained
+
+
 async def test_the_hold_switch_does_not_hold_a_return(database: Database, tmp_path: Path) -> None:
     world = World()
     await isolated(database, world)
@@ -329,6 +391,7 @@ async def test_a_node_that_somebody_resumed_is_not_taken_out_again(database: Dat
 async def test_a_look_that_changes_nothing_writes_nothing(database: Database) -> None:
     bad_node(database)
     async with running(database, World(), replace(ACT, mode=Mode.NOTIFY)):
+        await until(lambda: bool(recoveries(database)))
         await settle()
         before = rows(database, schema.recoveries)
         await settle()

@@ -77,7 +77,13 @@ def give_back(connection: Connection, node: str, *, who: str, why: str, now: flo
     isolation = connection.execute(query.order_by(table.c.id.desc())).first()
     if isolation is None:
         raise NotPossible(f"{node} is not isolated by chipmedic; nothing to give back")
-    recovery = decisions.plan_return(connection, isolation, Mode.ACT, now=now, approved_by=who)
+    incidents = schema.incidents
+    count = connection.execute(
+        select(incidents.c.reopened_count).where(incidents.c.id == isolation.incident)
+    ).scalar()
+    recovery = decisions.plan_return(
+        connection, isolation, Mode.ACT, count or 0, now=now, approved_by=who
+    )
     book.write_audit(connection, at=now, who=who, act="give back", target=node, why=why)
     return recovery
 

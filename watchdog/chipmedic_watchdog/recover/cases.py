@@ -49,11 +49,12 @@ def open_isolations(connection: Connection) -> frozenset[str]:
     return frozenset(connection.execute(query).scalars())
 
 
-def keeps_out(connection: Connection, node: str) -> str | None:
-    """Return the kind of an open fault because of which a node must stay out, or None."""
+def keeps_out(connection: Connection, node: str, *, by_person: bool = False) -> str | None:
+    """Return the kind of a fault because of which a node must stay out, or None."""
     table = schema.faults
-    query = select(table).where(table.c.node == node, table.c.state == "open")
-    fault = may_return(node, [_fault(row) for row in connection.execute(query)])
+    query = select(table).where(table.c.node == node, table.c.state != "cleared")
+    faults = [_fault(row) for row in connection.execute(query)]
+    fault = may_return(node, faults, by_person=by_person)
     return None if fault is None else fault.kind
 
 

@@ -149,22 +149,41 @@ def plan_returns(connection: Connection, settings: RecoverSettings, now: float) 
     """Plan to give back the nodes whose incident is resolved and which nothing else keeps out."""
     isolations, incidents = schema.isolations, schema.incidents
     query = (
-        select(isolations)
+        select(isolations, incidents.c.reopened_count)
         .join(incidents, incidents.c.id == isolations.c.incident)
         .where(isolations.c.returned_at.is_(None), incidents.c.state == "resolved")
     )
     for row in list(connection.execute(query)):
         history = book.of_incidents(connection, [row.incident]).get(row.incident, [])
-        is_planned = any(r.evidence.get("isolation") == row.id for r in history)
-        if not is_planned and cases.keeps_out(connection, row.node) is None:
-            plan_return(connection, row, settings.return_mode, now=now)
+        returns = [r for r in history if r.evidence.get("isolation") == row.id]
+        # Once for each time that the incident was resolved: what was offered before the fault came
+        # back is no answer to whether the node is well now.
+        is_planned = any(r.evidence.get("reopened", 0) == row.reopened_count for r in returns)
+        if is_planned or cases.keeps_out(connection, row.node) is not None:
+            continue
+        for earlier in returns:
+            if earlier.state == "proposed":
+                end(connection, earlier, "stopped", "replaced by a newer proposal", now=now)
+        plan_return(connection, row, settings.return_mode, row.reopened_count, now=now)
 
 
 def plan_return(
-    connection: Connection, isolation: Any, mode: Mode, *, now: float, approved_by: str = ""
+    connection: Connection,
+    isolation: Any,
+    mode: Mode,
+    reopened_count: int,
+    *,
+    now: float,
+    approved_by: str = "",
 ) -> str:
     """Write the recovery that gives one node back; return its id."""
-    evidence = {"kind": "return", "nodes": [isolation.node], "jobs": [], "isolation": isolation.id}
+    evidence = {
+        "kind": "return",
+        "nodes": [isolation.node],
+        "jobs": [],
+        "isolation": isolation.id,
+        "reopened": reopened_count,
+    }
     if approved_by:
         evidence["approved_by"] = approved_by
     recovery = book.create(

@@ -9,7 +9,7 @@ start again? Those that the incident hurts on a node that leaves, and those that
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import pairwise
 
@@ -131,9 +131,18 @@ def needs_witness(case: Case) -> bool:
     return any(fault.is_open and fault.kind == "node.unreachable" for fault in case.faults)
 
 
-def may_return(node: str, open_faults: Collection[FaultView]) -> FaultView | None:
-    """Return the fault that still keeps a node out, or None when nothing does."""
-    return next((f for f in open_faults if f.node == node and _asks_for_hardware(f)), None)
+def may_return(
+    node: str, faults: Collection[FaultView], *, by_person: bool = False
+) -> FaultView | None:
+    """Return the fault that still keeps a node out, or None when nothing does.
+
+    One that can no longer be seen keeps it out as well; only a person may know better.
+    """
+    for fault in faults:
+        seen = fault if by_person else replace(fault, is_open=True)
+        if fault.node == node and _asks_for_hardware(seen):
+            return fault
+    return None
 
 
 def is_software_suspected(faults: Collection[FaultView]) -> frozenset[int]:

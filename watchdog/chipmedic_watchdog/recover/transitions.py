@@ -61,11 +61,23 @@ def write_intent(
 def _check_need(connection: Connection, recovery: book.Recovery, target: str) -> None:
     """See that the recovery is still wanted; much may have passed since it was planned."""
     if recovery.is_return:
-        kind = cases.keeps_out(connection, target)
+        if not _is_still_out(connection, recovery):
+            raise Stopped(f"{target} was given back before")
+        by_person = "approved_by" in recovery.evidence
+        kind = cases.keeps_out(connection, target, by_person=by_person)
         if kind is not None:
             raise Held(f"return {target}: {kind} is open on it again")
     elif _is_resolved(connection, recovery.incident):
         raise Stopped("the incident is resolved")
+
+
+def _is_still_out(connection: Connection, recovery: book.Recovery) -> bool:
+    """Whether the isolation that a return ends is still ours to end."""
+    table = schema.isolations
+    query = select(table.c.id).where(
+        table.c.id == recovery.evidence.get("isolation"), table.c.returned_at.is_(None)
+    )
+    return connection.execute(query).first() is not None
 
 
 def _reserve(
@@ -134,7 +146,10 @@ def advance(connection: Connection, recovery: str, state: str, *, now: float) ->
 def end(
     connection: Connection, recovery: book.Recovery, state: str, detail: str, *, now: float
 ) -> None:
-    """Write how a recovery ended, and why."""
+    """Write how a recovery ended, and why; where a person has ended it, their word stands."""
+    present = book.find(connection, recovery.id)
+    if present is not None and present.state == "stopped":
+        return
     book.change(connection, recovery.id, now=now, state=state, detail=detail)
     book.write_audit(
         connection,
