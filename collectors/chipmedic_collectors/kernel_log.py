@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self, cast
@@ -49,6 +50,8 @@ REOPEN_SECONDS = 5.0
 JOIN_SECONDS = 1.0
 """The records of one message of the NVIDIA driver follow each other faster than this."""
 POLL_SECONDS = 0.5
+CLOCK_SET_SECONDS = 2.0
+"""By how much the clock must be set to move the time of the boot."""
 
 LOST_CODE = "kernel:log.lost"
 
@@ -59,7 +62,8 @@ class Boot:
 
     id: str
     at: float | None
-    """UNIX seconds of uptime 0, determined once so that one record never has two times."""
+    """UNIX seconds of uptime 0; it moves only when the clock is set, so that one record does not
+    have two times."""
 
     def time_of(self, uptime_seconds: float, *, now: float) -> float:
         """Return when a record was written: never in the future, whatever the clocks say."""
@@ -77,6 +81,7 @@ class KernelLog(Collector):
         self._source: KmsgSource | None = None
         self._failed_at: float | None = None
         self._boot = read_boot(host)
+        self._clock_ahead = host.now() - time.monotonic()
         self._sequence: int | None = None
         """Of the last record that was read, or that an earlier run of the agent had read."""
         self._malformed = 0
@@ -101,6 +106,7 @@ class KernelLog(Collector):
             CollectError: the log cannot be opened or read; tried again after `REOPEN_SECONDS`.
         """
         now = self._host.now()
+        self._follow_clock(now)
         source = self._open()
         if isinstance(source, KmsgFile):
             self._look_for_reboot(source)
@@ -156,6 +162,17 @@ class KernelLog(Collector):
             remedy = " (needs CAP_SYSLOG)" if isinstance(e, PermissionError) else ""
             raise CollectError(f"{DEVICE}: cannot be opened: {e.strerror}{remedy}") from e
         return self._source
+
+    def _follow_clock(self, now: float) -> None:
+        """Take the time of the boot anew when the clock was set: hosts start with a wrong one.
+
+        Else what the kernel says would look hours old for as long as we run, and old faults of a
+        program are no news.
+        """
+        ahead = now - time.monotonic()
+        if abs(ahead - self._clock_ahead) >= CLOCK_SET_SECONDS:
+            self._clock_ahead = ahead
+            self._boot = replace(self._boot, at=read_boot(self._host).at)
 
     def _look_for_reboot(self, source: KmsgFile) -> None:
         """Begin anew when the simulated host was rebooted; the real one takes us down with it."""

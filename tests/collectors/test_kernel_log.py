@@ -240,6 +240,36 @@ def test_one_record_has_one_time(log: SimulatedKernelLog, tmp_path: Path) -> Non
     assert len(times) == 1
 
 
+def test_a_clock_that_was_set_moves_the_boot_with_it(
+    log: SimulatedKernelLog, tmp_path: Path
+) -> None:
+    """A host starts two hours behind, the agent with it; then its clock is set."""
+
+    class Behind(LinuxHost):
+        behind = 7200.0
+
+        def now(self) -> float:
+            return time.time() - self.behind
+
+    stat_file = tmp_path / "proc/stat"
+    right = stat_file.read_text()
+    booted_at = read_boot(LinuxHost(str(tmp_path))).at
+    assert booted_at is not None
+    stat_file.write_text(f"btime {booted_at - Behind.behind:.0f}\n")
+    host = Behind(str(tmp_path))
+    collector = KernelLog.discover(host)
+    assert collector is not None
+    log.write(LOST)
+    (early,) = collector.scan().events
+    assert early.at == pytest.approx(time.time() - 7200, abs=60)
+    host.behind = 0.0
+    stat_file.write_text(right)
+    log.write(LOST)
+    (event,) = collector.scan().events
+    assert event.at == pytest.approx(time.time(), abs=60)
+    assert event.id.rpartition("/")[0] == early.id.rpartition("/")[0]
+
+
 def test_a_flood_is_read_in_pieces_and_completely(
     log: SimulatedKernelLog, collector: KernelLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
