@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import random
 import time
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from chipmedic_proto.v1.chipmedic_pb2_grpc import WatchdogStub
 FIRST_DELAY_SECONDS = 0.5
 DELAY_MAX_SECONDS = 30.0
 STEADY_SECONDS = 10.0
-"""A stream that lasted so long was a good one: the backoff starts again."""
+"""A stream that lasted so long after its welcome was a good one: the backoff starts again."""
 
 
 @dataclass(slots=True)
@@ -60,6 +61,7 @@ class Uplink:
         self._wake = asyncio.Event()
         self._session: Session | None = None
         self._is_ending = False
+        self._welcome_at = math.inf
         self._changed = asyncio.Event()
         journal.on_change = self._wake.set
 
@@ -93,11 +95,12 @@ class Uplink:
             if not self._settings.watchdogs:
                 await self._changed.wait()
                 continue
-            started = time.monotonic()
+            self._welcome_at = math.inf
             lost = await self._try_all()
             if lost is None:
                 continue
-            failures = 0 if time.monotonic() - started > STEADY_SECONDS else failures + 1
+            was_steady = time.monotonic() - self._welcome_at > STEADY_SECONDS
+            failures = 0 if was_steady else failures + 1
             if lost.is_ours and failures <= 1:
                 continue
             await self._pause(_delay(failures, lost.wait_seconds))
@@ -106,6 +109,7 @@ class Uplink:
         """Speak to the first watchdog that welcomes us; return why that ended, None: politely."""
         lost = None
         for target in self._settings.watchdogs:
+            lost = None
             try:
                 await self._speak_to(target)
             except StreamLost as e:
@@ -161,6 +165,7 @@ class Uplink:
         return True
 
     def _note_welcome(self, target: str) -> None:
+        self._welcome_at = time.monotonic()
         self.state.watchdog = target
         self.state.since = time.time()
         self.state.trouble = ""

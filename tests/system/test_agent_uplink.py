@@ -267,6 +267,36 @@ async def test_the_next_watchdog_is_taken_when_the_first_is_away(
         await watchdog.until(lambda: agent.uplink.state.watchdog == watchdog.address)
 
 
+async def test_a_watchdog_that_never_welcomes_is_asked_ever_less_often(
+    watchdog: FakeWatchdog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It accepts and is too slow to answer: agents that come back at once keep it so."""
+    monkeypatch.setattr(session_module, "WELCOME_SECONDS", 0.1)
+    monkeypatch.setattr(uplink_module, "STEADY_SECONDS", 0.1)
+    delays: list[int] = []
+    delay = uplink_module._delay
+
+    def noted(failures: int, asked_seconds: float | None) -> float:
+        delays.append(failures)
+        return min(delay(failures, asked_seconds), 0.05)
+
+    monkeypatch.setattr(uplink_module, "_delay", noted)
+    watchdog.welcome = lambda _: time.sleep(0.3) or pb.WatchdogMessage()  # type: ignore[func-returns-value]
+    async with running(Agent(tmp_path, "127.0.0.1:1", watchdog.address)):
+        await watchdog.until(lambda: len(delays) >= 4)
+    assert delays[:4] == [1, 2, 3, 4]
+
+
+async def test_a_polite_end_is_not_called_by_the_trouble_with_another_watchdog(
+    watchdog: FakeWatchdog, tmp_path: Path
+) -> None:
+    async with running(Agent(tmp_path, "127.0.0.1:1", watchdog.address)) as agent:
+        await watchdog.until(lambda: agent.uplink.state.watchdog == watchdog.address)
+        agent.uplink.end("done")
+        await watchdog.until(lambda: agent.uplink.state.watchdog is None)
+        assert agent.uplink.state.trouble == "ended by us"
+
+
 async def test_heartbeats_and_snapshots_come_as_the_watchdog_asks(
     watchdog: FakeWatchdog, tmp_path: Path
 ) -> None:
