@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, bindparam, delete, func, select
 
 from chipmedic.errors import StoreError
 from chipmedic_watchdog.store import schema
@@ -54,7 +54,7 @@ class Retention:
 
 
 def purge_batch(connection: Connection, before: float) -> int:
-    """Delete one batch of old events, and the progress of jobs that ended so long ago."""
+    """Delete one batch of old events, and what is known of jobs that ended so long ago."""
     events, progress = schema.events, schema.job_progress
     keys = connection.execute(
         select(events.c.node, events.c.epoch, events.c.seq)
@@ -78,4 +78,19 @@ def purge_batch(connection: Connection, before: float) -> int:
     jobs = list(connection.execute(ended).scalars())
     if jobs:
         connection.execute(delete(progress).where(progress.c.job.in_(jobs)))
-    return max(len(keys), len(jobs) * BATCH_ROWS // BATCH_JOBS)
+    return max(
+        len(keys), len(jobs) * BATCH_ROWS // BATCH_JOBS, _purge_placements(connection, before)
+    )
+
+
+def _purge_placements(connection: Connection, before: float) -> int:
+    """Delete where jobs ran that no node has reported since; a job that runs is reported anew."""
+    table = schema.job_nodes
+    keys = connection.execute(
+        select(table.c.job, table.c.node).where(table.c.received_at < before).limit(BATCH_ROWS)
+    ).all()
+    if keys:
+        key = (table.c.job == bindparam("of_job")) & (table.c.node == bindparam("of_node"))
+        rows = [{"of_job": row.job, "of_node": row.node} for row in keys]
+        connection.execute(delete(table).where(key), rows)
+    return len(keys)

@@ -144,6 +144,8 @@ job_nodes = Table(
     Column("name", String),
     Column("labels", JSON, nullable=False, default=dict),
     Column("is_present", Boolean, nullable=False, default=True),  # in the node's last report
+    # Each snapshot of each node asks for its own rows; the primary key begins with the job.
+    Index("job_nodes_by_node", "node", "is_present"),
 )
 
 job_progress = Table(
