@@ -115,7 +115,8 @@ class Spool:
                 epoch = (root / "epoch").read_text(encoding="ascii").strip()
             except (FileNotFoundError, UnicodeDecodeError):
                 return None
-            paths = sorted((root / epoch).glob("*.seg")) if epoch else []
+            found = (root / epoch).glob("*.seg") if epoch else ()
+            paths = sorted(path for path in found if path.stem.isdecimal())
             if not paths:
                 return None
             spool = cls(root / epoch, epoch, [], bytes_max=bytes_max, boot_id=boot_id)

@@ -48,6 +48,15 @@ def test_there_is_nothing_to_open_in_an_empty_folder(tmp_path: Path) -> None:
     assert Spool.open(tmp_path, bytes_max=BYTES_MAX, boot_id=BOOT, at=0.0) is None
 
 
+def test_a_file_that_is_no_segment_is_left_alone(tmp_path: Path) -> None:
+    spool = Spool.create(tmp_path, "e1", records([raised(1)]), bytes_max=1 << 20, boot_id="b")
+    for name in ("copy.seg", "1 (old).seg"):
+        (tmp_path / "e1" / name).write_bytes(b"x")
+    again = Spool.open(tmp_path, bytes_max=1 << 20, boot_id="b", at=1.0)
+    assert again is not None
+    assert again.next_seq == spool.next_seq == 2
+
+
 def test_the_stored_bytes_are_the_event_of_the_wire(tmp_path: Path) -> None:
     spool = fresh(tmp_path)
     spool.append(records([raised(4)]))
