@@ -164,7 +164,7 @@ class StateFile:
             return None
         except OSError as e:
             raise StoreError(f"{self.path}: {e.strerror or e}") from e
-        except (ValueError, TypeError, KeyError) as e:
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as e:
             logger.warning("state discarded: path=%s why=%r", self.path, e)
             return None
         return state

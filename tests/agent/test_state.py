@@ -101,7 +101,20 @@ def test_one_entry_that_does_not_fit_costs_no_other(
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "null", "{}", '{"version": 2}', '{"version": 1}', "\x00" * 50, "7"]
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        "{}",
+        '{"version": 2}',
+        '{"version": 1}',
+        '{"version": 1, "boot_id": "b", "epoch": "e", "next_seq": 1e999}',
+        "\x00" * 50,
+        "[" * 100_000,
+        "7",
+    ],
 )
 def test_a_file_that_is_no_state_is_discarded(
     tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture
