@@ -48,7 +48,7 @@ class RuleWall:
         """Do what `detector.step` does; a broken step leaves the state as it was."""
         try:
             return detector.step(state, scan)
-        except Exception as e:  # noqa: BLE001 - the wall around one rule (decision 6)
+        except Exception as e:  # noqa: BLE001 - the wall around one rule (decision 7)
             self._note(name, scan, e)
             return state, []
 
