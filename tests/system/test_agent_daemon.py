@@ -1,6 +1,7 @@
 """The agent as a real process: ready, killed in a burst, reloaded, stopped.
 
-Its collector is a third party's: a package with an entry point of its own, which knows nothing of ours.
+Its collector is a third party's: a package with an entry point of its own, which knows nothing of
+ours.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_watchdog import FakeWatchdog
 
 from chipmedic_proto.v1 import chipmedic_pb2 as pb
+from fake_watchdog import FakeWatchdog
 
 pytestmark = pytest.mark.system
 
