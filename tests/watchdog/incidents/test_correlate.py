@@ -63,7 +63,9 @@ class World:
 
     def clear(self, *numbers: int) -> None:
         for number in numbers:
-            self.faults[number] = replace(self.faults[number], state="cleared")
+            self.faults[number] = replace(
+                self.faults[number], state="cleared", cleared_at=self.at
+            )
 
     def grow(self, number: int, severity: int) -> None:
         self.faults[number] = replace(self.faults[number], severity=severity)
@@ -247,6 +249,42 @@ class TestJobs:
         world.look()
         assert world.told()["inc-2"] == ("job.hung", "single/1", "open")
 
+    def test_a_fault_after_the_job_moves_again_is_a_page_of_its_own(self, world: World) -> None:
+        world.job("slurm:7", n1={"a"}, n2={"b"})
+        hang = world.rise("n1", "job:slurm:7", "job.hung", job="slurm:7")
+        world.rise("n1", "chip:a", "chip.internal")
+        world.look()
+        world.pass_(50).clear(hang)
+        world.look()
+        world.pass_(60).rise("n2", "chip:b", "thermal.critical")
+        world.look()
+        assert world.told()["inc-2"] == ("thermal.critical", "single/1", "open")
+
+    def test_a_fault_that_was_over_before_explains_no_hang(self, world: World) -> None:
+        world.job("slurm:7", n1={"a", "b"}, n2={"c"})
+        over = world.rise("n1", "chip:a", "chip.internal")
+        world.rise("n1", "chip:a", "memory.remap_pending")
+        world.pass_(1).look()
+        world.pass_(20).clear(over)
+        world.look()
+        world.pass_(100).rise("n2", "job:slurm:7", "job.hung", job="slurm:7")
+        world.look()
+        assert world.told()["inc-2"] == ("job.hung", "single/1", "open")
+
+    def test_a_hang_belongs_to_what_failed_last_before_it(self, world: World) -> None:
+        world.job("slurm:7", n1={"a"}, n2={"b"})
+        world.rise("n1", "chip:a", "chip.internal")
+        world.look()
+        world.pass_(300).rise("n2", "chip:b", "chip.lost")
+        world.look()
+        for node in ("n1", "n2"):
+            world.pass_(0.3).rise(node, "job:slurm:7", "job.hung", job="slurm:7")
+            world.look()
+        assert world.told() == {
+            "inc-1": ("chip.internal", "single/1", "open"),
+            "inc-2": ("chip.lost", "job.root/1", "open"),
+        }
+
     def test_a_node_that_went_silent_explains_the_hang(self, world: World) -> None:
         world.job("slurm:7", n1={"a"}, n2={"b"})
         world.rise("n2", "host", "node.unreachable")
@@ -416,6 +454,18 @@ class TestLife:
         assert len(world.incidents) == count
         assert change.is_reopened == (count == 1)
         assert world.told()[f"inc-{count}"][2] == "open"
+
+    def test_a_new_fault_beside_one_that_is_over_is_news(self, world: World) -> None:
+        """What is over is not what people must look at; nor do they hear of it twice."""
+        first = world.rise("n1", "chip:a", "memory.uncorrectable")
+        world.rise("n1", "chip:a", "memory.remap_pending")
+        world.pass_(1).look()
+        world.clear(first)
+        assert world.look() == [], "the end of a part is no page"
+        world.pass_(60).rise("n1", "chip:a", "chip.firmware")
+        (change,) = world.look()
+        assert (change.kind, change.is_news, change.severity) == ("chip.firmware", True, CRITICAL)
+        assert world.look() == []
 
     def test_growth_of_a_fault_is_news(self, world: World) -> None:
         number = world.rise("n1", "chip:a", "memory.correctable")

@@ -1,51 +1,63 @@
-"""Which nodes a job is on, as the correlation reads it from the store."""
+"""Which jobs a fault hurts, as the correlation reads it from the store."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from sqlalchemy import insert
 
 from chipmedic_watchdog.config import IncidentSettings
-from chipmedic_watchdog.incidents.record import read_picture
+from chipmedic_watchdog.incidents.picture import Picture
+from chipmedic_watchdog.incidents.record import LATE_JOB_SECONDS, read_picture
 from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.store.database import Database
 
-NOW = 1_000.0
+NOW = 10_000.0
+LONG_AGO = NOW - LATE_JOB_SECONDS - 1
 
 
-def _job_node(node: str, attempt: int, *, received_at: float = NOW) -> dict[str, Any]:
-    return {
-        "job": "slurm:7", "node": node, "node_at": received_at, "received_at": received_at,
-        "chips": [f"{node}-a"], "attempt": attempt, "is_present": received_at == NOW,
+def look(database: Database, **on_the_broken_node: Any) -> Picture:
+    """Return the picture of a broken chip of n1, of a job whose second start is on n2."""
+    usual = {
+        "job": "slurm:7", "node_at": NOW, "received_at": NOW, "chips": ["a"], "pids": [11],
+        "step_at": NOW, "attempt": 1, "is_present": True,
+    }  # fmt: skip
+    fault = {
+        "node": "n1", "component": "chip:a", "kind": "memory.uncorrectable", "severity": 3,
+        "action": "reset_chip", "node_since": NOW, "opened_at": NOW, "updated_at": NOW,
+        "summary": "broken", "source": "nvidia", "state": "open",
     }  # fmt: skip
 
-
-def _fault(node: str, component: str, kind: str, job: str | None) -> dict[str, Any]:
-    return {
-        "node": node, "component": component, "kind": kind, "severity": 3, "action": "none",
-        "node_since": NOW, "opened_at": NOW, "updated_at": NOW, "summary": kind, "source": "x",
-        "state": "open", "job": job,
-    }  # fmt: skip
-
-
-def test_a_node_of_an_earlier_start_is_left(database: Database) -> None:
     def fill(connection: Any) -> None:
-        connection.execute(
-            insert(schema.job_nodes),
-            [_job_node("n1", 0, received_at=NOW - 20), _job_node("n2", 1), _job_node("n3", 1)],
-        )
-        connection.execute(
-            insert(schema.faults),
-            [
-                _fault("n1", "chip:n1-a", "memory.uncorrectable", None),
-                _fault("n3", "job:slurm:7", "job.hung", "slurm:7"),
-            ],
-        )
+        rows = [usual | {"node": "n1"} | on_the_broken_node, usual | {"node": "n2"}]
+        connection.execute(insert(schema.job_nodes), rows)
+        connection.execute(insert(schema.faults), [fault])
 
     database.write_now(fill)
-    picture = database.read_now(lambda c: read_picture(c, IncidentSettings(), NOW))
-    assert {p.node: p.is_left for p in picture.placements} == {"n1": True, "n2": False, "n3": False}
-    broken = picture.faults[0]
-    assert picture.jobs_of(broken) == {"slurm:7"}, "it was hurt by the fault"
-    assert picture.jobs_of(broken, still_there=True) == set(), "and is hurt no more"
+    return database.read_now(lambda c: read_picture(c, IncidentSettings(), NOW))
+
+
+@pytest.mark.parametrize(
+    ("report", "is_hurt"),
+    [
+        ({}, True),
+        ({"chips": []}, True),  # it names no chips: it may hold any
+        ({"chips": ["b"]}, False),
+        # The rank has died of the fault, and its node tells so or is silent.
+        ({"pids": [], "step_at": NOW - 5}, True),
+        ({"pids": [], "is_present": False, "received_at": NOW - 5, "step_at": NOW - 5}, True),
+        # It goes on elsewhere; here is only what the node remembers, or what cannot die.
+        ({"pids": [], "attempt": 0, "step_at": NOW - 5}, False),
+        ({"pids": [11], "attempt": 0}, False),
+        # A launcher that does not count its starts.
+        ({"pids": [], "step_at": LONG_AGO}, False),
+        ({"pids": [], "step_at": None}, True),
+    ],
+)
+def test_a_job_is_hurt_where_it_is(
+    database: Database, report: dict[str, Any], is_hurt: bool
+) -> None:
+    picture = look(database, **report)
+    (fault,) = picture.faults
+    assert picture.jobs_of(fault) == ({"slurm:7"} if is_hurt else set())

@@ -122,7 +122,7 @@ class _Work:
         if not hang.kind.startswith("job.") or hang.job is None or root.kind.startswith("job."):
             return False
         # A job that was moved off a failed chip and hangs later, hangs for a reason of its own.
-        if hang.job not in self._picture.jobs_of(root, still_there=True):
+        if hang.job not in self._picture.jobs_of(root):
             return False
         if root.severity >= CRITICAL:
             return root.kind.startswith(rules.CAN_STOP_A_JOB)

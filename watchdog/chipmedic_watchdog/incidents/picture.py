@@ -108,11 +108,8 @@ class Picture:
             found.setdefault(placement.job, set()).add(placement.node)
         return found
 
-    def jobs_of(self, fault: FaultFact, *, still_there: bool = False) -> set[str]:
-        """Return the jobs that a fault hurts: by its chip where it has one, else by its node.
-
-        With `still_there` those that have gone on elsewhere since are left out.
-        """
+    def jobs_of(self, fault: FaultFact) -> set[str]:
+        """Return the jobs that a fault hurts: by its chip where it has one, else by its node."""
         if fault.job is not None:
             return {fault.job}
         here = self.jobs_by_node.get(fault.node, ())
@@ -120,8 +117,7 @@ class Picture:
         return {
             p.job
             for p in here
-            if (fault.chip is None or not p.chips or fault.chip in p.chips)
-            and not (still_there and p.is_left)
+            if not p.is_left and (fault.chip is None or not p.chips or fault.chip in p.chips)
         }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, insert, or_, select, update
+from sqlalchemy import Connection, func, insert, or_, select, update
 
 from chipmedic.model import Severity
 from chipmedic_watchdog.config import IncidentSettings
@@ -149,22 +149,40 @@ def _placements(
     rows: dict[tuple[str, str], Any] = {}
     for column, names in ((table.c.node, nodes), (table.c.job, jobs)):
         for part in _chunks(names):
-            query = select(table.c.job, table.c.node, table.c.chips, table.c.attempt).where(
-                column.in_(part), is_current
-            )
+            query = select(table).where(column.in_(part), is_current)
             rows |= {(row.job, row.node): row for row in connection.execute(query)}
-    newest: dict[str, int] = {}
-    for row in rows.values():
-        newest[row.job] = max(newest.get(row.job, 0), row.attempt)
+    newest = newest_attempts(connection, {job for job, _ in rows})
     return tuple(
         Placement(
             job=row.job,
             node=row.node,
             chips=frozenset(row.chips),
-            is_left=row.attempt < newest[row.job],
+            is_left=has_left(row, newest[row.job], now),
         )
         for row in rows.values()
     )
+
+
+def newest_attempts(connection: Connection, jobs: Iterable[str]) -> dict[str, int]:
+    """Return which start of each job is the newest, over all of its nodes."""
+    table = schema.job_nodes
+    newest = func.max(table.c.attempt).label("newest")
+    found: dict[str, int] = {}
+    for part in _chunks(sorted(jobs)):
+        query = select(table.c.job, newest).where(table.c.job.in_(part)).group_by(table.c.job)
+        found |= {row.job: row.newest for row in connection.execute(query)}
+    return found
+
+
+def has_left(row: Any, newest: int, now: float) -> bool:
+    """Say whether a job has gone on elsewhere since it was on a node; `row` is of `job_nodes`.
+
+    A node goes on to report a job whose processes have ended, as it may have died of a fault there.
+    """
+    if row.attempt < newest:
+        return True
+    last_step_at = row.received_at if row.step_at is None else row.step_at
+    return not row.pids and last_step_at < now - LATE_JOB_SECONDS
 
 
 def _chunks(values: Sequence[str]) -> Iterable[Sequence[str]]:
