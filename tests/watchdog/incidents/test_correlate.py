@@ -63,9 +63,7 @@ class World:
 
     def clear(self, *numbers: int) -> None:
         for number in numbers:
-            self.faults[number] = replace(
-                self.faults[number], state="cleared", cleared_at=self.at
-            )
+            self.faults[number] = replace(self.faults[number], state="cleared", cleared_at=self.at)
 
     def grow(self, number: int, severity: int) -> None:
         self.faults[number] = replace(self.faults[number], severity=severity)

@@ -47,8 +47,17 @@ class Case:
 
     @property
     def root(self) -> FaultFact:
-        """The member that is nearest to the cause."""
-        return min(self.members, key=_nearness)
+        """The member that is nearest to the cause.
+
+        One that is over stays the root until a fault joins: its end alone is no news.
+        """
+        told = self.origin.root_fault if self.origin is not None else None
+        candidates = [
+            member
+            for member in self.members
+            if not member.is_cleared or (member.id == told and not self.attached)
+        ]
+        return min(candidates or self.members, key=_nearness)
 
     @property
     def is_silence(self) -> bool:

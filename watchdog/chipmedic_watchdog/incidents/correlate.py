@@ -79,11 +79,18 @@ class _Work:
         return False
 
     def _near(self, fault: FaultFact) -> Iterator[Case]:
-        """Yield the open cases that share a node or a job with the fault, oldest first."""
+        """Yield the open cases that share a node or a job with the fault, oldest first.
+
+        For a job that stands, what failed last before it goes first.
+        """
         found = {id(case): case for case in self._by_node.get(fault.node, ()) if case.is_open}
         for job in self._picture.jobs_of(fault):
             found |= {id(case): case for case in self._by_job.get(job, ()) if case.is_open}
-        yield from sorted(found.values(), key=lambda case: case.opened_at)
+        is_hang = fault.kind.startswith("job.")
+        yield from sorted(
+            found.values(),
+            key=lambda case: (_distance(case, fault) if is_hang else 0.0, case.opened_at),
+        )
 
     def _rule(self, fault: FaultFact, case: Case) -> Rule | None:
         """Return the first rule by which a fault belongs to a case."""
@@ -121,6 +128,9 @@ class _Work:
     def _explains(self, root: FaultFact, hang: FaultFact) -> bool:
         if not hang.kind.startswith("job.") or hang.job is None or root.kind.startswith("job."):
             return False
+        # A job that moves again needs no cause, and what was over before it stood is none.
+        if not root.meets(hang):
+            return False
         # A job that was moved off a failed chip and hangs later, hangs for a reason of its own.
         if hang.job not in self._picture.jobs_of(root):
             return False
@@ -140,6 +150,10 @@ class _Work:
             cases = self._by_job.setdefault(job, [])
             if case not in cases:
                 cases.append(case)
+
+
+def _distance(case: Case, fault: FaultFact) -> float:
+    return min(abs(fault.began_at - member.began_at) for member in case.members)
 
 
 def _order(fault: FaultFact) -> tuple[int, int, float, int]:

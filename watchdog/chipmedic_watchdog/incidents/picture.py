@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,6 +25,8 @@ class FaultFact:
     """When the watchdog heard of it."""
     began_at: float
     """When it began, by the watchdog's clock."""
+    cleared_at: float | None = None
+    """When the watchdog heard of its end; None while it lasts."""
     summary: str = ""
     codes: tuple[str, ...] = ()
     job: str | None = None
@@ -40,6 +43,11 @@ class FaultFact:
     def is_cleared(self) -> bool:
         """Whether it has ended."""
         return self.state == "cleared"
+
+    def meets(self, other: FaultFact) -> bool:
+        """Whether there was a moment at which both were there."""
+        ends = [math.inf if f.cleared_at is None else f.cleared_at for f in (self, other)]
+        return self.began_at <= ends[1] and other.began_at <= ends[0]
 
 
 @dataclass(frozen=True, kw_only=True)

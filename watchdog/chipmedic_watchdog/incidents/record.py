@@ -29,7 +29,7 @@ CHUNK = 5_000
 _FAULT = schema.faults.c
 _FAULT_COLUMNS = (
     _FAULT.id, _FAULT.node, _FAULT.component, _FAULT.kind, _FAULT.severity, _FAULT.state,
-    _FAULT.opened_at, _FAULT.node_since, _FAULT.summary, _FAULT.codes, _FAULT.job,
+    _FAULT.opened_at, _FAULT.cleared_at, _FAULT.node_since, _FAULT.summary, _FAULT.codes, _FAULT.job,
     _FAULT.source, _FAULT.incident, schema.nodes.c.skew_seconds,
 )  # fmt: skip
 
@@ -88,6 +88,7 @@ def _fact(row: Any) -> FaultFact:
         opened_at=row.opened_at,
         # A node's clock may be ahead: nothing began after we heard of it.
         began_at=min(row.node_since - skew_seconds, row.opened_at),
+        cleared_at=row.cleared_at,
         summary=row.summary,
         codes=tuple(row.codes),
         job=row.job,
