@@ -29,8 +29,8 @@ CHUNK = 5_000
 _FAULT = schema.faults.c
 _FAULT_COLUMNS = (
     _FAULT.id, _FAULT.node, _FAULT.component, _FAULT.kind, _FAULT.severity, _FAULT.state,
-    _FAULT.opened_at, _FAULT.cleared_at, _FAULT.node_since, _FAULT.summary, _FAULT.codes, _FAULT.job,
-    _FAULT.source, _FAULT.incident, schema.nodes.c.skew_seconds,
+    _FAULT.opened_at, _FAULT.cleared_at, _FAULT.node_since, _FAULT.summary, _FAULT.codes,
+    _FAULT.job, _FAULT.source, _FAULT.incident, schema.nodes.c.skew_seconds,
 )  # fmt: skip
 
 
