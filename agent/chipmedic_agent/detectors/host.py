@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from chipmedic.metric import Metric
-from chipmedic.model import HOST, Scan, Severity
+from chipmedic.model import HOST, ComponentKind, Scan, Severity
 from chipmedic_agent.detectors.growth import Growth
 from chipmedic_agent.detectors.level import Hold, Judge, Level, Sight
 from chipmedic_agent.detectors.rate import Rate
@@ -101,10 +101,12 @@ def host_detectors(settings: DetectorSettings) -> list[Level | Growth | Rate]:
             kind="host.disk_error",
             judge=disk_full(settings.disk_free_ratio, settings.disk_minimum_bytes),
             hold=Hold(raise_seconds=settings.memory_hold_seconds, clear_seconds=30.0),
+            listed=ComponentKind.DISK,
         ),
         Level(
             name="disk_read_only",
             kind="host.fs_error",
             judge=flag(Metric.DISK_READ_ONLY, "was mounted for writing and has become read-only"),
+            listed=ComponentKind.DISK,
         ),
     ]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from chipmedic.faults.kinds import KINDS
-from chipmedic.model import Action, Change, Component, Fault, Scan, Severity
+from chipmedic.model import Action, Change, Component, ComponentKind, Fault, Scan, Severity
 from chipmedic_agent.detectors.board import Board, forgotten, key_of
 
 
@@ -73,6 +73,9 @@ class Level:
     kind: str
     judge: Judge
     hold: Hold = Hold()
+    listed: ComponentKind | None = None
+    """A kind of which each scan with any readings names all that there are: one that is not named
+    is not there any more."""
 
     def start(self) -> LevelState:
         """See `Detector.start`."""
@@ -92,7 +95,19 @@ class Level:
         for component in forgotten(scan):
             timers.pop(str(component), None)
             board.clear(key_of(component, self.kind), scan.at, "forgotten")
+        for fault in self._gone(board, scan):
+            timers.pop(str(fault.component), None)
+            board.clear(key_of(fault.component, self.kind), scan.at, "not there any more")
         return LevelState(board.open, timers), board.changes
+
+    def _gone(self, board: Board, scan: Scan) -> list[Fault]:
+        """Return the faults of components that their source has stopped to list."""
+        readings = {r.component for r in scan.readings if r.component.kind is self.listed}
+        if not readings:
+            return []
+        named = readings | {gap.component for gap in scan.gaps}
+        mine = [fault for fault in board.open.values() if fault.source == scan.source]
+        return [fault for fault in mine if fault.component not in named]
 
     def _advance(self, board: Board, timer: Timer, sight: Sight, scan: Scan) -> Timer:
         """Return the timer after one sight, and raise or clear when its time has come."""

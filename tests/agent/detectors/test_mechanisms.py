@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from chipmedic.metric import Metric
 from chipmedic.model import (
     HOST,
+    Cleared,
     Component,
     ComponentKind,
     Gap,
@@ -255,6 +258,20 @@ def test_story_of_host_memory(available: float, pressure: float | None, story: s
         given.append((HOST, M.HOST_LOAD_RATIO, pressure))
     scans = [readings(n * 15, *given) for n in range(6)]
     assert words(run(detector("host_memory"), scans)) == story
+
+
+@pytest.mark.parametrize("name", ["disk_read_only", "disk_full"])
+def test_a_file_system_that_is_not_mounted_any_more_is_no_trouble(name: str) -> None:
+    root = Component(ComponentKind.DISK, "/")
+    well = [(root, M.DISK_READ_ONLY, 0.0), (root, M.DISK_FREE, 9e11), (root, M.DISK_TOTAL, 1e12)]
+    ill = [(DISK, M.DISK_READ_ONLY, 1.0), (DISK, M.DISK_FREE, 0.0), (DISK, M.DISK_TOTAL, 1e12)]
+    silent = Gap(DISK, None, GapReason.TIMED_OUT)
+    scans = [readings(n * 60, *well, *ill) for n in range(3)]
+    scans += [replace(readings(180, *well), gaps=(silent,)), readings(240), readings(300, *well)]
+    (_, raised), (at, cleared) = run(detector(name), scans)
+    assert (at, raised.fault.component) == (300, DISK)
+    assert isinstance(cleared, Cleared)
+    assert cleared.reason == "not there any more"
 
 
 @pytest.mark.parametrize(("total", "story"), [(1e12, "raised@60"), (5e8, "")])
