@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,10 +26,11 @@ from chipmedic_cli.demo_story import BROKEN, Story
 from chipmedic_cli.demo_witness import Witness
 from chipmedic_simulator.cluster import KEEP, create, members
 from chipmedic_simulator.configuration import module_argv
-from chipmedic_simulator.layout import MARK, Layout
+from chipmedic_simulator.layout import MARK, Layout, remove
 
 EXIT_FAILED, EXIT_USAGE = 1, 2
 LANGUAGES = ("en", "zh")
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STOP_SECONDS = 20.0
 TAIL_LINES = 8
 
@@ -119,7 +121,8 @@ def _start(layout: Layout) -> subprocess.Popen[bytes]:
 
 def _stop(layout: Layout, supervisor: subprocess.Popen[bytes]) -> None:
     """End the cluster and wait until nothing of it is left."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    addresses = layout.addresses
+    for number in ENDING:
         signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not leave half of it
     supervisor.terminate()
     try:
@@ -130,6 +133,7 @@ def _stop(layout: Layout, supervisor: subprocess.Popen[bytes]) -> None:
     for pid in members(layout.folder):
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+    remove(layout, addresses)
 
 
 def _keep(layout: Layout, supervisor: subprocess.Popen[bytes], screen: Screen) -> bool:
@@ -158,7 +162,12 @@ def _keep(layout: Layout, supervisor: subprocess.Popen[bytes], screen: Screen) -
 def _folder(state: Path | None) -> Iterator[Path]:
     """Yield an empty folder; a temporary one is removed by the supervisor, at the very end."""
     if state is None:
-        yield Path(tempfile.mkdtemp(prefix="chipmedic-demo-"))
+        folder = Path(tempfile.mkdtemp(prefix="chipmedic-demo-"))
+        try:
+            yield folder
+        except BaseException:  # also when a signal came before the supervisor was there
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         return
     try:
         state.mkdir(parents=True, exist_ok=True)
@@ -177,7 +186,7 @@ def _signals() -> Iterator[None]:
     def interrupt(number: int, _: FrameType | None) -> None:
         raise Interrupted(number)
 
-    before = {n: signal.signal(n, interrupt) for n in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, interrupt) for number in ENDING}
     try:
         yield
     finally:

@@ -327,6 +327,7 @@ def reboot(target: Target) -> None:
 _NVIDIA = frozenset({Vendor.NVIDIA})
 _ASCEND = frozenset({Vendor.ASCEND})
 _MOVED = "the node is isolated and the job goes on elsewhere"
+_MOVED_LATER = f"after half a minute {_MOVED}"
 _RESTARTED = "the job is restarted after about ten seconds"
 
 INJECTIONS: dict[str, Injection] = {
@@ -341,11 +342,11 @@ INJECTIONS: dict[str, Injection] = {
     "link-down": Injection(
         "a chip-to-chip link (NVLink) or the chip's port goes down", _MOVED, _link_down
     ),
-    "nic-down": Injection("the InfiniBand port goes down", "a notice after 30 s", _nic_down),
-    "thermal": Injection("the chip is too hot", "a notice after 30 s", _thermal),
+    "nic-down": Injection("the InfiniBand port goes down", _MOVED_LATER, _nic_down),
+    "thermal": Injection("the chip is too hot", _MOVED_LATER, _thermal),
     "driver-hang": Injection(
         "every question to the driver hangs",
-        "a notice that the driver does not answer",
+        "within a minute a notice that the driver does not answer, then the node is isolated",
         _driver_hang,
     ),
     "program-fault": Injection(
