@@ -8,7 +8,7 @@ import pytest
 
 from chipmedic.errors import ConfigError
 from chipmedic_watchdog.config import WatchdogSettings, is_loopback, load_settings, split_address
-from chipmedic_watchdog.main import EXIT_OK, EXIT_USAGE, main
+from chipmedic_watchdog.main import EXIT_OK, EXIT_CONFIG, main
 from chipmedic_watchdog.startup import read_token, store_url
 
 
@@ -80,6 +80,6 @@ def test_check_config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     path.write_text("[http]\nlisten = '127.0.0.1:1'\n")
     assert main(["--config", str(path), "--check-config"]) == EXIT_OK
     path.write_text("[htpt]\n")
-    assert main(["--config", str(path), "--check-config"]) == EXIT_USAGE
+    assert main(["--config", str(path), "--check-config"]) == EXIT_CONFIG
     assert "did you mean http" in capsys.readouterr().err
-    assert main(["--config", str(tmp_path / "none"), "--check-config"]) == EXIT_USAGE
+    assert main(["--config", str(tmp_path / "none"), "--check-config"]) == EXIT_CONFIG
