@@ -284,8 +284,11 @@ class Scanner:
     # -- waiting
 
     async def _rest(self) -> None:
-        """Wait for the next beat, or for the source to wake us."""
-        self._due = max(self._due + self.period_seconds, time.monotonic())
+        """Wait for the next beat, or for the source to wake us; that does not put the beat off."""
+        now = time.monotonic()
+        if self._due <= now:
+            self._due = max(self._due + self.period_seconds, now)
+        self._due = min(self._due, now + self.period_seconds)
         loop = asyncio.get_running_loop()
         watched = None if self._running else self._wake_fd
         await asyncio.sleep(SPACING_SECONDS)

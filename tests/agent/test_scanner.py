@@ -285,6 +285,18 @@ async def test_scan_now_does_not_wait_for_the_beat() -> None:
         assert len(seen.scans) == 2
 
 
+async def test_scans_between_the_beats_do_not_put_the_beat_off() -> None:
+    collector = Scripted(good)
+    collector.period_seconds = 0.5  # type: ignore[misc]
+    async with scanning(collector) as (scanner, seen):
+        for _ in range(10):
+            assert await scanner.scan_now() == "done"
+        asked = len(seen.scans)
+        started = time.monotonic()
+        await seen.until(lambda _: len(seen.scans) >= asked + 2)
+        assert time.monotonic() - started < 2.0
+
+
 async def test_the_configuration_overrules_the_collector() -> None:
     settings = CollectorSettings(period_seconds=30.0, deadline_seconds=7.0)
     async with scanning(Scripted(good), settings=settings) as (scanner, seen):
