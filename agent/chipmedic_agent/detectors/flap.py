@@ -40,7 +40,8 @@ def look(
     """Take in one look at a part.
 
     A flap between two looks shows in the counter alone; a counter that has saturated (or that does
-    not exist) leaves the state. One down that each tells in another look counts once.
+    not exist) leaves the state. One down that each tells in another look counts once, also where
+    the counter is read more seldom than the state.
     """
     fell = int(downs.was_up is True and is_up is False)
     is_usable = counter is not None and counter != SATURATED
@@ -58,8 +59,14 @@ def look(
         at=times[-KEPT_MAX:],
         was_up=downs.was_up if is_up is None else is_up,
         counter=downs.counter if counter is None else counter,
-        ahead=fell - grown if is_usable and fell != grown else 0,
+        ahead=fell - grown if is_usable else _untold(downs, fell, counter),
     )
+
+
+def _untold(downs: Downs, fell: int, counter: float | None) -> int:
+    """Return how many downs a counter that was not read this time has still to tell."""
+    is_unread = counter is None and downs.counter not in (None, SATURATED)
+    return downs.ahead + fell if is_unread else 0
 
 
 def broken_rule(downs: Downs, rules: Iterable[FlapRule], at: float) -> FlapRule | None:

@@ -164,6 +164,11 @@ def test_a_saturated_counter_leaves_the_word_to_the_state() -> None:
         [(True, 3), (True, 4), (False, 4), (True, 4)],  # the counter first
         [(True, 3), (False, 4), (True, 4), (True, 4)],  # both at once
         [(True, None), (False, None), (True, None), (True, None)],  # no counter at all
+        # The counter is read more seldom than the state.
+        [(True, 3), (False, None), (False, None), (False, 4)],
+        [(True, 3), (False, None), (True, None), (True, 4)],
+        [(True, 3), (True, 4), (True, None), (False, None)],
+        [(True, 255), (False, None), (True, None), (True, 255)],
     ],
 )
 def test_one_down_counts_once_whoever_tells_it_first(
