@@ -223,7 +223,8 @@ class JobTracker:
         if sleeping := self._not_at_work(alive, stats):
             labels["processes"] = sleeping
         if log := course.log or next((who.log for who in alive if who.log), None):
-            labels |= self._logs.labels(log, alive[0].pid if alive else None, now)
+            pid = alive[0].pid if alive else None
+            labels |= self._logs.labels(log, pid, now, is_holder=bool(chips))
         return JobStatus(
             job=job,
             at=now,
