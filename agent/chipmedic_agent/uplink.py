@@ -62,6 +62,8 @@ class Uplink:
         self._session: Session | None = None
         self._is_ending = False
         self._welcome_at = math.inf
+        self._told: dict[str, str] = {}
+        """Why there is no stream to each watchdog, as it was logged."""
         self._changed = asyncio.Event()
         journal.on_change = self._wake.set
 
@@ -177,8 +179,9 @@ class Uplink:
         why = str(lost or "ended by us")
         if lost is None:
             logger.info("stream ended: watchdog=%s", target)
-        elif self.state.watchdog is not None or why != self.state.trouble:
+        elif self.state.watchdog is not None or why != self._told.get(target):
             logger.warning("stream lost: watchdog=%s why=%s", target, why)
+        self._told[target] = why
         if self.state.watchdog is not None:
             self.state.since = time.time()
         self.state.watchdog = None

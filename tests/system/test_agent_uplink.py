@@ -287,6 +287,19 @@ async def test_a_watchdog_that_never_welcomes_is_asked_ever_less_often(
     assert delays[:4] == [1, 2, 3, 4]
 
 
+async def test_watchdogs_that_stay_away_are_told_once_each(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounds: list[int] = []
+    monkeypatch.setattr(uplink_module, "_delay", lambda failures, _: rounds.append(failures) or 0.0)
+    async with running(Agent(tmp_path, "127.0.0.1:1", "127.0.0.1:2")):
+        async with asyncio.timeout(20):
+            while len(rounds) < 4:
+                await asyncio.sleep(0.05)
+    told = [r.getMessage() for r in caplog.records if "stream lost" in r.getMessage()]
+    assert len(told) == 2, told
+
+
 async def test_a_polite_end_is_not_called_by_the_trouble_with_another_watchdog(
     watchdog: FakeWatchdog, tmp_path: Path
 ) -> None:
