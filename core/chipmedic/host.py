@@ -100,7 +100,10 @@ class LinuxHost:
         try:
             stdout, stderr = process.communicate(timeout=timeout_seconds)
         except subprocess.TimeoutExpired as e:
+            has_ended = process.poll() is not None
             is_dead = _kill_group(process)
+            if has_ended:  # what it left behind holds its output open
+                return _answer(e.output, e.stderr, process.returncode)
             state = (
                 "killed with its process group"
                 if is_dead
@@ -110,9 +113,7 @@ class LinuxHost:
                 f"{argv[0]}: no answer in {timeout_seconds:g} s; {state}",
                 abandoned_pid=None if is_dead else process.pid,
             ) from e
-        return Answer(
-            stdout.decode(errors="replace"), stderr.decode(errors="replace"), process.returncode
-        )
+        return _answer(stdout, stderr, process.returncode)
 
     def which(self, program: str) -> str | None:
         """See `Host.which`."""
@@ -141,7 +142,19 @@ def _kill_group(process: subprocess.Popen[bytes]) -> bool:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     try:
-        process.communicate(timeout=REAP_SECONDS)
+        process.wait(REAP_SECONDS)
     except subprocess.TimeoutExpired:
         return False
+    finally:
+        for pipe in (process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
     return True
+
+
+def _answer(stdout: bytes | None, stderr: bytes | None, exit_code: int) -> Answer:
+    return Answer(
+        stdout=(stdout or b"").decode(errors="replace"),
+        stderr=(stderr or b"").decode(errors="replace"),
+        exit_code=exit_code,
+    )

@@ -1,0 +1,60 @@
+"""The door to the machine: tools that answer, hang, and leave something behind."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from chipmedic.errors import ToolBlocked, ToolFailed, ToolMissing
+from chipmedic.host import Answer, LinuxHost
+
+HOST = LinuxHost()
+
+
+def shell(script: str, seconds: float = 1.0) -> Answer:
+    return HOST.run(["sh", "-c", script], timeout_seconds=seconds)
+
+
+def is_running(pid_file: Path) -> bool:
+    end = time.monotonic() + 10
+    while not pid_file.exists() or not pid_file.read_text().strip():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    try:
+        state = Path(f"/proc/{pid_file.read_text().strip()}/stat").read_text().rpartition(")")[2]
+    except FileNotFoundError:
+        return False
+    return state.split()[0] not in "ZX"
+
+
+def test_what_a_tool_wrote_and_how_it_ended() -> None:
+    assert shell("echo out; echo err >&2; exit 3", 10) == Answer("out\n", "err\n", 3)
+
+
+def test_no_such_tool_and_one_that_cannot_be_started(tmp_path: Path) -> None:
+    with pytest.raises(ToolMissing, match="not installed"):
+        HOST.run(["no-such-tool"], timeout_seconds=1)
+    with pytest.raises(ToolFailed, match="Permission denied"):
+        HOST.run([str(tmp_path)], timeout_seconds=1)
+
+
+def test_a_tool_that_hangs_is_killed_with_all_that_it_started(tmp_path: Path) -> None:
+    started = time.monotonic()
+    with pytest.raises(ToolBlocked, match="killed with its process group") as blocked:
+        shell(f"sleep 60 & echo $! > {tmp_path}/pid; sleep 60")
+    assert blocked.value.abandoned_pid is None
+    assert time.monotonic() - started < 10
+    assert not is_running(tmp_path / "pid")
+
+
+def test_a_tool_that_answered_and_left_a_daemon_behind_has_answered() -> None:
+    answer = shell("echo whole; setsid sleep 8 & exit 0")
+    assert answer == Answer("whole\n", "", 0)
+
+
+def test_a_daemon_that_holds_the_output_of_a_killed_tool_is_no_dead_driver() -> None:
+    with pytest.raises(ToolBlocked, match="killed with its process group") as blocked:
+        shell("setsid sleep 8 & sleep 60")
+    assert blocked.value.abandoned_pid is None
