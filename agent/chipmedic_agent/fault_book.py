@@ -197,10 +197,11 @@ def _merged(entry: Entry, detector: str, fault: Fault, *, is_raise: bool) -> Ent
     holders[detector] = fault
     old = entry.fault
     is_worse = fault.severity > old.severity
+    is_alone = orphan is None and len(holders) == 1  # whose last word counts, a milder one too
     merged = replace(
         old,
-        severity=max(old.severity, fault.severity),
-        action=_stronger(old, fault),
+        severity=fault.severity if is_alone else max(old.severity, fault.severity),
+        action=fault.action if is_alone else _stronger(old, fault),
         since=min(old.since, fault.since),
         summary=fault.summary if is_worse or len(holders) == 1 else old.summary,
         codes=tuple(dict.fromkeys((*old.codes, *fault.codes)))[:CODES_MAX],

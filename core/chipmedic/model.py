@@ -250,7 +250,7 @@ class Raised:
 
 @dataclass(frozen=True, slots=True)
 class Updated:
-    """An open fault got worse, gained a code or evidence, or was seen again."""
+    """An open fault got worse or milder, gained a code or evidence, or was seen again."""
 
     fault: Fault
 

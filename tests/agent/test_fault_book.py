@@ -73,6 +73,22 @@ def test_the_worse_severity_brings_its_own_action_and_summary() -> None:
     assert (change.fault.severity, change.fault.action) == (Severity.CRITICAL, Action.RESET_CHIP)
 
 
+def test_the_last_word_of_the_only_holder_counts_and_of_two_the_worse() -> None:
+    """The driver asked for a reset, and now for less: nobody may reset the chip any more."""
+    book = FaultBook()
+    worse = a_fault(severity=Severity.CRITICAL, action=Action.RESET_CHIP)
+    mild = a_fault(severity=Severity.WARNING, action=Action.RESTART_JOB)
+    book.apply("a", [Raised(worse)], 1.0)
+    (change,) = book.apply("a", [Updated(mild)], 2.0)
+    assert isinstance(change, Updated)
+    told = change.fault
+    assert (told.severity, told.action) == (mild.severity, mild.action)
+    book.apply("b", [Raised(worse)], 3.0)
+    book.apply("a", [Updated(mild)], 4.0)
+    (fault,) = book.open()
+    assert (fault.severity, fault.action) == (worse.severity, worse.action)
+
+
 def test_repeats_are_told_every_thirty_seconds_and_counted() -> None:
     book = FaultBook()
     times = []
