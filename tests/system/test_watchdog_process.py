@@ -124,7 +124,7 @@ def test_a_stopped_host_is_unreachable_within_seconds(watchdog) -> None:
     agent = start_agent(watchdog, "node-1")
     try:
         os.kill(agent.pid, signal.SIGSTOP)
-        # Pings take up to 2 s, silence_seconds are 2 s; the rest is slack of a busy machine.
+        # Pings take up to 2 s, silence_seconds are 1 s; the rest is slack of a busy machine.
         wait_for(lambda: watchdog.items("/api/v1/incidents?state=active"), 8)
         (incident,) = watchdog.items("/api/v1/incidents")
         assert (incident["kind"], incident["nodes"]) == ("node.unreachable", ["node-1"])
@@ -147,6 +147,39 @@ def test_a_stopped_host_is_unreachable_within_seconds(watchdog) -> None:
         again.wait()
         assert again.stdout is not None
         again.stdout.close()
+
+
+def test_an_agent_that_was_killed_has_the_time_to_start_again(watchdog) -> None:
+    """Its unit waits two seconds and Python needs one: that is no silent host."""
+    watchdog.start()
+    agent = start_agent(watchdog, "node-1")
+    agent.kill()
+    agent.wait()
+    assert agent.stdout is not None
+    agent.stdout.close()
+    wait_for(lambda: watchdog.items("/api/v1/nodes")[0]["state"] == "silent", 2)
+    time.sleep(3.5)
+    assert watchdog.items("/api/v1/faults") == []
+    wait_for(lambda: watchdog.items("/api/v1/incidents?state=active"), 6)
+
+
+def test_a_pause_of_all_nodes_condemns_nobody(watchdog) -> None:
+    watchdog.start()
+    agents = [start_agent(watchdog, f"node-{n}") for n in range(4)]
+    try:
+        for agent in agents:
+            os.kill(agent.pid, signal.SIGSTOP)
+        time.sleep(4.5)
+        assert {n["state"] for n in watchdog.items("/api/v1/nodes")} == {"silent"}
+        assert watchdog.items("/api/v1/faults") == []
+        wait_for(lambda: watchdog.items("/api/v1/incidents?state=active"), 8)
+        assert len(watchdog.items("/api/v1/incidents")) == 1, "one page for all"
+    finally:
+        for agent in agents:
+            agent.kill()
+            agent.wait()
+            assert agent.stdout is not None
+            agent.stdout.close()
 
 
 async def test_its_own_stall_condemns_nobody(watchdog) -> None:

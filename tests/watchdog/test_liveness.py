@@ -36,21 +36,24 @@ class Watch:
     committer: Committer = field(init=False)
     liveness: Liveness = field(init=False)
     engine: IncidentEngine = field(init=False)
+    closed: set[str] = field(default_factory=set)
+    """Peers that ended their connection themselves."""
 
     def __post_init__(self) -> None:
         self.clock = Clock(lambda: self.at, lambda: self.at)
         self.sessions = Sessions(self.clock, SETTINGS.silence_seconds)
         self.committer = Committer(self.database, self.metrics, self.health)
         self.liveness = Liveness(
-            self.database, self.committer, self.sessions, self.metrics, SETTINGS, self.clock
-        )
+            self.database, self.committer, self.sessions, self.metrics, SETTINGS, self.clock,
+            lambda peers, _: set(peers) - self.closed,
+        )  # fmt: skip
         self.engine = IncidentEngine(
             self.database, self.sessions, self.metrics, self.health, IncidentSettings(), self.clock
         )
 
     async def connect(self, node: str, boot_id: str = "b", **labels: str) -> Session:
         session = Session(
-            node=node, machine_id=node, epoch="e", peer="test", opened_at=self.at
+            node=node, machine_id=node, epoch="e", peer=f"peer of {node}", opened_at=self.at
         )  # fmt: skip
         self.sessions.open(session)
         greeting = Greeting(
@@ -115,6 +118,40 @@ async def test_one_that_returns_in_time_is_not(watch: Watch) -> None:
     assert rows(watch.database, schema.faults) == []
 
 
+async def test_an_agent_that_ended_has_the_time_to_start_again(watch: Watch) -> None:
+    """Its kernel has closed the connection: the host lives."""
+    watch.closed = {"peer of n1"}
+    for node in ("n1", "n2"):
+        watch.sessions.close(await watch.connect(node), "lost")
+    await watch.pass_(3)
+    assert watch.unreachable() == {"n2"}
+    await watch.pass_(2)
+    assert watch.unreachable() == {"n2"}
+    await watch.pass_(2)
+    assert watch.unreachable() == {"n1", "n2"}
+
+
+async def test_a_pause_of_the_whole_fleet_condemns_nobody(watch: Watch) -> None:
+    sessions = [await watch.connect(f"n{n}") for n in range(20)]
+    for session in sessions:
+        watch.sessions.close(session, "lost")
+        await watch.pass_(0.05)
+    await watch.pass_(3.5)
+    assert watch.unreachable() == set()
+    for session in sessions[:18]:
+        await watch.connect(session.node)
+    await watch.pass_(3)
+    assert watch.unreachable() == {"n18", "n19"}
+
+
+async def test_a_few_of_a_large_fleet_are_no_pause(watch: Watch) -> None:
+    sessions = [await watch.connect(f"n{n}") for n in range(60)]
+    for session in sessions[:5]:
+        watch.sessions.close(session, "lost")
+    await watch.pass_(2.25)
+    assert len(watch.unreachable()) == 5
+
+
 async def test_a_stall_gives_everybody_the_grace_time(watch: Watch) -> None:
     before, after, later = [await watch.connect(f"n{n}") for n in (1, 2, 3)]
     watch.sessions.close(before, "lost")
@@ -177,7 +214,7 @@ async def test_a_lost_rack_is_one_incident_that_ends_by_itself(watch: Watch) -> 
     for session in sessions[::2]:
         watch.sessions.close(session, "lost")
         await watch.pass_(0.25)
-    await watch.pass_(5)
+    await watch.pass_(8)
     (incident,) = rows(watch.database, schema.incidents)
     assert incident["cause"] == "silence.group/1"
     assert incident["title"] == "12 nodes of rack r0 went silent"

@@ -67,7 +67,7 @@ class StoreSettings:
     queue_events: int = 50_000
     """Events held in memory before the streams are read no further (flow control)."""
     keep_events_days: float = 90.0
-    """Older events and job progress are purged in small batches; 0 keeps them for ever."""
+    """Older events, job progress and places of jobs are purged in small batches; 0 keeps them for ever."""
 
     def __post_init__(self) -> None:
         _require(0 <= self.group_commit_seconds <= 1, "group_commit_seconds: allowed are 0 to 1")
@@ -144,8 +144,14 @@ class HttpSettings:
 class LivenessSettings:
     """[liveness]: when a silent node is called unreachable."""
 
-    silence_seconds: float = 2.0
-    """From the loss of the stream to the verdict."""
+    silence_seconds: float = 1.0
+    """From the loss of the stream to the verdict, where the host answers no ping any more."""
+    restart_seconds: float = 6.0
+    """The same where the host has closed the connection itself: its agent has ended, and systemd
+    starts it again after 2 s."""
+    many_seconds: float = 6.0
+    """The same where a tenth of all nodes, three at least, are lost in one moment: a pause of the
+    network ends by itself."""
     startup_grace_seconds: float = 45.0
     """How long agents may take to come back after the watchdog itself was away or stalled; more
     than the longest pause between their attempts (30 s)."""
@@ -155,7 +161,8 @@ class LivenessSettings:
     """How long `node.rebooted` stays open."""
 
     def __post_init__(self) -> None:
-        _require(self.silence_seconds >= 0, "silence_seconds: allowed are 0 and more")
+        for name in ("silence_seconds", "restart_seconds", "many_seconds"):
+            _require(getattr(self, name) >= 0, f"{name}: allowed are 0 and more")
         _require(self.startup_grace_seconds >= 0, "startup_grace_seconds: allowed are 0 and more")
         _require(self.stall_seconds > 0, "stall_seconds: allowed is more than 0")
 

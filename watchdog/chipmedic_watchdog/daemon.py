@@ -120,6 +120,7 @@ class Daemon:
         raise_file_limit()
         self._handle_signals()
         self._server, port = build_server(self._service, self.settings.stream)
+        self._liveness.stream_port = port
         await self._server.start()
         self._warn_of_open_ports()
         log.info("ready: stream_port=%d http=%s", port, self._web.address)

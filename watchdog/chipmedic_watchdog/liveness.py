@@ -1,14 +1,18 @@
 """Turns silence into a verdict, and distrusts itself first.
 
 A stream that ends without a goodbye makes a node silent; if it does not come back in time it is
-`node.unreachable`. When the watchdog itself has stalled, has just started or could not write,
-silence proves nothing about the nodes: every one of them gets the grace time to come back.
+`node.unreachable`. A host that answers no ping has little time. One that closed its end itself
+lives, and its agent is being started again; and when many fall silent in one moment, it is most
+often a pause of the network that ends by itself: both get more. When the watchdog itself has
+stalled, has just started or could not write, silence proves nothing about the nodes: every one of
+them gets the grace time to come back.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 
 from sqlalchemy import Connection, select
@@ -20,6 +24,7 @@ from chipmedic_watchdog.intake.arrival import Arrival, Expiry, Silence
 from chipmedic_watchdog.intake.board import WATCHDOG
 from chipmedic_watchdog.intake.commit import REBOOTED
 from chipmedic_watchdog.intake.committer import Committer
+from chipmedic_watchdog.intake.peers import unanswered
 from chipmedic_watchdog.intake.sessions import Away, Sessions
 from chipmedic_watchdog.metrics import Metrics
 from chipmedic_watchdog.store import schema
@@ -27,7 +32,9 @@ from chipmedic_watchdog.store.database import Database
 
 log = logging.getLogger(__name__)
 
-TICK_SECONDS = 0.25
+TICK_SECONDS = 0.1
+MANY_LEAST, MANY_RATIO = 3, 0.1
+"""So many nodes, and this share of all, are many."""
 EXPIRY_TICK_SECONDS = 10.0
 
 
@@ -42,13 +49,17 @@ class Liveness:
         metrics: Metrics,
         settings: LivenessSettings,
         clock: Clock | None = None,
+        unanswered: Callable[[Collection[str], int], set[str]] = unanswered,
     ) -> None:
         self._database = database
         self._committer = committer
         self._sessions = sessions
         self._metrics = metrics
         self._clock = clock or Clock()
+        self._unanswered = unanswered
         self.settings = settings
+        self.stream_port = 0
+        """Where the agents connect."""
         self.ticked_at = self._clock.elapsed()
         """When the loop last moved; systemd's watchdog is fed only while it does."""
 
@@ -98,10 +109,30 @@ class Liveness:
             self.forgive()
         if self._committer.is_failing:
             return
-        for node, away in self._sessions.away.items():
-            if not away.is_judged and away.due <= now:
+        waiting = {n: a for n, a in self._sessions.away.items() if not a.is_judged}
+        due = {node: away for node, away in waiting.items() if away.due <= now}
+        if due:
+            self._put_off(due, waiting, now)
+        for node, away in due.items():
+            if away.due <= now:
                 away.is_judged = True
                 self._judge(node, away)
+
+    def _put_off(self, due: dict[str, Away], waiting: dict[str, Away], now: float) -> None:
+        """Give more time to those of whom something better than a dead host may be true."""
+        many_seconds = self.settings.many_seconds
+        lost = [a for a in waiting.values() if a.peer and a.lost_at + many_seconds > now]
+        known = len(self._sessions.live) + len(self._sessions.away)
+        if len(lost) >= max(MANY_LEAST, MANY_RATIO * known):
+            for away in due.values():
+                if away.peer:
+                    away.due = max(away.due, away.lost_at + many_seconds)
+        restart_seconds = self.settings.restart_seconds
+        asked = {a.peer for a in due.values() if a.peer and a.lost_at + restart_seconds > now}
+        closed = asked - self._unanswered(asked, self.stream_port) if asked else set()
+        for away in due.values():
+            if away.peer in closed:
+                away.due = max(away.due, away.lost_at + restart_seconds)
 
     def forgive(self) -> None:
         """Give the silent nodes the grace time: what was not heard may be our own fault."""

@@ -90,6 +90,10 @@ class Away:
     """Elapsed seconds at which silence becomes a verdict."""
     reason: str
     is_judged: bool = False
+    peer: str = ""
+    """Of the lost stream; empty: it was lost before the watchdog began to look."""
+    lost_at: float = 0.0
+    """Elapsed seconds; later where the agent was told to wait."""
 
 
 class Sessions:
@@ -128,10 +132,13 @@ class Sessions:
         if session.has_said_goodbye:
             return "stopped"
         now = self._clock.elapsed()
-        due = now + self.silence_seconds + session.wait_seconds
+        lost_at = now + session.wait_seconds
+        due = lost_at + self.silence_seconds
         if now <= self._doubt_until:
             due = max(due, self._grace_until)
-        self.away[session.node] = Away(since=self._clock.now(), due=due, reason=reason)
+        self.away[session.node] = Away(
+            since=self._clock.now(), due=due, reason=reason, peer=session.peer, lost_at=lost_at
+        )
         return "silent"
 
     def expect(self, last_seen: Mapping[str, float], grace_seconds: float) -> None:
