@@ -121,7 +121,7 @@ def incidents_show(incident: str, watchdog: WatchdogOption, as_json: JsonOption 
 def incidents_acknowledge(
     incident: str,
     watchdog: WatchdogOption,
-    who: WhoOption = "",
+    who: WhoOption,
     why: Annotated[str, typer.Option("--why", help="A note for the others.")] = "",
 ) -> None:
     """Say that somebody looks after an incident."""
@@ -133,7 +133,7 @@ def incidents_resolve(
     incident: str,
     why: Annotated[str, typer.Option("--why", help="What was done.")],
     watchdog: WatchdogOption,
-    who: WhoOption = "",
+    who: WhoOption,
 ) -> None:
     """Close an incident by hand."""
     _act(watchdog, incident, "resolve", who, why)

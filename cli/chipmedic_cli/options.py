@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 import json
+import os
 import sys
 from typing import Annotated, Any
 
@@ -21,7 +23,23 @@ WatchdogOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-WhoOption = Annotated[str, typer.Option("--who", envvar="USER", help="Your name, for the audit.")]
+WhoOption = Annotated[
+    str,
+    typer.Option(
+        "--who",
+        help="Your name, for the audit.",
+        default_factory=lambda: _own_name(),
+        show_default="who you are on this host",
+    ),
+]
+
+
+def _own_name() -> str:
+    """Return who asks: through sudo the person, not root; empty where the host has no name."""
+    try:
+        return os.environ.get("SUDO_USER") or getpass.getuser()
+    except (KeyError, OSError):
+        return ""
 
 
 def print_json(value: Any) -> None:

@@ -40,30 +40,30 @@ Why = Annotated[str, typer.Option("--why", help="The reason, for the others.")]
 
 
 @app.command()
-def approve(recovery: str, watchdog: WatchdogOption, who: WhoOption = "") -> None:
+def approve(recovery: str, watchdog: WatchdogOption, who: WhoOption) -> None:
     """Let a proposed recovery begin."""
     _answer(watchdog, recovery, "approve", {"who": who})
 
 
 @app.command()
-def retry(recovery: str, watchdog: WatchdogOption, who: WhoOption = "") -> None:
+def retry(recovery: str, watchdog: WatchdogOption, who: WhoOption) -> None:
     """Let a held recovery go on."""
     _answer(watchdog, recovery, "retry", {"who": who})
 
 
 @app.command()
-def decline(recovery: str, why: Why, watchdog: WatchdogOption, who: WhoOption = "") -> None:
+def decline(recovery: str, why: Why, watchdog: WatchdogOption, who: WhoOption) -> None:
     """Answer a proposal with no."""
     _answer(watchdog, recovery, "decline", {"who": who, "why": why})
 
 
 @app.command()
-def stop(recovery: str, why: Why, watchdog: WatchdogOption, who: WhoOption = "") -> None:
+def stop(recovery: str, why: Why, watchdog: WatchdogOption, who: WhoOption) -> None:
     """End a recovery before its next step."""
     _answer(watchdog, recovery, "stop", {"who": who, "why": why})
 
 
-def give_back(node: str, why: Why, watchdog: WatchdogOption, who: WhoOption = "") -> None:
+def give_back(node: str, why: Why, watchdog: WatchdogOption, who: WhoOption) -> None:
     """Give a node back that chipmedic has isolated."""
     with Client(watchdog) as client:
         answer = client.post(f"/api/v1/nodes/{node}/give-back", {"who": who, "why": why})

@@ -19,6 +19,10 @@ def gather(client: Client) -> dict[str, Any]:
         "jobs": client.all("/api/v1/jobs", state="running"),
         "incidents": client.all("/api/v1/incidents", state="active"),
         "faults": client.all("/api/v1/faults", state="open"),
+        "recoveries": [
+            *client.all("/api/v1/recoveries", state="proposed"),
+            *client.all("/api/v1/recoveries", state="held"),
+        ],
     }
 
 
@@ -32,6 +36,8 @@ def show(answer: dict[str, Any], console: Console | None = None) -> None:
         console.print(incident_table(answer["incidents"]))
     else:
         console.print("no open incident")
+    for line in _questions(answer):
+        console.print(plain(line))
     if answer["jobs"]:
         console.print(_jobs(answer["jobs"]))
     unwell = [node for node in answer["nodes"] if _is_unwell(node, answer["faults"])]
@@ -39,16 +45,37 @@ def show(answer: dict[str, Any], console: Console | None = None) -> None:
         console.print(_nodes(unwell, answer["faults"]))
 
 
+def _questions(answer: dict[str, Any]) -> list[str]:
+    """Return what waits for a person: proposals, and what could not be done of open incidents."""
+    active = {incident["id"] for incident in answer["incidents"]}
+    rows = sorted(answer["recoveries"], key=lambda row: str(row["id"]))
+    # Of several of one incident the newest has the question; the others were replaced.
+    newest = {row["incident"]: row for row in rows}
+    lines = []
+    for row in newest.values():
+        name, incident = row["id"], row["incident"]
+        if row["state"] == "proposed":
+            lines.append(f"waits for you: {incident}: chipmedic recoveries approve {name}")
+        elif incident in active:
+            why = row["detail"]
+            lines.append(f"waits for you: {incident}: {why}: chipmedic recoveries retry {name}")
+    return lines
+
+
 def _is_unwell(node: dict[str, Any], faults: list[dict[str, Any]]) -> bool:
     has_fault = any(fault["node"] == node["node"] for fault in faults)
     return node["state"] != "connected" or has_fault or node["is_spool_failing"]
+
+
+SHORT = frozenset({"INCIDENT", "RECOVERY", "SEVERITY", "STATE", "AGE"})
+"""Columns whose words are never broken."""
 
 
 def table(*columns: str) -> Table:
     """Return an empty table in the house's looks: no lines, bold head."""
     made = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        made.add_column(column, overflow="fold")
+        made.add_column(column, overflow="fold", no_wrap=column in SHORT)
     return made
 
 

@@ -62,8 +62,9 @@ def test_status_and_incidents(watchdog: WatchdogProcess) -> None:
     name = next(row["id"] for row in rows if row["kind"] == "memory.uncorrectable")
     assert "memory.uncorrectable" in chipmedic("incidents", "show", name, "--watchdog", at).stdout
 
-    acknowledged = chipmedic("incidents", "ack", name, "--who", "mei", "--watchdog", at)
+    acknowledged = chipmedic("incidents", "ack", name, SUDO_USER="mei", CHIPMEDIC_WATCHDOG=at)
     assert acknowledged.stdout.strip() == f"{name}: acknowledged"
+    assert "acknowledge by mei" in chipmedic("incidents", "show", name, "--watchdog", at).stdout
     resolve = ("incidents", "resolve", name, "--who", "mei", "--why", "chip replaced")
     assert chipmedic(*resolve, "--watchdog", at).stdout.strip() == f"{name}: resolved"
     again = chipmedic(*resolve, "--watchdog", at)

@@ -1,0 +1,46 @@
+"""What `chipmedic status` says to a person."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from rich.console import Console
+
+from chipmedic_cli.status import show
+
+
+def recovery(number: int, state: str, incident: str = "inc-000001", detail: str = "") -> Any:
+    return {"id": f"rec-{number:06d}", "incident": incident, "state": state, "detail": detail}
+
+
+def shown(*recoveries: Any, active: tuple[str, ...] = ("inc-000001",)) -> str:
+    incidents = [
+        {"id": name, "severity": "critical", "state": "acknowledged", "opened_at": 0.0,
+         "title": "n1: chip lost", "nodes": ["n1"], "jobs": []}
+        for name in active
+    ]  # fmt: skip
+    file = io.StringIO()
+    answer = {"nodes": [], "jobs": [], "faults": [], "incidents": incidents,
+              "recoveries": list(recoveries)}  # fmt: skip
+    show(answer, Console(file=file, width=80, highlight=False))
+    return file.getvalue()
+
+
+def test_what_waits_for_a_person_is_there_with_the_command() -> None:
+    text = " ".join(
+        shown(
+            recovery(7, "held", detail="budget of before"),
+            recovery(9, "held", detail="isolate n1: budget"),
+            recovery(4, "proposed", "inc-000009"),
+            recovery(3, "held", "inc-000002", "its incident is over"),
+        ).split()
+    )
+    assert "isolate n1: budget: chipmedic recoveries retry rec-000009" in text
+    assert "chipmedic recoveries approve rec-000004" in text
+    assert "rec-000007" not in text
+    assert "rec-000003" not in text
+
+
+def test_no_word_of_state_is_broken() -> None:
+    assert "acknowledged" in shown()
