@@ -67,7 +67,8 @@ class StoreSettings:
     queue_events: int = 50_000
     """Events held in memory before the streams are read no further (flow control)."""
     keep_events_days: float = 90.0
-    """Older events, job progress and places of jobs are purged in small batches; 0 keeps them for ever."""
+    """Older events, job progress and places of jobs are purged in small batches; 0 keeps them for
+    ever."""
 
     def __post_init__(self) -> None:
         _require(0 <= self.group_commit_seconds <= 1, "group_commit_seconds: allowed are 0 to 1")

@@ -165,10 +165,15 @@ class Daemon:
 
     def _connect_parts(self) -> None:
         self._committer.on_faults = self._incidents.wake
-        self._committer.on_progress = self._wake_readers
+        self._committer.on_progress = self._wake_for_progress
         self._committer.on_recovered = self._liveness.forgive
         self._incidents.on_change = self._wake_readers
         self._api.on_act = self._wake_all
+
+    def _wake_for_progress(self) -> None:
+        """A step of a job is no news for people; it comes many times a second."""
+        self._recover.wake()
+        self._ledger.wake()
 
     def _wake_readers(self) -> None:
         for loop in (self._recover, self._notify, self._ledger):
