@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -396,3 +397,45 @@ async def test_a_look_that_changes_nothing_writes_nothing(database: Database) ->
         before = rows(database, schema.recoveries)
         await settle()
         assert rows(database, schema.recoveries) == before
+
+
+async def test_a_scheduler_that_hangs_holds_no_decision_up(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked now and then whether our isolations hold, and may not answer for a minute."""
+    world, hangs, table = World(), threading.Event(), schema.recoveries
+    await isolated(database, world)
+
+    def hang(at: str) -> None:
+        if at == "confirm isolate":
+            hangs.wait(4)
+
+    monkeypatch.setattr("chipmedic_watchdog.recover.loop.RECONCILE_SECONDS", 0.1)
+    settings = replace(ACT, mode=Mode.NOTIFY)
+    async with running(database, world, settings, dies=hang):
+        await asyncio.sleep(0.4)
+        put_incident(database, identity="inc-000002", nodes=["n2"], jobs=[])
+        put_fault(database, node="n2", incident="inc-000002")
+        try:
+            await until(
+                lambda: any(r["incident"] == "inc-000002" for r in rows(database, table)), seconds=2
+            )
+        finally:
+            hangs.set()
+
+
+async def test_the_end_of_an_isolation_is_not_written_over_our_own_return(
+    database: Database,
+) -> None:
+    world = World()
+    await isolated(database, world)
+
+    def meanwhile(at: str) -> None:
+        if at == "confirm isolate":
+            world.drained.clear()
+            change(database, schema.isolations, schema.isolations.c.id == 1, returned_at=NOW + 9)
+
+    adapters = {"slurm": FakeScheduler(world, dies=meanwhile)}
+    await reconcile.reconcile(database, adapters, now=NOW + 60)
+    assert rows(database, schema.isolations)[0]["returned_at"] == NOW + 9
+    assert "somebody else" not in {row["who"] for row in rows(database, schema.audit)}

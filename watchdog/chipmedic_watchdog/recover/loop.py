@@ -53,6 +53,7 @@ class RecoverLoop:
         self._bell = Bell()
         self._under_way: set[str] = set()
         self._reconciled_at = time.monotonic()
+        self._is_reconciling = False
         self._recorded_at = 0.0
         self._trouble = ""
         self._judged: dict[str, tuple[Decision, object]] = {}
@@ -103,9 +104,21 @@ class RecoverLoop:
             if recovery.id not in self._under_way:
                 self._under_way.add(recovery.id)
                 group.create_task(self._carry_out(recovery.id), name=f"recovery {recovery.id}")
-        if time.monotonic() - self._reconciled_at > RECONCILE_SECONDS:
-            self._reconciled_at = time.monotonic()
+        is_due = time.monotonic() - self._reconciled_at > RECONCILE_SECONDS
+        if is_due and not self._is_reconciling:
+            # Beside the decisions: a scheduler that hangs takes a minute for each node.
+            self._is_reconciling = True
+            group.create_task(self._reconcile(), name="reconcile")
+
+    async def _reconcile(self) -> None:
+        """See whether our isolations still hold; trouble of the store leaves it for the next."""
+        try:
             await reconcile(self._database, self._adapters, now=self._now())
+        except StoreError as e:
+            LOGGER.warning("isolations not compared: why=%s", e)
+        finally:
+            self._reconciled_at = time.monotonic()
+            self._is_reconciling = False
 
     def _record(
         self, connection: Connection, news: list[tuple[Case, Decision]], now: float

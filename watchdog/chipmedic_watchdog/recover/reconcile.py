@@ -28,8 +28,10 @@ async def reconcile(database: Database, recoverers: Mapping[str, Recoverer], *, 
         held = await _confirm(recoverers[name], step)
         if held is None or held.is_done:
             continue
-        await database.write(_ending(identity, step.target, held.detail, now))
-        LOGGER.warning("isolation ended by somebody else: node=%s is=%s", step.target, held.detail)
+        if await database.write(_ending(identity, step.target, held.detail, now)):
+            LOGGER.warning(
+                "isolation ended by somebody else: node=%s is=%s", step.target, held.detail
+            )
 
 
 async def _confirm(recoverer: Recoverer, step: Step) -> StepResult | None:
@@ -62,12 +64,20 @@ def isolation_step(node: str, undo: Mapping[str, str]) -> Step:
     )
 
 
-def _ending(identity: int, node: str, detail: str, now: float) -> Callable[[Connection], None]:
-    def write(connection: Connection) -> None:
+def _ending(identity: int, node: str, detail: str, now: float) -> Callable[[Connection], bool]:
+    """Return the write of an end; it says whether it was one, for we may have done it ourselves."""
+
+    def write(connection: Connection) -> bool:
+        active = book.in_states(connection, book.ACTIVE)
+        if any(node in recovery.nodes for recovery in active):
+            return False
         table = schema.isolations
-        connection.execute(update(table).where(table.c.id == identity).values(returned_at=now))
-        book.write_audit(
-            connection, at=now, who="somebody else", act="returned", target=node, detail=detail
-        )
+        is_open = (table.c.id == identity) & table.c.returned_at.is_(None)
+        done = connection.execute(update(table).where(is_open).values(returned_at=now))
+        if done.rowcount:
+            book.write_audit(
+                connection, at=now, who="somebody else", act="returned", target=node, detail=detail
+            )
+        return bool(done.rowcount)
 
     return write
