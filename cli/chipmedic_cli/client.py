@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
-
-import httpx
+from typing import TYPE_CHECKING, Any, Self
 
 from chipmedic.errors import ChipmedicError
+
+if TYPE_CHECKING:  # it takes longer to load than `explain` and `doctor` do without it
+    import httpx
 
 TIMEOUT_SECONDS = 10.0
 PAGE_SIZE = 500
@@ -29,6 +30,12 @@ class Client:
         token = os.environ.get("CHIPMEDIC_TOKEN")
         if path := os.environ.get("CHIPMEDIC_TOKEN_FILE"):
             token = Path(path).read_text(encoding="utf-8").strip()
+        try:
+            import httpx
+        except ModuleNotFoundError as e:
+            raise ChipmedicError(
+                "asking a watchdog needs httpx: pip install 'chipmedic[cli]'"
+            ) from e
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         try:
             self._http = httpx.Client(base_url=url, headers=headers, timeout=TIMEOUT_SECONDS)
@@ -72,6 +79,8 @@ class Client:
         return self._ask("POST", path, json=body)
 
     def _ask(self, method: str, path: str, **arguments: Any) -> Any:
+        import httpx
+
         try:
             response = self._http.request(method, path, **arguments)
         except (httpx.HTTPError, httpx.InvalidURL) as e:

@@ -13,8 +13,8 @@ rules, each learnt from captured cascades:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import BinaryIO
 
 from chipmedic.faults.catalog import CatalogRow
@@ -22,8 +22,6 @@ from chipmedic.faults.finding import Finding
 from chipmedic.faults.kernel_lines import (
     NEEDLES,
     QUOTING_PROGRAMS,
-    candidate_lines,
-    read_lines,
     read_stripped,
 )
 from chipmedic.faults.lines_training import NEEDLES as TRAINING_NEEDLES
@@ -31,6 +29,7 @@ from chipmedic.faults.lines_training import read_training_text
 from chipmedic.faults.nvlink5 import described
 from chipmedic.faults.prefix import strip_prefix
 from chipmedic.faults.rule import normal_pci
+from chipmedic.faults.sieve import Sieve
 from chipmedic.model import Action, Severity
 
 SIGHTINGS_MAX = 5000
@@ -120,26 +119,23 @@ class Report:
 
 def explain_stream(stream: BinaryIO) -> Report:
     """Read a log to its end and say what it means; memory does not grow with its length."""
-    reader = _Reader()
-    lines = reader.counted(read_lines(stream))
-    for number, text in candidate_lines(lines, (*NEEDLES, *TRAINING_NEEDLES)):
+    reader, number = _Reader(), 0
+    for number, text in _sieve().candidates(stream):
         reader.take(number, text)
-    return reader.report()
+    return reader.report(lines=number)
+
+
+@cache
+def _sieve() -> Sieve:
+    return Sieve((*NEEDLES, *TRAINING_NEEDLES))
 
 
 class _Reader:
     """Collects what the lines state, by part and code."""
 
     def __init__(self) -> None:
-        self._lines = 0
         self._sightings: dict[tuple[str, str], dict[str, Sighting]] = {}
         self._uuids: dict[tuple[str, str], str] = {}
-
-    def counted(self, lines: Iterable[bytes]) -> Iterable[bytes]:
-        """Pass lines on and count them."""
-        for line in lines:
-            self._lines += 1
-            yield line
 
     def take(self, number: int, text: str) -> None:
         """Note what one line states."""
@@ -165,7 +161,7 @@ class _Reader:
             sighting.row = described(finding.code, finding.message)
         sighting.count += finding.count
 
-    def report(self) -> Report:
+    def report(self, *, lines: int) -> Report:
         """Put causes before what follows from them."""
         causes, symptoms = [], []
         for (host, name), codes in self._sightings.items():
@@ -184,7 +180,7 @@ class _Reader:
         if causes and _ends_a_job(causes[0]):
             causes[0].echoes += told
             told = []
-        return Report(self._lines, causes, told)
+        return Report(lines, causes, told)
 
 
 def _part(finding: Finding) -> str:

@@ -2,13 +2,13 @@
 
 `read_line` knows nothing of the line before: grouping, repeats and causes belong to `explain`
 (for a log that somebody pastes) and to the agent's detectors (for the live one). A line that
-means nothing costs a few substring searches; `candidate_lines` finds the lines worth reading in a
-large log faster still.
+means nothing costs a few substring searches; `sieve` finds the lines worth reading in a large log
+faster still.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import BinaryIO
 
@@ -24,6 +24,7 @@ from chipmedic.faults import (
 from chipmedic.faults.finding import Finding
 from chipmedic.faults.prefix import Stripped, strip_prefix
 from chipmedic.faults.rule import Rule
+from chipmedic.faults.sieve import LINE_MAX
 from chipmedic.model import Action, Severity
 
 RULES: tuple[Rule, ...] = (
@@ -43,9 +44,6 @@ QUOTING_PROGRAMS = frozenset(
     {"sudo", "su", "cron", "CRON", "crond", "sshd", "bash", "sh", "audit", "auditd", "audispd"}
 )
 """Programs whose lines quote commands of people: `sudo: COMMAND=/bin/grep 'Xid' ...` is no Xid."""
-
-LINE_MAX = 16_384
-"""Longer lines are cut: a kernel record has at most 8 KiB."""
 
 
 def read_line(line: str) -> list[Finding]:
@@ -101,37 +99,10 @@ NEEDLES: tuple[str, ...] = _shortest(
 )
 """A line that any rule finds something in holds one of these."""
 
-_MASK = bytes.maketrans(b"0123456789abcdef", b"0" * 16)
-TEMPLATES_MAX = 8192
-
 
 def is_candidate(line: str) -> bool:
     """Tell cheaply whether a line may state something."""
     return any(needle in line for needle in NEEDLES)
-
-
-def candidate_lines(
-    lines: Iterable[bytes], needles: Iterable[str] = NEEDLES
-) -> Iterator[tuple[int, str]]:
-    """Yield number (from 1) and text of the lines that may state something; for large logs.
-
-    Log lines repeat but for their numbers. A line whose digits and hex digits are masked is
-    looked up among the masked lines that meant nothing before, which costs a tenth of searching
-    it for each needle; needles are masked alike, so nothing is lost. Memory: at most
-    `TEMPLATES_MAX` masked lines.
-    """
-    masked_needles = tuple(sorted({needle.encode().translate(_MASK) for needle in needles}))
-    quiet: set[bytes] = set()
-    for number, line in enumerate(lines, 1):
-        masked = line.translate(_MASK)
-        if masked in quiet:
-            continue
-        if any(needle in masked for needle in masked_needles):
-            yield number, line[:LINE_MAX].decode(errors="replace")
-        else:
-            if len(quiet) >= TEMPLATES_MAX:
-                quiet.clear()
-            quiet.add(masked)
 
 
 def read_lines(stream: BinaryIO) -> Iterator[bytes]:

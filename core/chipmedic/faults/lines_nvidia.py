@@ -22,6 +22,8 @@ _ATTRIBUTE = r"(?:PCI:)?(?P<pci>[0-9a-fA-F]+(?::[0-9a-fA-F]+)+(?:\.[0-7])?|0x[0-
 _XID = rf"NVRM: Xid \({_ATTRIBUTE}\)[^:]{{0,8}}: (?P<xid>\d+)(?!\d)(?P<text>.*)"
 _SXID = rf"SXid \({_ATTRIBUTE}\): (?P<sxid>\d+)(?!\d)(?P<text>.*)"
 
+_WHOLE_ADDRESS = re.compile(r"(?:[0-9a-fA-F]{1,8}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}(?:\.[0-7])?")
+
 _RECOVERY_ACTION = 154
 _FATAL = re.compile(r"\bFatal\b")
 _NONFATAL = re.compile(r"\bNon-?fatal\b", re.IGNORECASE)
@@ -46,8 +48,8 @@ IMEX domain, 6 bus reset, 7 system reboot (NVML field 230 has the same numbers).
 
 
 def _address(match: re.Match[str]) -> str | None:
-    text = match["pci"]
-    return None if text.startswith("0x") else normal_pci(text)
+    """Return the address; None for a bare number, and for what a torn line left of one."""
+    return normal_pci(match["pci"]) if _WHOLE_ADDRESS.fullmatch(match["pci"]) else None
 
 
 def read_xid(match: re.Match[str], line: str) -> Finding | None:
