@@ -50,6 +50,8 @@ REOPEN_SECONDS = 5.0
 JOIN_SECONDS = 1.0
 """The records of one message of the NVIDIA driver follow each other faster than this."""
 POLL_SECONDS = 0.5
+HISTORY_SECONDS = 600.0
+"""On a host that was never watched, what the log said longer ago than this is history."""
 CLOCK_SET_SECONDS = 2.0
 """By how much the clock must be set to move the time of the boot."""
 
@@ -82,6 +84,8 @@ class KernelLog(Collector):
         self._failed_at: float | None = None
         self._boot = read_boot(host)
         self._clock_ahead = host.now() - time.monotonic()
+        self._history_until: float | None = host.now() - HISTORY_SECONDS
+        """None: this host was watched before, so everything that was not read yet is news."""
         self._sequence: int | None = None
         """Of the last record that was read, or that an earlier run of the agent had read."""
         self._malformed = 0
@@ -135,6 +139,7 @@ class KernelLog(Collector):
 
     def resume(self, cursor: str) -> None:
         """See `Collector.resume`; a cursor of another boot says nothing about this one."""
+        self._history_until = None
         boot, _, sequence = cursor.rpartition("/")
         if boot == self._boot.id and sequence.isascii() and sequence.isdigit():
             self._sequence = int(sequence)
@@ -230,16 +235,26 @@ class KernelLog(Collector):
         if finding is None:
             return None
         finding = self._joined(finding, record)
+        at = self._boot.time_of(record.uptime_seconds, now=now)
         return Event(
             component=component_of(finding),
             code=finding.code,
             message=finding.message,
-            at=self._boot.time_of(record.uptime_seconds, now=now),
+            at=at,
             id=f"{self._boot.id}/{record.sequence}",
             kind=finding.kind,
-            severity=finding.severity,
+            severity=Severity.INFO if self._is_history(at) else finding.severity,
             action=finding.action,
         )
+
+    def _is_history(self, at: float) -> bool:
+        """Tell whether a line is older than our first look at this host.
+
+        A chip that had an Xid twenty days ago and computes is not sick: to raise it anew would take
+        healthy nodes out when chipmedic is rolled out. One that is still sick says so when it is
+        polled (present, wanted recovery, pending or failed remapping).
+        """
+        return self._history_until is not None and at < self._history_until
 
     def _joined(self, finding: Finding, record: Record) -> Finding:
         """Add the address that stands in another record, or in the record's own dictionary.

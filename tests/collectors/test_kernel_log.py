@@ -98,6 +98,20 @@ def test_a_fresh_agent_and_one_after_a_reboot_begin_at_the_oldest(
     assert codes(opened(tmp_path, cursor).scan()) == ["kernel:host.hung_task"]
 
 
+def test_what_was_said_long_before_the_first_look_is_history(
+    log: SimulatedKernelLog, tmp_path: Path
+) -> None:
+    now = time.time()
+    log.reboot(at=now - 20 * 86_400)
+    log.write(LOST, at=now - 10 * 86_400)
+    log.write(LOST, at=now - 60)
+    old, new = opened(tmp_path).scan().events
+    assert (old.severity, new.severity) == (Severity.INFO, Severity.CRITICAL)
+    known = "the-boot-before/7"
+    again, _ = opened(tmp_path, known).scan().events
+    assert again.severity is Severity.CRITICAL, "a host that was watched before has no history"
+
+
 @pytest.mark.parametrize("cursor", ["", "/", "x/1", "nonsense", "{boot}/", "{boot}/-1", "{boot}/x"])
 def test_a_cursor_that_says_nothing_loses_nothing(
     cursor: str, log: SimulatedKernelLog, tmp_path: Path
