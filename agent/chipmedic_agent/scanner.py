@@ -24,6 +24,8 @@ from chipmedic_agent.coverage import Look, judge, look_at
 from chipmedic_agent.registry import Absent, Broken, Discovery, Found
 from chipmedic_agent.worker import Worker, finished
 
+HOST_VENDOR = "host"
+"""The vendor of a collector that asks no chip's driver."""
 REDISCOVER_SECONDS = 60.0
 """How often a source that is not here is looked for: a driver may be loaded later."""
 DISCOVER_SECONDS = 10.0
@@ -271,8 +273,16 @@ class Scanner:
 
     def _hand_on(self, scan: Scan, cursor: str | None, words: str) -> None:
         self._moved = time.monotonic()
+        if self._asks_driver():
+            scan = replace(scan, asks_driver=True)
         self._consume(scan, cursor)
         self._answer(words)
+
+    def _asks_driver(self) -> bool:
+        """Tell whether this source asks the driver of chips."""
+        if self._collector is None:
+            return self._knows_chips()
+        return self._collector.vendor != HOST_VENDOR
 
     def _answer(self, words: str) -> None:
         """Tell whoever asked for a scan what came of it."""

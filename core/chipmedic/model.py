@@ -202,6 +202,9 @@ class Scan:
     """Filled by the agent's own source `jobs`; no collector of a vendor sets it."""
     is_inventory: bool = False
     """True: `chips` is all that this source could see, so a known chip that is absent is lost."""
+    asks_driver: bool = False
+    """Set by the agent's scanner: this source asks the driver of chips, so that its long silence is
+    the driver's."""
 
     def values(self, metric: Metric) -> dict[Component, float]:
         """Return the readings of one metric by component; a silent component is not in it."""

@@ -17,8 +17,6 @@ from chipmedic.model import (
 from chipmedic_agent.detectors.board import Board, key_of
 from chipmedic_agent.detectors.settings import DetectorSettings
 
-HOST_SOURCES = frozenset({"agent", "jobs", "host", "kernel_log", "pcie", "rdma"})
-"""Sources that ask no chip's driver; every other one is a chip vendor's."""
 _FAILURES = frozenset({GapReason.FAILED, GapReason.DENIED, GapReason.MALFORMED})
 
 
@@ -29,6 +27,8 @@ class Trouble:
     since: float
     scans: int
     detail: str
+    asks_driver: bool = False
+    """Whether the source asks the driver of chips: a site's own check of a file system does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Sources:
         words = f"source {source} has not answered within its deadline"
         board.hold(_fault(source, "collector.blocked", trouble, words))
         is_long = trouble.scans >= 2 or at - trouble.since >= self.driver_blocked_seconds
-        if source not in HOST_SOURCES and is_long:
+        if trouble.asks_driver and is_long:
             words = f"driver or tool of {source} does not answer"
             board.hold(_fault(source, "driver.fault", trouble, words))
 
@@ -99,6 +99,7 @@ def _count(troubles: dict[str, Trouble], scan: Scan, gaps: list[Gap], *, is_trou
         since=scan.at if known is None or known.since > scan.at else known.since,
         scans=1 if known is None else known.scans + 1,
         detail=detail or (known.detail if known else ""),
+        asks_driver=scan.asks_driver or (known is not None and known.asks_driver),
     )
 
 

@@ -130,7 +130,7 @@ def test_a_code_or_a_flag_explains_ill_health() -> None:
 
 def trouble(at: float, source: str, reason: GapReason) -> Scan:
     gap = Gap(collector_component(source), None, reason, "no answer in 10 s")
-    return Scan(source=source, at=at, gaps=(gap,))
+    return Scan(source=source, at=at, gaps=(gap,), asks_driver=source in ("nvidia", "ascend"))
 
 
 def test_a_vendors_source_blocked_twice_is_a_driver_that_does_not_answer() -> None:
@@ -157,8 +157,10 @@ def test_the_scans_of_others_tell_how_long_a_source_has_been_stuck() -> None:
 
 
 def test_a_host_source_that_blocks_accuses_no_driver() -> None:
-    scans = [trouble(t, "pcie", GapReason.TIMED_OUT) for t in (10, 70, 130)]
-    assert words(run(detector("sources"), scans), with_kind=True) == "collector.blocked:raised@10"
+    for source in ("pcie", "a_sites_own_check"):
+        scans = [trouble(t, source, GapReason.TIMED_OUT) for t in (10, 70, 130)]
+        told = words(run(detector("sources"), scans), with_kind=True)
+        assert told == "collector.blocked:raised@10"
 
 
 def test_a_source_fails_when_it_has_failed_three_times_in_a_row() -> None:
