@@ -287,9 +287,9 @@ def test_systemd_is_told_of_the_whole_life(watchdog, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("config", "status", "words"),
     [
-        ("[stream\n", 2, "not TOML"),
-        ("[http]\nlisten = '0.0.0.0:7480'\n", 2, "needs token_file"),
-        ("[stream]\nkey_file = '/k'\n", 2, "give both or none"),
+        ("[stream\n", 78, "not TOML"),
+        ("[http]\nlisten = '0.0.0.0:7480'\n", 78, "needs token_file"),
+        ("[stream]\nkey_file = '/k'\n", 78, "give both or none"),
         ("[store]\nurl = 'sqlite:////proc/1/no/store.db'\n", 1, "store"),
         ("[store]\nurl = 'no-such-database://x'\n", 1, "store"),
         ("[http]\nlisten = '203.0.113.1:1'\ntoken_file = '/etc/hostname'\n", 1, "cannot listen"),
