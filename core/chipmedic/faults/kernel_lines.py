@@ -24,7 +24,7 @@ from chipmedic.faults import (
 from chipmedic.faults.finding import Finding
 from chipmedic.faults.prefix import Stripped, strip_prefix
 from chipmedic.faults.rule import Rule
-from chipmedic.faults.sieve import LINE_MAX
+from chipmedic.faults.sieve import LINE_MAX, needed
 from chipmedic.model import Action, Severity
 
 RULES: tuple[Rule, ...] = (
@@ -87,16 +87,7 @@ def _in_context(finding: Finding, stripped: Stripped) -> Finding:
     return finding
 
 
-def _shortest(needles: frozenset[str]) -> tuple[str, ...]:
-    """Return the needles without those that contain another one of them."""
-    return tuple(
-        sorted(n for n in needles if not any(other != n and other in n for other in needles))
-    )
-
-
-NEEDLES: tuple[str, ...] = _shortest(
-    frozenset(needle for rule in RULES if rule.name for needle in rule.needles)
-)
+NEEDLES = tuple(needed(needle for rule in RULES if rule.name for needle in rule.needles))
 """A line that any rule finds something in holds one of these."""
 
 

@@ -24,7 +24,7 @@ HIT_NANOSECONDS = 70.0
 `_find_nanoseconds` counts, and it decides what is faster, never what is found."""
 NEW_SHARE_MAX = 0.8
 """Where more of the lines than this were never seen, remembering costs more than it saves."""
-BLOCKS_UNREMEMBERED = 16
+BLOCKS_UNREMEMBERED = 64
 """How many blocks are then searched without."""
 
 _THOUSANDTHS = {
@@ -44,7 +44,7 @@ class Search:
     """Finds any of several texts in a block of lines."""
 
     def __init__(self, texts: Iterable[str]) -> None:
-        ordered = sorted(set(texts))
+        ordered = needed(texts)
         anchors = _anchors(ordered)
         anchored: dict[str, list[str]] = {}
         self._others: list[bytes] = []
@@ -141,6 +141,12 @@ class Sieve:
         for offset in numbers:
             if self._search.line_starts(lines[offset] + b"\n"):
                 yield offset, lines[offset]
+
+
+def needed(texts: Iterable[str]) -> list[str]:
+    """Return the texts without those that hold another one of them."""
+    several = set(texts)
+    return sorted(t for t in several if not any(o != t and o in t for o in several))
 
 
 def _masked(text: bytes) -> bytes:
