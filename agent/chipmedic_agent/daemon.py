@@ -90,6 +90,7 @@ class Daemon:
             roster=self._roster,
             uplink=self._uplink,
             now=self._now,
+            stuck_tools=self._host.stuck,
         )
         self._pulse = Pulse()
         self._stop = asyncio.Event()

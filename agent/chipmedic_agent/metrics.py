@@ -14,6 +14,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from chipmedic.host import StuckTools
 from chipmedic.metric import Metric as Quantity
 from chipmedic.model import Component, ComponentKind, Verdict
 from chipmedic_agent.identity import Identity
@@ -53,6 +54,7 @@ class World:
     reload: ReloadState = field(default_factory=ReloadState)
     changes_told: dict[str, int] = field(default_factory=dict)
     """Transitions of faults since the start, by sort."""
+    stuck_tools: StuckTools = field(default_factory=StuckTools)
 
 
 class AgentMetrics(Collector):
@@ -120,12 +122,24 @@ class AgentMetrics(Collector):
             ),
         ):
             yield _counter(name, help_text, counts)
+        yield from self._stuck_tools()
         checks = GaugeMetricFamily(
             "chipmedic_check_verdict", "0 ok, 1 fault, 2 unknown.", labels=("check",)
         )
         for coverage in self._world.roster.coverage():
             checks.add_metric((coverage.check,), VERDICTS[coverage.verdict])
         yield checks
+
+    def _stuck_tools(self) -> Iterator[Metric]:
+        stuck = self._world.stuck_tools
+        for name, help_text, counts in (
+            ("killed", "Tools that missed their deadline and were killed.", stuck.killed),
+            ("abandoned", "Tools that could not be killed and were left (D).", stuck.abandoned),
+        ):
+            family = CounterMetricFamily(f"chipmedic_tools_{name}", help_text, labels=("tool",))
+            for tool, count in sorted(counts.copy().items()):
+                family.add_metric((tool,), float(count))
+            yield family
 
     def _stream(self) -> Iterator[Metric]:
         journal, link, now = self._world.journal, self._world.uplink.state, self._world.now()

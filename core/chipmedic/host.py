@@ -12,8 +12,9 @@ import shutil
 import signal
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -72,6 +73,15 @@ class Host(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class StuckTools:
+    """Tools that missed their deadline since the start, by program."""
+
+    killed: Counter[str] = field(default_factory=Counter)
+    abandoned: Counter[str] = field(default_factory=Counter)
+    """Those that could not be killed (D state)."""
+
+
 class LinuxHost:
     """The real machine, or the part of it below `root` (a captured or simulated root)."""
 
@@ -79,11 +89,14 @@ class LinuxHost:
         self._root = Path(root)
         self._env = dict(os.environ if env is None else env)
         self._env.pop("NOTIFY_SOCKET", None)  # a child must not speak to systemd in our name
+        self.stuck = StuckTools()
+        self._abandoned: list[subprocess.Popen[bytes]] = []
 
     def run(
         self, argv: Sequence[str], *, timeout_seconds: float, env: Mapping[str, str] | None = None
     ) -> Answer:
         """See `Host.run`."""
+        self._abandoned = [each for each in self._abandoned if each.poll() is None]
         try:
             process = subprocess.Popen(
                 argv,
@@ -104,6 +117,10 @@ class LinuxHost:
             is_dead = _kill_group(process)
             if has_ended:  # what it left behind holds its output open
                 return _answer(e.output, e.stderr, process.returncode)
+            if not is_dead:
+                self._abandoned.append(process)  # waited for when it can die at last
+            counter = self.stuck.killed if is_dead else self.stuck.abandoned
+            counter[Path(argv[0]).name] += 1
             state = (
                 "killed with its process group"
                 if is_dead

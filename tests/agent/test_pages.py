@@ -98,6 +98,16 @@ def pass_seconds(world: World, seconds: float) -> None:
 WARM = Reading(component("A"), Metric.TEMPERATURE, 41.0)
 
 
+def test_tools_that_hung_are_counted_by_name(tmp_path: Path) -> None:
+    world = a_world(tmp_path)
+    assert "chipmedic_tools_killed_total{" not in page(world)
+    world.stuck_tools.killed["npu-smi"] += 3
+    world.stuck_tools.abandoned["hccn_tool"] += 1
+    text = page(world)
+    assert 'chipmedic_tools_killed_total{tool="npu-smi"} 3.0' in text
+    assert 'chipmedic_tools_abandoned_total{tool="hccn_tool"} 1.0' in text
+
+
 def test_readings_carry_who_and_where(tmp_path: Path) -> None:
     world = a_world(tmp_path)
     ecc = Reading(component("A"), Metric.ECC_CORRECTED, 7.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from pathlib import Path
 
@@ -47,6 +49,39 @@ def test_a_tool_that_hangs_is_killed_with_all_that_it_started(tmp_path: Path) ->
     assert blocked.value.abandoned_pid is None
     assert time.monotonic() - started < 10
     assert not is_running(tmp_path / "pid")
+
+
+def test_a_tool_that_cannot_be_killed_is_left_alone_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in the kernel's D state: the signal is sent and nothing happens."""
+    sent: list[tuple[int, int]] = []
+    kill = os.killpg
+    monkeypatch.setattr("os.killpg", lambda group, number: sent.append((group, number)))
+    monkeypatch.setattr("chipmedic.host.REAP_SECONDS", 0.2)
+    host = LinuxHost()
+    started = time.monotonic()
+    with pytest.raises(ToolBlocked, match=r"abandoned, cannot be killed \(pid \d+") as blocked:
+        host.run(["sleep", "60"], timeout_seconds=0.3)
+    pid = blocked.value.abandoned_pid
+    assert pid is not None
+    assert sent == [(pid, signal.SIGKILL)]
+    assert time.monotonic() - started < 5
+    assert (dict(host.stuck.killed), dict(host.stuck.abandoned)) == ({}, {"sleep": 1})
+    kill(pid, signal.SIGKILL)
+    end = time.monotonic() + 10
+    while Path(f"/proc/{pid}").exists():  # it is no zombie for ever
+        assert time.monotonic() < end
+        host.run(["true"], timeout_seconds=10)
+
+
+def test_a_tool_that_was_killed_is_counted_by_its_name() -> None:
+    host = LinuxHost()
+    for _ in range(2):
+        with pytest.raises(ToolBlocked):
+            host.run(["/bin/sleep", "60"], timeout_seconds=0.1)
+    host.run(["/bin/true"], timeout_seconds=10)
+    assert (dict(host.stuck.killed), dict(host.stuck.abandoned)) == ({"sleep": 2}, {})
 
 
 def test_a_tool_that_answered_and_left_a_daemon_behind_has_answered() -> None:
