@@ -1,6 +1,8 @@
 # The two commands of README are `make demo` and `make test`; the rest is for developers.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
+# Two at a time also on one core: the tests of real servers mostly wait.
+WORKERS ?= 2
 BIN    := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -14,7 +16,7 @@ demo: $(VENV)/installed  ## the main job on simulated chips, in about a minute
 
 test: dev check  ## everything; as root it installs the Debian packages of the real parts
 	@tests/system/parts $(PARTS)
-	$(BIN)/pytest $(PYTEST)
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup --durations 15 $(PYTEST)
 
 check: dev  ## lint, format, types, imports, generated code, catalog
 	$(BIN)/ruff check .

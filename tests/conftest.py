@@ -17,11 +17,20 @@ settings.register_profile(
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
+SHARED_PARTS = frozenset({"slurm", "systemd"})
+"""Folders of tests that share one real cluster or container."""
 REQUIRE_ALL = os.environ.get("CHIPMEDIC_TEST_REQUIRE_ALL") == "1"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what needs a real chip where there is none; everything else must run."""
+    """Leave out what needs a real chip where there is none; everything else must run.
+
+    With several workers a file stays on one of them, and so do all tests of one real cluster or
+    container, which is started once.
+    """
+    for item in items:
+        place = item.path.parent if item.path.parent.name in SHARED_PARTS else item.path
+        item.add_marker(pytest.mark.xdist_group(str(place)))
     if Path("/dev/nvidiactl").exists():
         return
     chosen = [item for item in items if item.get_closest_marker("gpu") is None]
