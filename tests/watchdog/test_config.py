@@ -8,7 +8,7 @@ import pytest
 
 from chipmedic.errors import ConfigError
 from chipmedic_watchdog.config import WatchdogSettings, is_loopback, load_settings, split_address
-from chipmedic_watchdog.main import EXIT_OK, EXIT_CONFIG, main
+from chipmedic_watchdog.main import EXIT_CONFIG, EXIT_OK, main
 from chipmedic_watchdog.startup import read_token, store_url
 
 
