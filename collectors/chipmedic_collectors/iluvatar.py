@@ -20,7 +20,7 @@ from chipmedic_collectors.reading.judging import note_silence
 from chipmedic_collectors.reading.language import Language, Layout
 from chipmedic_collectors.tool_collector import Plan, Question, ToolCollector
 from chipmedic_collectors.usual_metrics import LOAD
-from chipmedic_collectors.values import identity, integer, memory_bytes, normalise_pci
+from chipmedic_collectors.values import identity, integer, memory_bytes, normalise_pci, process_id
 
 VENDOR = "iluvatar"
 _BANNER = re.compile(r"IX-ML:\s*(?P<tool>\S+)\s+Driver Version:\s*(?P<driver>\S+)")
@@ -84,7 +84,7 @@ def _gpu(node: Node) -> ChipReport:
                 memory_bytes(one.value("used_memory")),
             )
             for one in processes.named("process_info")
-            if (pid := integer(one.value("pid"))) is not None
+            if (pid := process_id(one.value("pid"))) is not None
         ]
     return chip
 

@@ -98,6 +98,12 @@ def integer(text: str) -> int | None:
         return int(value) if math.isfinite(value) and value.is_integer() else None
 
 
+def process_id(text: str) -> int | None:
+    """Return the process number that a cell holds; None for what no kernel gives (below 1)."""
+    number = integer(text)
+    return number if number is not None and number > 0 else None
+
+
 def memory_bytes(text: str, unit: str = "MiB") -> int | None:
     """Return a size in bytes.
 

@@ -107,3 +107,10 @@ def test_no_cell_is_too_bad(text: str) -> None:
     assert address is None or values.normalise_pci(address) == address
     if values.is_placeholder(text):
         assert number is None
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("4242", 4242), (" 7 ", 7), ("0", None), ("-7123", None), ("N/A", None)]
+)
+def test_a_process_number_is_one_that_a_kernel_gives(text: str, number: int | None) -> None:
+    assert values.process_id(text) == number

@@ -11,7 +11,7 @@ from chipmedic_collectors.amd.documents import Tree, is_leaf, text_of, walk
 from chipmedic_collectors.reading.cells import counter
 from chipmedic_collectors.reading.judging import worsen
 from chipmedic_collectors.rocm_smi.keys import model, positive, share
-from chipmedic_collectors.values import identity, integer, memory_bytes, normalise_pci
+from chipmedic_collectors.values import identity, memory_bytes, normalise_pci, process_id
 
 Texts = Mapping[tuple[str, ...], str]
 
@@ -201,7 +201,7 @@ def _processes(tree: Tree) -> Iterator[ProcessReport]:
         if not isinstance(value, dict) or "pid" not in {str(key).lower() for key in value}:
             continue
         branch = {str(key).lower(): one for key, one in value.items()}
-        pid = integer(text_of(branch["pid"])) if is_leaf(branch["pid"]) else None
+        pid = process_id(text_of(branch["pid"])) if is_leaf(branch["pid"]) else None
         if pid is None or pid <= 0:
             continue
         usage = branch.get("memory_usage")

@@ -22,6 +22,7 @@ from chipmedic_collectors.values import (
     is_placeholder,
     memory_bytes,
     normalise_pci,
+    process_id,
 )
 
 _MONITOR = re.compile(r"^\s*(?:TIMESTAMP\s+)?GPU\s+(?!.*\bPID\b)(?!.*\bbdf\b)[A-Z]", re.MULTILINE)
@@ -141,7 +142,7 @@ def _add_process(columns: list[str], cells: list[str], report: ToolReport) -> No
     at = columns.index("NAME")
     cells = [*cells[:at], " ".join(cells[at : at + spare + 1]), *cells[at + spare + 1 :]]
     row = dict(zip(columns, cells, strict=True))
-    index, pid = integer(row["GPU"]), integer(row["PID"])
+    index, pid = integer(row["GPU"]), process_id(row["PID"])
     chip = next((chip for chip in report.chips if chip.index == index), None)
     if chip is not None and pid is not None and pid > 0:
         memory = memory_bytes(_cell(row, "VRAM_MEM", "MEM_USAGE"), "B")

@@ -12,7 +12,13 @@ from itertools import accumulate
 
 from chipmedic.tool_report import ChipReport, Health, ProblemKind, ProcessReport, ToolReport
 from chipmedic_collectors.ascend import cells
-from chipmedic_collectors.values import integer, is_placeholder, memory_bytes, normalise_pci
+from chipmedic_collectors.values import (
+    integer,
+    is_placeholder,
+    memory_bytes,
+    normalise_pci,
+    process_id,
+)
 
 _VERSIONS = re.compile(r"npu-smi\s+(?P<tool>\S+)\s+Version:\s*(?P<driver>[^\s|]+)")
 _COLUMN = re.compile(r"\S[^()]*\([^)]*\)")
@@ -180,7 +186,7 @@ class _Box:
             self._idle.add(int(idle["npu"]))
             return
         place = [integer(word) for word in row[0].split()]
-        pid = integer(row[1]) if len(row) >= 4 else None
+        pid = process_id(row[1]) if len(row) >= 4 else None
         if pid is None or not place or place[0] is None:
             self._report.add_problem(ProblemKind.PARTIAL, f"not a process row: {text.strip()}")
             return

@@ -16,7 +16,7 @@ from chipmedic_collectors.reading import fields
 from chipmedic_collectors.reading.cells import counter
 from chipmedic_collectors.reading.command_line import CommandLine
 from chipmedic_collectors.reading.samples import Samples
-from chipmedic_collectors.values import identity, integer, memory_bytes
+from chipmedic_collectors.values import identity, integer, memory_bytes, process_id
 
 _STATS = {
     "XPUM_STATS_GPU_UTILIZATION": (fields.UTILIZATION, "%"),
@@ -164,7 +164,7 @@ def _sum(values: dict[str, str], which: str) -> int | None:
 
 
 def _add_process(entry: dict[str, Any], samples: Samples) -> None:
-    index, pid = integer(str(entry.get("device_id", ""))), integer(str(entry["process_id"]))
+    index, pid = integer(str(entry.get("device_id", ""))), process_id(str(entry["process_id"]))
     if index is None or pid is None:
         return
     memory = memory_bytes(str(entry.get("mem_size", "")), "kB")

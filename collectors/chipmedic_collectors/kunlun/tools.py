@@ -22,7 +22,14 @@ from chipmedic_collectors.reading.judging import note_silence, worsen
 from chipmedic_collectors.reading.language import Language, Layout, sentence
 from chipmedic_collectors.reading.samples import Samples
 from chipmedic_collectors.reading.xpu_smi import INTEL_WORDS
-from chipmedic_collectors.values import identity, integer, memory_bytes, normalise_pci, number
+from chipmedic_collectors.values import (
+    identity,
+    integer,
+    memory_bytes,
+    normalise_pci,
+    number,
+    process_id,
+)
 
 VENDOR = "kunlun"
 _BANNER = re.compile(r"Driver Version:\s*(?P<driver>[^\s|]+)(?:.*XPU-RT Version:\s*(?P<rt>\S+))?")
@@ -93,7 +100,7 @@ def _section(node: Node, key: str) -> Node:
 def _processes(section: Node) -> list[ProcessReport]:
     found = []
     for node in section.named("process_info"):
-        if (pid := integer(node.value("pid"))) is not None:
+        if (pid := process_id(node.value("pid"))) is not None:
             name = identity(node.value("process_name"))
             found.append(ProcessReport(pid, name, memory_bytes(node.value("used_memory"))))
     return found
@@ -254,7 +261,7 @@ def _legacy_device(index: int | None, values: dict[str, str]) -> ChipReport:
 
 
 def _add_legacy_process(chip: ChipReport, values: dict[str, str]) -> None:
-    pid = integer(values["PID"])
+    pid = process_id(values["PID"])
     if pid is not None:
         name, memory = identity(values.get("Command", "")), values.get("Memory", "")
         process = ProcessReport(pid, name, memory_bytes(memory, "MB"))

@@ -15,11 +15,11 @@ from chipmedic_collectors.nvidia.smi_process_table import add_process
 from chipmedic_collectors.nvidia.smi_tree import Node
 from chipmedic_collectors.values import (
     identity,
-    integer,
     is_placeholder,
     memory_bytes,
     normalise_pci,
     number,
+    process_id,
 )
 
 _NOTHING = Node("")
@@ -173,7 +173,7 @@ def _processes(section: Node | None) -> list[ProcessReport] | None:
     for node in section.children:
         if node.key not in {"process_info", "process_id"}:
             continue
-        pid = integer(node.value("pid") or node.text)
+        pid = process_id(node.value("pid") or node.text)
         if pid is None:
             continue
         name = identity(node.value("process_name", "name"))

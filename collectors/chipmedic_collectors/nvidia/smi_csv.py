@@ -14,7 +14,7 @@ from chipmedic_collectors.nvidia.smi_chips import Chips
 from chipmedic_collectors.nvidia.smi_columns import fill_chip
 from chipmedic_collectors.nvidia.smi_command import Command
 from chipmedic_collectors.nvidia.smi_process_table import add_process
-from chipmedic_collectors.values import identity, integer, memory_bytes
+from chipmedic_collectors.values import identity, integer, memory_bytes, process_id
 
 _GPUS = "--query-gpu"
 _PROCESSES = ("--query-compute-apps", "--query-accounted-apps")
@@ -184,7 +184,7 @@ class _RowReader:
         return chip
 
     def _read_process(self, row: Row, chip: ChipReport) -> None:
-        pid = integer(row["pid"])
+        pid = process_id(row["pid"])
         if pid is None:
             return
         if not (chip.pci or chip.uuid or chip.serial):

@@ -7,7 +7,7 @@ import re
 from chipmedic.tool_report import ChipReport, ProblemKind, ProcessReport, ToolReport
 from chipmedic_collectors.nvidia import smi_facts as facts
 from chipmedic_collectors.nvidia.smi_chips import Chips
-from chipmedic_collectors.values import identity, integer, memory_bytes, number
+from chipmedic_collectors.values import identity, integer, memory_bytes, number, process_id
 
 _HEADER = re.compile(r"#.*\bgpu\b", re.IGNORECASE)
 _PROGRAM = frozenset({"command", "name"})
@@ -69,7 +69,7 @@ def _read_row(row: dict[str, str], chips: Chips, report: ToolReport) -> None:
 
 def _read_process(row: dict[str, str], chip: ChipReport) -> None:
     chip.processes = chip.processes or []
-    pid = integer(row["pid"])
+    pid = process_id(row["pid"])
     if pid is None:
         return
     name = identity(row.get("command", row.get("name", "")))
