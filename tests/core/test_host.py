@@ -48,7 +48,10 @@ def test_a_tool_that_hangs_is_killed_with_all_that_it_started(tmp_path: Path) ->
         shell(f"sleep 60 & echo $! > {tmp_path}/pid; sleep 60")
     assert blocked.value.abandoned_pid is None
     assert time.monotonic() - started < 10
-    assert not is_running(tmp_path / "pid")
+    end = time.monotonic() + 10  # the signal is sent; a busy machine takes its time to deliver it
+    while is_running(tmp_path / "pid"):
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_a_tool_that_cannot_be_killed_is_left_alone_and_counted(

@@ -241,8 +241,9 @@ class TestSessions:
         settings = StreamSettings(listen="127.0.0.1:0", events_per_second=100, events_burst=512)
         async with Intake(database, settings=settings).running() as intake:
             async with FakeAgent(intake.address) as agent:
-                for start in (1, 513):
-                    await agent.events(*(event(n, a_fault()) for n in range(start, start + 512)))
+                await agent.events(*(event(n, a_fault()) for n in range(1, 513)))
+                await agent.acked(512)
+                await agent.events(*(event(n, a_fault()) for n in range(513, 1025)))
                 await agent.until(lambda: agent.received[-1].HasField("retry_after"))
                 assert 0 < agent.received[-1].retry_after.seconds < 6
                 assert (await agent.ending())[0] is grpc.StatusCode.OK
