@@ -21,6 +21,8 @@ CORPUS = Path(__file__).parents[2] / "shared/conformance"
 """Real captures lie beside the checkout of those who have them."""
 
 _NUMBER = re.compile(r"\d+")
+_NUMBERS = ("0", "-7", "99999999999999999999", "9" * 400, "9" * 5000, "٣", "1.5.2")
+"""Python refuses to read a whole number of more than 4,300 digits."""
 _BREAKS = ("\n", "\r\n", "\r", "\x0b", "\u2028", "")
 _JUNK = (
     *("|", "+---", "=====", " : ", ",", ", ", "\t", "\n", "/", "%", "%%", "'", '"', "\\"),
@@ -90,9 +92,7 @@ def _accident(draw: st.DrawFn, text: str, texts: Sequence[str]) -> str:
             other = draw(st.sampled_from(texts))
             return text[:begin] + other[draw(st.integers(0, len(other))) :]
         case 6:
-            number = draw(
-                st.sampled_from(("0", "-7", "99999999999999999999", "9" * 400, "٣", "1.5.2"))
-            )
+            number = draw(st.sampled_from(_NUMBERS))
             return text[:begin] + _NUMBER.sub(number, text[begin:end]) + text[end:]
         case 7:
             lines = draw(st.permutations(text[begin:end].split("\n")[:12]))

@@ -65,6 +65,7 @@ _SIZE_UNITS = {
     "tb": MIB * MIB,
     "tib": MIB * MIB,
 }
+_INTEGER_MAX = 2**64
 _PCI = re.compile(
     r"(?:(?P<domain>[0-9a-f]{1,8}):)?(?P<bus>[0-9a-f]{1,2}):(?P<device>[01]?[0-9a-f])"
     r"(?:\.(?P<function>[0-7]))?"
@@ -87,15 +88,21 @@ def number(text: str) -> float | None:
 
 
 def integer(text: str) -> int | None:
-    """Return the one whole number that a cell holds, exactly; None for a fraction too."""
+    """Return the one whole number that a cell holds, exactly; None for a fraction too.
+
+    None also beyond 64 bits: no tool counts so far, and not every number of digits is a float.
+    """
     match = _NUMBER.fullmatch(text.strip(_DECORATION))
     if match is None:
         return None
     try:
-        return int(match[1])
+        whole = int(match[1])
     except ValueError:
         value = float(match[1])
-        return int(value) if math.isfinite(value) and value.is_integer() else None
+        if not (math.isfinite(value) and value.is_integer()):
+            return None
+        whole = int(value)
+    return whole if -_INTEGER_MAX < whole < _INTEGER_MAX else None
 
 
 def process_id(text: str) -> int | None:

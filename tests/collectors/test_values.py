@@ -49,7 +49,16 @@ def test_number(text: str, number: float | None) -> None:
 
 @pytest.mark.parametrize(
     ("text", "number"),
-    [("7", 7), ("7 bank(s)", 7), ("7.0", 7), ("7.5", None), ("18446744073709551615", 2**64 - 1)],
+    [
+        ("7", 7),
+        ("7 bank(s)", 7),
+        ("7.0", 7),
+        ("7.5", None),
+        ("18446744073709551615", 2**64 - 1),
+        ("18446744073709551616", None),
+        ("9" * 400, None),
+        ("9" * 5000, None),
+    ],
 )
 def test_integer(text: str, number: int | None) -> None:
     assert values.integer(text) == number

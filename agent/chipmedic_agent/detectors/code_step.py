@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from chipmedic.faults.catalog import CatalogRow, lookup
-from chipmedic.faults.escalation import Companions, EscalationRules
+from chipmedic.faults.escalation import WINDOW_SECONDS_MAX, Companions, EscalationRules
 from chipmedic.faults.nvlink5 import described
 from chipmedic.metric import Metric
 from chipmedic.model import Action, Event, Fault, Reading, Scan, Severity, collector_component
@@ -231,6 +231,8 @@ class CodeStep:
             if self.scan.at < pending.due_at:
                 continue
             del self.pending[key]
+            if self.scan.at - pending.due_at >= WINDOW_SECONDS_MAX:
+                continue  # nobody looked for so long that it says nothing about now
             component, code = split_key(key)
             found = escalations(self.rules, self.occurrences, component, code, self.scan.at)
             for escalation in gravest_of_each_kind(found, pending.kind):

@@ -48,6 +48,7 @@ class Codes:
         if is_boot(scan):
             work.board.clear_all(scan.at, "rebooted")
             work.marks.clear()
+            work.pending.clear()
         for event in sorted(scan.events, key=self._order):
             if event.code == BOOT:
                 work.board.report(rebooted(event, scan))

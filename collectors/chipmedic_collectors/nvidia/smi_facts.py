@@ -105,9 +105,9 @@ def total(counts: Iterable[int | None]) -> int | None:
 
 
 def ratio_of_percent(text: str) -> float | None:
-    """Return a percentage as 0..1."""
+    """Return a percentage as 0..1; None outside 0 to 100."""
     percent = number(text)
-    return None if percent is None or percent < 0 else percent / 100
+    return percent / 100 if percent is not None and 0 <= percent <= 100 else None
 
 
 def answer(text: str) -> bool | None:

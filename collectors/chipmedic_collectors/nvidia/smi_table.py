@@ -153,4 +153,4 @@ def _read_readings(cells: list[str], chip: ChipReport) -> None:
     if sizes := _SIZES.search(memory):
         chip.memory_used_bytes, chip.memory_total_bytes = map(memory_bytes, sizes.groups())
     if percent := _PERCENT.search(load):
-        chip.utilization_ratio = float(percent[1]) / 100
+        chip.utilization_ratio = facts.ratio_of_percent(percent[1])

@@ -23,7 +23,7 @@ from chipmedic.model import (
     Severity,
     chip_component,
 )
-from detector_story import CHIP, OTHER, detector, opened, run, words
+from detector_story import CHIP, OTHER, boot, detector, opened, run, words
 
 DAY = 86_400.0
 PORT_DOWN, RETRY_FAILED, RETRY_OK = "ascend:81078603", "ascend:8C1F860B", "ascend:8C1F8609"
@@ -297,6 +297,13 @@ def test_ports_that_go_down_together_are_the_networks_fault() -> None:
 def test_a_failed_retry_of_every_rank_blames_the_one_port_that_was_down() -> None:
     retries = [said(20 + n, RETRY_FAILED, chip) for n, chip in enumerate((CHIP, OTHER, THIRD))]
     assert isolated([said(0, PORT_DOWN, OTHER), *retries, *idle(100)]) == {OTHER}
+
+
+def test_what_nobody_judged_for_a_day_or_before_a_boot_is_not_judged_any_more() -> None:
+    pair = [said(0, PORT_DOWN), said(9, RETRY_FAILED)]
+    assert isolated([*pair, *idle(60)]) == {CHIP}
+    assert isolated([*pair, *idle(2 * DAY)]) == set()
+    assert isolated([*pair, boot(20), *idle(60)]) == set()
 
 
 def test_a_pair_is_over_after_a_quiet_hour() -> None:

@@ -32,6 +32,7 @@ from chipmedic.model import (
     collector_component,
 )
 from chipmedic_agent.detectors import DetectorSettings, builtin_detectors
+from chipmedic_agent.detectors.code_state import CodesState
 from detector_story import CONVERTER, through_json
 from fuzzing import examples
 
@@ -194,6 +195,8 @@ def test_a_scan_that_says_nothing_raises_nothing(night: list[Scan], source: str)
         state = detector.start()
         for scan in night:
             state, _ = detector.step(state, scan)
+        if isinstance(state, CodesState) and state.pending:
+            continue  # a rule that waits for its hold is judged by time alone
         _, changes = detector.step(state, Scan(source=source, at=4e9))
         raised = {change.fault.kind for change in changes if isinstance(change, Raised)}
         assert raised <= {"driver.fault"}  # a source that has been stuck is judged by time alone
