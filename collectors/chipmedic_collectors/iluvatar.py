@@ -11,13 +11,13 @@ from typing import ClassVar
 
 from chipmedic import Metric
 from chipmedic.tool_report import ChipReport, ProblemKind, ProcessReport, ToolReader, ToolReport
-from chipmedic_collectors.nvidia.smi_tree import Node, read_xml
 from chipmedic_collectors.pci_bus import ACCELERATORS, PciPattern
 from chipmedic_collectors.reading import box, cells, fields
 from chipmedic_collectors.reading.command_line import CommandLine
 from chipmedic_collectors.reading.csv_rows import read_query
 from chipmedic_collectors.reading.judging import note_silence
 from chipmedic_collectors.reading.language import Language, Layout
+from chipmedic_collectors.reading.tree import Node, read_xml
 from chipmedic_collectors.tool_collector import Plan, Question, ToolCollector
 from chipmedic_collectors.usual_metrics import LOAD
 from chipmedic_collectors.values import identity, integer, memory_bytes, normalise_pci, process_id

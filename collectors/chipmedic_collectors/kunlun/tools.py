@@ -15,12 +15,12 @@ from chipmedic.tool_report import (
     ProcessReport,
     ToolReport,
 )
-from chipmedic_collectors.nvidia.smi_tree import Node, read_xml
 from chipmedic_collectors.reading import box, cells
 from chipmedic_collectors.reading.command_line import CommandLine
 from chipmedic_collectors.reading.judging import note_silence, worsen
 from chipmedic_collectors.reading.language import Language, Layout, sentence
 from chipmedic_collectors.reading.samples import Samples
+from chipmedic_collectors.reading.tree import Node, read_xml
 from chipmedic_collectors.reading.xpu_smi import INTEL_WORDS
 from chipmedic_collectors.values import (
     identity,

@@ -18,7 +18,8 @@ from chipmedic_collectors.nvidia import (
     smi_query,
     smi_table,
 )
-from chipmedic_collectors.nvidia.smi_command import Command
+from chipmedic_collectors.nvidia.smi_command import find_command, only_index
+from chipmedic_collectors.reading.command_line import CommandLine
 from chipmedic_collectors.tool_failures import shell_failure
 
 VENDOR = "nvidia"
@@ -30,7 +31,7 @@ def recognises(run: ToolRun) -> int:
     """Say how sure it is that this is a run of one of NVIDIA's tools."""
     if _MARK.search(run.stdout) or _MARK.search(run.stderr):
         return 3
-    if Command.of(run.argv).tool is None:
+    if find_command(run.argv).tool is None:
         return 0
     return 2 if run.stdout.strip() else 1
 
@@ -38,7 +39,7 @@ def recognises(run: ToolRun) -> int:
 def read(run: ToolRun) -> ToolReport:
     """Return what the run stated; what cannot be read is a problem of the report."""
     report = ToolReport(vendor=VENDOR)
-    command = Command.of(run.argv)
+    command = find_command(run.argv)
     answer, messages = smi_messages.split_messages(_ESCAPES.sub("", run.stdout))
     messages += smi_messages.split_messages(_ESCAPES.sub("", run.stderr))[1]
     read_answer = _layout(answer, command, report)
@@ -65,7 +66,7 @@ def _note_shell(run: ToolRun, report: ToolReport, *, has_messages: bool) -> None
 READER = ToolReader(vendor=VENDOR, recognises=recognises, read=read)
 
 
-def _layout(text: str, command: Command, report: ToolReport) -> Callable[[], None] | None:
+def _layout(text: str, command: CommandLine, report: ToolReport) -> Callable[[], None] | None:
     """Choose the layout by the text; the arguments decide only about CSV, which has no mark."""
     if smi_query.is_xml(text):
         return partial(smi_query.read_query_xml, text, command, report)
@@ -86,14 +87,14 @@ def _layout(text: str, command: Command, report: ToolReport) -> Callable[[], Non
     return None
 
 
-def _complete_identity(command: Command, report: ToolReport) -> None:
+def _complete_identity(command: CommandLine, report: ToolReport) -> None:
     """Take the index from the arguments where one chip was asked for and the text gives none."""
-    if command.only_index is not None and len(report.chips) == 1:
-        chip = report.chips[0]
-        chip.index = command.only_index if chip.index is None else chip.index
+    index = only_index(command)
+    if index is not None and len(report.chips) == 1 and report.chips[0].index is None:
+        report.chips[0].index = index
 
 
-def _note_nothing(answer: str, command: Command, report: ToolReport) -> None:
+def _note_nothing(answer: str, command: CommandLine, report: ToolReport) -> None:
     if command.tool == "dcgmi" and answer.strip():
         report.add_problem(ProblemKind.UNSUPPORTED, "the output of dcgmi is not read")
         return

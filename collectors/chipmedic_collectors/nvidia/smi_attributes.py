@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from chipmedic.tool_report import ChipReport, Health, ProcessReport, ToolReport
 from chipmedic_collectors.nvidia import smi_facts as facts
 from chipmedic_collectors.nvidia.smi_process_table import add_process
-from chipmedic_collectors.nvidia.smi_tree import Node
+from chipmedic_collectors.reading.judging import worsen
+from chipmedic_collectors.reading.tree import Node
 from chipmedic_collectors.values import (
     identity,
     is_placeholder,
@@ -123,7 +124,7 @@ def _read_retirement(gpu: Node, chip: ChipReport) -> None:
     facts.judge_remapping(chip)
     for key in ("pending_retirement", "pending_blacklist", "pending_page_blacklist", "pending"):
         if facts.answer(pages.value(key)):
-            facts.worsen(chip, Health.WARNING)
+            worsen(chip, Health.WARNING)
 
 
 def _retired(pages: Node, rows: Node) -> Iterator[int | None]:
@@ -146,17 +147,17 @@ def _read_states(gpu: Node, chip: ChipReport) -> None:
     facts.judge_recovery_action(chip, gpu.value("gpu_recovery_action"))
     reset = _section(gpu, "gpu_reset_status")
     if facts.answer(reset.value("reset_required")):
-        facts.worsen(chip, Health.CRITICAL)
+        worsen(chip, Health.CRITICAL)
     if facts.answer(reset.value("drain_and_reset_recommended")):
-        facts.worsen(chip, Health.WARNING)
+        worsen(chip, Health.WARNING)
     errors = _section(gpu, "ecc_errors")
     if facts.answer(_section(errors, "aggregate").value("sram_threshold_exceeded")):
-        facts.worsen(chip, Health.WARNING)
+        worsen(chip, Health.WARNING)
     for key in ("channel_repair_pending", "tpc_repair_pending"):
         if facts.answer(errors.value(key)):
-            facts.worsen(chip, Health.WARNING)
+            worsen(chip, Health.WARNING)
     if facts.answer(errors.value("unrepairable_memory")):
-        facts.worsen(chip, Health.CRITICAL)
+        worsen(chip, Health.CRITICAL)
     fabric = _section(gpu, "fabric")
     facts.judge_fabric_registration(chip, fabric.value("state"), fabric.value("status"))
     for leaf in _section(fabric, "health").children:

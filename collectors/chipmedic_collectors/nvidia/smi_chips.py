@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
-from chipmedic.tool_report import ChipReport, Health, ToolReport
+from chipmedic.tool_report import ChipReport, ToolReport
+from chipmedic_collectors.reading.samples import merge
 
 
 class Chips:
@@ -28,7 +27,7 @@ class Chips:
     @staticmethod
     def update(known: ChipReport, chip: ChipReport) -> ChipReport:
         """Bring a chip of the report up to date with a further sample of it."""
-        _merge(known, chip)
+        merge(known, chip)
         return known
 
     def find(self, chip: ChipReport) -> ChipReport | None:
@@ -42,13 +41,3 @@ def _is_same(one: ChipReport, other: ChipReport) -> bool:
         if mine is not None and yours is not None:
             return bool(mine == yours)
     return False
-
-
-def _merge(known: ChipReport, chip: ChipReport) -> None:
-    for one in fields(ChipReport):
-        value = getattr(chip, one.name)
-        if value is None or one.name == "die":
-            continue
-        if one.name == "health" and value is Health.OK and known.health is not None:
-            continue  # one good sample does not undo a bad one of the same answer
-        setattr(known, one.name, value)

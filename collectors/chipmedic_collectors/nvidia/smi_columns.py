@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from chipmedic.tool_report import ChipReport, Health
 from chipmedic_collectors.nvidia import smi_facts as facts
+from chipmedic_collectors.reading.judging import worsen
 from chipmedic_collectors.values import identity, integer, memory_bytes, normalise_pci, number
 
 _POWER = ("power.draw", "power.draw.average", "power.draw.instant")
@@ -84,7 +85,7 @@ def _judge(chip: ChipReport, row: Mapping[str, str]) -> None:
     facts.judge_recovery_action(chip, row.get("gpu_recovery_action", ""))
     for column, health in _STATES.items():
         if facts.answer(row.get(column, "")):
-            facts.worsen(chip, health)
+            worsen(chip, health)
     facts.judge_fabric_registration(chip, row.get("fabric.state", ""), row.get("fabric.status", ""))
     for column, cell in row.items():
         if column.startswith("fabric.health."):

@@ -12,8 +12,9 @@ from chipmedic.tool_report import ChipReport, ProblemKind, ProcessReport, ToolRe
 from chipmedic_collectors.nvidia import smi_facts as facts
 from chipmedic_collectors.nvidia.smi_chips import Chips
 from chipmedic_collectors.nvidia.smi_columns import fill_chip
-from chipmedic_collectors.nvidia.smi_command import Command
+from chipmedic_collectors.nvidia.smi_command import only_index, selection
 from chipmedic_collectors.nvidia.smi_process_table import add_process
+from chipmedic_collectors.reading.command_line import CommandLine
 from chipmedic_collectors.values import identity, integer, memory_bytes, process_id
 
 _GPUS = "--query-gpu"
@@ -52,7 +53,7 @@ _VALUE = re.compile(r"[\d.:]+|GPU-\S*|[\[\d]\S*\s?[%\]A-Za-z]*")
 Row = dict[str, str]
 
 
-def is_csv(text: str, command: Command) -> bool:
+def is_csv(text: str, command: CommandLine) -> bool:
     """Say whether this is CSV: it was asked for, or its first line with cells names columns."""
     if command.has(*_QUERIES):
         return bool(text.strip())
@@ -60,7 +61,7 @@ def is_csv(text: str, command: Command) -> bool:
     return len(_MARKS.intersection(_columns(first.split(","), is_of_processes=False))) > 1
 
 
-def may_be_empty(text: str, command: Command) -> bool:
+def may_be_empty(text: str, command: CommandLine) -> bool:
     """Say whether no row is a good answer here: there was no process, or no page, to list."""
     if not command.has(*_PROCESSES, "--query-retired-pages", "--query-remapped-rows"):
         return False
@@ -71,7 +72,7 @@ def may_be_empty(text: str, command: Command) -> bool:
     )
 
 
-def read_csv(text: str, command: Command, report: ToolReport) -> None:
+def read_csv(text: str, command: CommandLine, report: ToolReport) -> None:
     """Read the rows; one that cannot be read costs no other chip its values."""
     columns = _asked_columns(command)
     is_of_processes = command.has(*_PROCESSES)
@@ -92,7 +93,7 @@ def read_csv(text: str, command: Command, report: ToolReport) -> None:
     reader.finish()
 
 
-def _asked_columns(command: Command) -> list[str]:
+def _asked_columns(command: CommandLine) -> list[str]:
     asked = command.value(*_QUERIES) or ""
     is_of_processes = command.has(*_PROCESSES)
     names = [name for name in asked.split(",") if name.strip()]
@@ -132,8 +133,9 @@ def _rejoin(cells: list[str], columns: list[str]) -> list[str]:
 class _RowReader:
     """Turns rows into chips; remembers what only all rows together tell."""
 
-    def __init__(self, command: Command, report: ToolReport) -> None:
+    def __init__(self, command: CommandLine, report: ToolReport) -> None:
         self._command = command
+        self._only_index = only_index(command)
         self._report = report
         self._chips = Chips(report)
         self._nameless: list[ChipReport] = []
@@ -162,7 +164,7 @@ class _RowReader:
     def finish(self) -> None:
         """Hold what was read against what the rows say about their number."""
         listed = len(self._report.chips)
-        if self._expected and listed < self._expected and not self._command.selects_chips:
+        if self._expected and listed < self._expected and not selection(self._command):
             self._report.add_problem(
                 ProblemKind.PARTIAL, f"{self._expected} GPUs counted, {listed} listed"
             )
@@ -172,8 +174,8 @@ class _RowReader:
     def _place(self, chip: ChipReport) -> ChipReport:
         if chip.pci or chip.uuid or chip.serial or chip.index is not None:
             return self._chips.add(chip)
-        if self._command.only_index is not None:
-            chip.index = self._command.only_index
+        if self._only_index is not None:
+            chip.index = self._only_index
             return self._chips.add(chip)
         self._nameless.append(chip)
         if self._expected and len(self._nameless) > self._expected:
@@ -188,10 +190,10 @@ class _RowReader:
         if pid is None:
             return
         if not (chip.pci or chip.uuid or chip.serial):
-            if self._command.only_index is None:
+            if self._only_index is None:
                 self._has_homeless_process = True
                 return
-            chip.index = self._command.only_index
+            chip.index = self._only_index
         chip = self._chips.add(chip)
         if self._command.has("--query-accounted-apps"):
             return  # those have ended

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from enum import Enum
 
 from chipmedic.tool_report import ChipReport, Health, ProblemKind, ToolReport
+from chipmedic_collectors.reading.judging import worsen
 from chipmedic_collectors.values import integer, is_placeholder, number
 
-_RANK = {None: 0, Health.OK: 1, Health.UNKNOWN: 2, Health.WARNING: 3, Health.CRITICAL: 4}
 _COUNTER_MAX = 2**63
 """NVML prints -1 of an unsigned counter where it has none."""
 
@@ -28,12 +28,6 @@ def trouble_of(texts: Iterable[str]) -> Trouble | None:
     """Return the worst trouble that any of these cells tells."""
     joined = "\n".join(texts)
     return next((one for one in reversed(Trouble) if one.value.search(joined)), None)
-
-
-def worsen(chip: ChipReport, health: Health) -> None:
-    """Set the chip's health unless it is known to be worse; unknown outranks ok."""
-    if _RANK[health] > _RANK[chip.health]:
-        chip.health = health
 
 
 def label(chip: ChipReport) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from chipmedic.tool_report import ChipReport, Health, ProblemKind, ToolReport
 from chipmedic_collectors.nvidia import smi_facts as facts
 from chipmedic_collectors.nvidia.smi_chips import Chips
+from chipmedic_collectors.reading.judging import worsen
 from chipmedic_collectors.values import normalise_pci
 
 _HANDLE = re.compile(
@@ -148,7 +149,7 @@ def _note_inforom(pci: str | None, line: str, report: ToolReport) -> None:
     if chip is None:  # the answer names its chips in another way, so it cannot be told which it is
         report.add_problem(ProblemKind.PARTIAL, line)
     else:
-        facts.worsen(chip, Health.WARNING)
+        worsen(chip, Health.WARNING)
 
 
 def _note_handle(handle: re.Match[str], line: str, report: ToolReport) -> None:
@@ -160,7 +161,7 @@ def _note_handle(handle: re.Match[str], line: str, report: ToolReport) -> None:
     chip = Chips(report).add(chip)
     reason = handle["reason"]
     if _DENIED.search(reason):
-        facts.worsen(chip, Health.UNKNOWN)
+        worsen(chip, Health.UNKNOWN)
         report.add_problem(ProblemKind.PERMISSION, line)
     elif _GONE.search(reason) or not reason:
         facts.mark_lost(report, chip, line)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from chipmedic.tool_report import ChipReport, ProblemKind, ToolReport
 from chipmedic_collectors.nvidia.smi_attributes import read_gpu
 from chipmedic_collectors.nvidia.smi_chips import Chips
-from chipmedic_collectors.nvidia.smi_command import Command
-from chipmedic_collectors.nvidia.smi_tree import Node, read_text, read_xml
+from chipmedic_collectors.nvidia.smi_command import selection
+from chipmedic_collectors.reading.command_line import CommandLine
+from chipmedic_collectors.reading.tree import Node, read_text, read_xml
 from chipmedic_collectors.values import identity, integer, normalise_pci
 
 _ROOT = "nvidia_smi_log"
+_HEADLINE = re.compile(r"(?P<key>GPU)\s+(?P<id>[0-9A-Fa-f:.]+)\s*:?")
+"""What begins the section of one chip in the text form."""
 _DRIVER = ("driver_version", "kmd_version")
 _TOOL = ("nvidia_smi_version", "nvsmi_version")
 
@@ -23,10 +27,10 @@ def is_xml(text: str) -> bool:
 
 def is_text(text: str) -> bool:
     """Say whether this is the text form, also where its headline is missing."""
-    return "NVSMI LOG" in text or any(_gpus(read_text(text)))
+    return "NVSMI LOG" in text or any(_gpus(read_text(text, _HEADLINE)))
 
 
-def read_query_xml(text: str, command: Command, report: ToolReport) -> None:
+def read_query_xml(text: str, command: CommandLine, report: ToolReport) -> None:
     """Read one or several XML documents; a document without its end is truncated."""
     tree = read_xml(text)
     logs = list(tree.named(_ROOT)) or [tree]
@@ -36,9 +40,9 @@ def read_query_xml(text: str, command: Command, report: ToolReport) -> None:
         report.add_problem(ProblemKind.TRUNCATED, "the XML ends before </nvidia_smi_log>")
 
 
-def read_query_text(text: str, command: Command, report: ToolReport) -> None:
+def read_query_text(text: str, command: CommandLine, report: ToolReport) -> None:
     """Read the indented text; it has no end of its own, so what must stand there is looked for."""
-    log = read_text(text)
+    log = read_text(text, _HEADLINE)
     _read_log(log, command, report)
     gpus = list(_gpus(log))
     if not gpus:
@@ -75,7 +79,7 @@ def _gpus(log: Node) -> Iterator[Node]:
             yield from (child for child in node.children if child.key == "gpu" and child.id)
 
 
-def _read_log(log: Node, command: Command, report: ToolReport) -> None:
+def _read_log(log: Node, command: CommandLine, report: ToolReport) -> None:
     report.driver_version = identity(log.value(*_DRIVER)) or report.driver_version
     report.tool_version = identity(log.value(*_TOOL)) or report.tool_version
     chips = Chips(report)
@@ -88,7 +92,7 @@ def _read_log(log: Node, command: Command, report: ToolReport) -> None:
         chips.add(chip)
         listed += 1
     attached = integer(log.value("attached_gpus"))
-    if attached is not None and attached > listed and not command.selects_chips:
+    if attached is not None and attached > listed and not selection(command):
         report.add_problem(ProblemKind.PARTIAL, f"{attached} GPUs attached, {listed} listed")
     elif attached == 0:
         report.add_problem(ProblemKind.NO_DEVICES, "0 GPUs attached")

@@ -22,7 +22,7 @@ class CommandLine:
         inner = [word for outer in argv if " " in outer for word in _shell_words(outer)]
         for words in (list(argv), inner):
             for position, word in enumerate(words):
-                name = PurePosixPath(word).name
+                name = PurePosixPath(word.replace("\\", "/")).name.lower().removesuffix(".exe")
                 if name in tools:
                     return cls(name, tuple(words[position + 1 :]))
         return cls(None)

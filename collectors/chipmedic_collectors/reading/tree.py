@@ -1,4 +1,4 @@
-"""`nvidia-smi -q` as a tree of named nodes: one shape for its XML and its indented text."""
+"""A detailed answer as a tree of named nodes: one shape for XML and for indented text."""
 
 from __future__ import annotations
 
@@ -93,11 +93,12 @@ def _close(open_nodes: list[tuple[Node, int]], name: str, text: str, end: int) -
 
 
 _PAIR = re.compile(r"(?P<key>[^\s:](?:.*?[^\s:])?)\s*:(?:\s+(?P<value>.*))?")
-_GPU = re.compile(r"GPU\s+(?P<id>[0-9A-Fa-f:.]+)\s*:?")
 
 
-def read_text(text: str) -> Node:
+def read_text(text: str, headline: re.Pattern[str]) -> Node:
     """Read `name : value` lines into a tree by their indentation.
+
+    `headline` matches the line that begins a device; its groups are `key` and `id`.
 
     Lines of another form are skipped. A section or a value that the last line begins and that has
     no content is not closed: there the output was cut.
@@ -105,7 +106,7 @@ def read_text(text: str) -> Node:
     root = Node("")
     open_nodes: list[tuple[int, Node]] = [(-1, root)]
     for line in text.expandtabs().splitlines():
-        node = _line_node(line.strip())
+        node = _line_node(line.strip(), headline)
         if node is None:
             continue
         indent = len(line) - len(line.lstrip())
@@ -121,9 +122,9 @@ def read_text(text: str) -> Node:
     return root
 
 
-def _line_node(line: str) -> Node | None:
-    if gpu := _GPU.fullmatch(line):
-        return Node("gpu", id=gpu["id"])
+def _line_node(line: str, headline: re.Pattern[str]) -> Node | None:
+    if begun := headline.fullmatch(line):
+        return Node(text_key(begun["key"]), id=begun["id"])
     if pair := _PAIR.fullmatch(line):
         return Node(text_key(pair["key"]), (pair["value"] or "").strip())
     if re.fullmatch(r"[A-Za-z][\w /()-]*", line):
