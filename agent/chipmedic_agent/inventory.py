@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from chipmedic.metric import Metric
 from chipmedic.model import (
@@ -79,10 +80,11 @@ class Inventory:
         """Learn from a scan; return it with PCI addresses resolved and missing chips named."""
         scan = self._with_kept_names(scan)
         departures = self._learn(scan)
-        readings = tuple(replace(r, component=self.resolve(r.component)) for r in scan.readings)
-        events = tuple(self._resolved(event) for event in scan.events)
-        gaps = tuple(replace(g, component=self.resolve(g.component)) for g in scan.gaps)
-        scan = replace(scan, readings=readings, events=events, gaps=gaps)
+        if _names_pci(scan):
+            readings = tuple(replace(r, component=self.resolve(r.component)) for r in scan.readings)
+            events = tuple(self._resolved(event) for event in scan.events)
+            gaps = tuple(replace(g, component=self.resolve(g.component)) for g in scan.gaps)
+            scan = replace(scan, readings=readings, events=events, gaps=gaps)
         if scan.is_inventory:
             scan = self._with_presence(scan)
         return scan, departures
@@ -177,6 +179,12 @@ class Inventory:
             if is_missing and component not in told:
                 readings.append(Reading(component, Metric.PRESENT, 0.0))
         return replace(scan, readings=(*scan.readings, *readings), gaps=(*scan.gaps, *gaps))
+
+
+def _names_pci(scan: Scan) -> bool:
+    """Tell whether a scan names a device by its address alone; most scans never do."""
+    parts: Iterable[Reading | Event | Gap] = chain(scan.readings, scan.events, scan.gaps)
+    return any(part.component.kind is ComponentKind.PCI for part in parts)
 
 
 def _last_seen(entry: KnownChip, now: float) -> str:

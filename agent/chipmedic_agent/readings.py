@@ -28,6 +28,7 @@ class Readings:
 
     def __init__(self) -> None:
         self._values: dict[tuple[Component, Metric], Value] = {}
+        self._swept_at = -SLOW_SECONDS
 
     def take(self, scan: Scan, *, period_seconds: float) -> None:
         """Take in a scan; what it says it could not read is known no longer."""
@@ -40,9 +41,13 @@ class Readings:
             spacing = SLOW_SECONDS if before is None else min(scan.at - before.at, SLOW_SECONDS)
             holds = STALE_PERIODS * max(period_seconds, spacing)
             self._values[key] = Value(reading.value, scan.at, scan.source, scan.at + holds)
-        stale = [key for key, value in self._values.items() if value.holds_until < scan.at]
-        for key in stale:
-            del self._values[key]
+        if not 0 <= scan.at - self._swept_at < SLOW_SECONDS:
+            self._sweep(scan.at)
+
+    def _sweep(self, now: float) -> None:
+        """Let go of what holds no longer; `current` does not show it anyway."""
+        self._swept_at = now
+        self._values = {k: v for k, v in self._values.items() if v.holds_until >= now}
 
     def current(self, now: float) -> Iterator[tuple[Component, Metric, Value]]:
         """Yield what still holds; may be called from another thread."""
