@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select
 from chipmedic.errors import ChipmedicError
 from chipmedic_watchdog.recover import book, decisions
 from chipmedic_watchdog.recover.settings import Mode
-from chipmedic_watchdog.store import schema
+from chipmedic_watchdog.store import audit, schema
 
 
 class NotPossible(ChipmedicError):
@@ -26,7 +26,7 @@ def approve(connection: Connection, recovery: str, *, who: str, now: float) -> N
     found = _expect(connection, recovery, ("proposed",))
     evidence = {**found.evidence, "approved_by": who}
     book.change(connection, recovery, now=now, state="planned", evidence=evidence)
-    book.write_audit(connection, at=now, who=who, act="approve", target=recovery)
+    audit.append(connection, at=now, who=who, act="approve", target=recovery)
 
 
 def decline(connection: Connection, recovery: str, *, who: str, why: str, now: float) -> None:
@@ -37,7 +37,7 @@ def decline(connection: Connection, recovery: str, *, who: str, why: str, now: f
     """
     _expect(connection, recovery, ("proposed",))
     book.change(connection, recovery, now=now, state="stopped", detail=f"declined by {who}: {why}")
-    book.write_audit(connection, at=now, who=who, act="decline", target=recovery, why=why)
+    audit.append(connection, at=now, who=who, act="decline", target=recovery, why=why)
 
 
 def stop(connection: Connection, recovery: str, *, who: str, why: str, now: float) -> None:
@@ -48,7 +48,7 @@ def stop(connection: Connection, recovery: str, *, who: str, why: str, now: floa
     """
     _expect(connection, recovery, (*book.ACTIVE, "proposed", "held"))
     book.change(connection, recovery, now=now, state="stopped", detail=f"stopped by {who}: {why}")
-    book.write_audit(connection, at=now, who=who, act="stop", target=recovery, why=why)
+    audit.append(connection, at=now, who=who, act="stop", target=recovery, why=why)
 
 
 def retry(connection: Connection, recovery: str, *, who: str, now: float) -> None:
@@ -63,7 +63,7 @@ def retry(connection: Connection, recovery: str, *, who: str, now: float) -> Non
             book.change_step(connection, stored, state="planned", attempts=0)
     evidence = {**found.evidence, "approved_by": who}
     book.change(connection, recovery, now=now, state="planned", evidence=evidence, detail="")
-    book.write_audit(connection, at=now, who=who, act="retry", target=recovery)
+    audit.append(connection, at=now, who=who, act="retry", target=recovery)
 
 
 def give_back(connection: Connection, node: str, *, who: str, why: str, now: float) -> str:
@@ -84,7 +84,7 @@ def give_back(connection: Connection, node: str, *, who: str, why: str, now: flo
     recovery = decisions.plan_return(
         connection, isolation, Mode.ACT, count or 0, now=now, approved_by=who
     )
-    book.write_audit(connection, at=now, who=who, act="give back", target=node, why=why)
+    audit.append(connection, at=now, who=who, act="give back", target=node, why=why)
     return recovery
 
 

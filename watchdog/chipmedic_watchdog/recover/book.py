@@ -191,15 +191,6 @@ def restarted_at(connection: Connection, jobs: Iterable[str]) -> dict[str, float
     return {target: at for target, at in connection.execute(query)}  # noqa: C416  rows, not pairs
 
 
-def write_audit(
-    connection: Connection, *, at: float, who: str, act: str, target: str, **detail: Any
-) -> None:
-    """Write what was done, by whom and why, for ever."""
-    connection.execute(
-        insert(schema.audit).values(at=at, who=who, act=act, target=target, detail=detail)
-    )
-
-
 def _next(connection: Connection, name: str) -> int:
     """Count up; the transaction makes it unique."""
     table = schema.counters

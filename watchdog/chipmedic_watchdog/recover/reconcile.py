@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select, update
 from chipmedic.errors import DeliveryFailed
 from chipmedic.recoverer import Recoverer, Step, StepKind, StepResult
 from chipmedic_watchdog.recover import adapters, book
-from chipmedic_watchdog.store import schema
+from chipmedic_watchdog.store import audit, schema
 from chipmedic_watchdog.store.database import Database
 
 LOGGER = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ def _ending(identity: int, node: str, detail: str, now: float) -> Callable[[Conn
         is_open = (table.c.id == identity) & table.c.returned_at.is_(None)
         done = connection.execute(update(table).where(is_open).values(returned_at=now))
         if done.rowcount:
-            book.write_audit(
+            audit.append(
                 connection, at=now, who="somebody else", act="returned", target=node, detail=detail
             )
         return bool(done.rowcount)

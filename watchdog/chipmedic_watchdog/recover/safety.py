@@ -14,7 +14,7 @@ from sqlalchemy import Connection, func, insert, select, update
 from chipmedic.recoverer import NodeView, StepKind
 from chipmedic_watchdog.recover import book
 from chipmedic_watchdog.recover.settings import RecoverSettings
-from chipmedic_watchdog.store import schema
+from chipmedic_watchdog.store import audit, schema
 
 HOLD = "recovery_hold"
 """The row of `counters` that is 1 while the switch is on."""
@@ -66,7 +66,7 @@ def switch_hold(connection: Connection, *, is_on: bool, who: str, why: str, now:
     if done.rowcount == 0:
         connection.execute(insert(table).values(name=HOLD, value=int(is_on)))
     act = "hold" if is_on else "release"
-    book.write_audit(connection, at=now, who=who, act=act, target="recovery", why=why)
+    audit.append(connection, at=now, who=who, act=act, target="recovery", why=why)
 
 
 def out_of_service(

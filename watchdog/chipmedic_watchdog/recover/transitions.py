@@ -9,7 +9,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 from chipmedic.recoverer import FOREIGN, NodeView, StepKind
 from chipmedic_watchdog.recover import book, cases, safety
 from chipmedic_watchdog.recover.settings import RecoverSettings
-from chipmedic_watchdog.store import schema
+from chipmedic_watchdog.store import audit, schema
 
 
 class Held(Exception):
@@ -45,7 +45,7 @@ def write_intent(
     book.change_step(connection, stored, state="doing", started_at=now)
     if stored.step.kind is StepKind.ISOLATE:
         _reserve(connection, recovery, stored, now)
-    book.write_audit(
+    audit.append(
         connection,
         at=now,
         who=str(recovery.evidence.get("approved_by", "chipmedic")),
@@ -151,7 +151,7 @@ def end(
     if present is not None and present.state == "stopped":
         return
     book.change(connection, recovery.id, now=now, state=state, detail=detail)
-    book.write_audit(
+    audit.append(
         connection,
         at=now,
         who="chipmedic",

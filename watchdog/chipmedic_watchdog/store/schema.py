@@ -298,6 +298,46 @@ audit = Table(
     Column("act", String, nullable=False),
     Column("target", String, nullable=False),
     Column("detail", JSON, nullable=False, default=dict),
+    # How `who` has proven it: token:<id>, token_file, loopback; empty: chipmedic itself.
+    Column("via", String, nullable=False, server_default=""),
+    # The chain, see store/audit.py; only that module writes here.
+    Column("previous", String, nullable=False, server_default=""),
+    Column("hash", String, nullable=False, server_default=""),
+)
+
+audit_head = Table(
+    "audit_head",
+    METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=False),  # 1, the only row
+    Column("seq", Integer, nullable=False),
+    Column("hash", String, nullable=False),
+)
+
+tokens = Table(
+    "tokens",
+    METADATA,
+    Column("id", String, primary_key=True),
+    Column("secret_hash", String, nullable=False),
+    Column("role", String, nullable=False),  # join|view|operate|admin
+    Column("name", String, nullable=False),
+    Column("node", String),  # join: the only node that may use it
+    Column("uses_left", Integer),  # join: how many nodes may still use it
+    Column("created_at", Float, nullable=False),
+    Column("created_by", String, nullable=False),
+    Column("expires_at", Float),
+    Column("revoked_at", Float),
+)
+
+certificates = Table(
+    "certificates",
+    METADATA,
+    Column("serial", String, primary_key=True),  # hexadecimal, lower case
+    Column("node", String, nullable=False),
+    Column("issued_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Column("token", String),  # none: renewed with the certificate before
+    Column("revoked_at", Float),
+    Index("certificates_by_node", "node"),
 )
 
 counters = Table(

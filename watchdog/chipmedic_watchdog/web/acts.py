@@ -5,10 +5,10 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, select, update
 
 from chipmedic_watchdog.recover import approvals
-from chipmedic_watchdog.store import schema
+from chipmedic_watchdog.store import audit, schema
 from chipmedic_watchdog.web import details
 from chipmedic_watchdog.web.problem import Problem
 
@@ -71,23 +71,18 @@ def _write(
 ) -> None:
     table = schema.incidents
     connection.execute(update(table).where(table.c.id == incident).values(columns))
-    connection.execute(
-        insert(schema.audit).values(
-            at=now, who=body["who"], act=act, target=incident, detail={"why": body["why"]}
-        )
-    )
+    audit.append(connection, at=now, who=body["who"], act=act, target=incident, why=body["why"])
 
 
 def note_collect(connection: Connection, node: str, body: dict[str, str], now: float) -> None:
     """Put into the audit that somebody let an agent look."""
-    connection.execute(
-        insert(schema.audit).values(
-            at=now,
-            who=body["who"],
-            act="collect now",
-            target=node,
-            detail={"checks": body["checks"]},
-        )
+    audit.append(
+        connection,
+        at=now,
+        who=body["who"],
+        act="collect now",
+        target=node,
+        checks=body["checks"],
     )
 
 
