@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from enum import Enum, IntEnum, StrEnum
 from pathlib import Path
@@ -74,6 +74,11 @@ def loads(text: str, settings: type[Settings], *, path: str = "configuration") -
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as e:
         raise ConfigError(path, [f"not TOML: {e}"]) from e
+    return structured(data, settings, path=path)
+
+
+def structured(data: Mapping[str, Any], settings: type[Settings], *, path: str) -> Settings:
+    """Turn a table that is read already into a dataclass; see `load`."""
     problems = list(_unknown_keys(data, settings, ""))
     try:
         value = CONVERTER.structure(data, settings)
@@ -85,7 +90,7 @@ def loads(text: str, settings: type[Settings], *, path: str = "configuration") -
     return value
 
 
-def _unknown_keys(data: dict[str, Any], settings: Any, where: str) -> Iterator[str]:
+def _unknown_keys(data: Mapping[str, Any], settings: Any, where: str) -> Iterator[str]:
     """Yield a line for each key that no field has, at every depth."""
     hints = get_type_hints(settings)
     known = {field.name for field in dataclasses.fields(settings)}

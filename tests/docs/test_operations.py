@@ -16,6 +16,7 @@ import pytest
 from chipmedic.config import loads
 from chipmedic_agent.config import AgentSettings
 from chipmedic_watchdog.config import WatchdogSettings
+from chipmedic_watchdog.incidents.rules import read
 
 ROOT = Path(__file__).parents[2]
 MANUAL = (ROOT / "docs/operations.md").read_text()
@@ -75,7 +76,10 @@ def test_toml_in_the_manual_is_right() -> None:
     examples = re.findall(r"^```toml\n(.*?)^```", MANUAL, re.MULTILINE | re.DOTALL)
     assert len(examples) >= 3
     for example in examples:
-        loads(example, WatchdogSettings)
+        if "[[rules]]" in example:
+            assert read(example, path="manual").id == "our-site/1"
+        else:
+            loads(example, WatchdogSettings)
     for line in re.findall(r"^echo '(.*)' \| sudo tee -a /etc/chipmedic/agent.toml", MANUAL, re.M):
         loads(line, AgentSettings)
 

@@ -176,26 +176,12 @@ class IncidentSettings:
     """How long a warning waits for a better explanation; a critical fault never waits."""
     reopen_seconds: float = 600.0
     """A fault that returns this soon reopens its incident."""
-    group_nodes: int = 3
-    """This many silent nodes of one rack, switch or power feed are one incident ..."""
-    group_ratio: float = 0.5
-    """... and so is this share of it (two nodes at least)."""
-    fleet_nodes: int = 20
-    """This many silent nodes without a common label are one incident ..."""
-    fleet_ratio: float = 0.1
-    """... and so is this share of all nodes (three at least)."""
-    group_window_seconds: float = 60.0
-    group_labels: tuple[str, ...] = ("switch", "rack", "power_feed")
-    software_window_seconds: float = 30.0
-    """The same code on two chips of one job this close together is a fault of software."""
+    rules_file: str | None = None
+    """Rules of the site about which faults belong together; unset: those that ship."""
 
     def __post_init__(self) -> None:
         _require(self.settle_seconds >= 0, "settle_seconds: allowed are 0 and more")
         _require(self.reopen_seconds >= 0, "reopen_seconds: allowed are 0 and more")
-        _require(self.group_nodes >= 2, "group_nodes: allowed are 2 and more")
-        _require(self.fleet_nodes >= 3, "fleet_nodes: allowed are 3 and more")
-        _require(0 < self.group_ratio <= 1, "group_ratio: allowed is more than 0, up to 1")
-        _require(0 < self.fleet_ratio <= 1, "fleet_ratio: allowed is more than 0, up to 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,7 @@ from chipmedic_watchdog.clock import Clock
 from chipmedic_watchdog.config import WatchdogSettings, load_settings
 from chipmedic_watchdog.health import Health
 from chipmedic_watchdog.incidents.engine import IncidentEngine
+from chipmedic_watchdog.incidents.rules import load_rules
 from chipmedic_watchdog.intake.committer import Committer
 from chipmedic_watchdog.intake.server import build_server
 from chipmedic_watchdog.intake.service import StreamService
@@ -98,7 +99,12 @@ class Daemon:
             self._clock,
         )
         self._incidents = IncidentEngine(
-            self._database, self._sessions, self._metrics, self._health, settings.incidents
+            self._database,
+            self._sessions,
+            self._metrics,
+            self._health,
+            settings.incidents,
+            rules=load_rules(settings.incidents.rules_file),
         )
         self._service = StreamService(
             self._committer, self._sessions, self._metrics, settings.stream
@@ -208,6 +214,7 @@ class Daemon:
         try:
             new = load_settings(self._config_path)
             token = read_token(new)
+            self._incidents.rules = load_rules(new.incidents.rules_file)
         except ConfigError as e:
             self._metrics.reload_successful.set(0)
             self._health.begin("configuration", f"the old one stays in force: {e}")

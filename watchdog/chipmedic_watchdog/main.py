@@ -14,6 +14,7 @@ from chipmedic.errors import ChipmedicError
 from chipmedic.logs import LEVELS, log_to_stderr
 from chipmedic_watchdog.config import DEFAULT_PATH, load_settings
 from chipmedic_watchdog.daemon import serve
+from chipmedic_watchdog.incidents.rules import load_rules
 from chipmedic_watchdog.version import own_version
 
 EXIT_OK, EXIT_FAILED = 0, 1
@@ -34,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _set_up_logging(arguments.log_level)
     try:
         settings = load_settings(arguments.config)
+        load_rules(settings.incidents.rules_file)
     except ChipmedicError as e:
         _complain(e)
         return EXIT_CONFIG

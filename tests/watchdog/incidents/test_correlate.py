@@ -18,7 +18,7 @@ from chipmedic_watchdog.incidents.picture import (
     Picture,
     Placement,
 )
-from chipmedic_watchdog.incidents.rules import RULES, precedence
+from chipmedic_watchdog.incidents.rules import RuleSet, builtin
 
 WARNING, CRITICAL = 2, 3
 
@@ -36,6 +36,7 @@ class World:
     silent: set[str] = field(default_factory=set)
     settings: IncidentSettings = field(default_factory=IncidentSettings)
     news: list[IncidentChange] = field(default_factory=list)
+    rules: RuleSet = field(default_factory=builtin)
 
     def job(self, job: str, **chips_by_node: set[str]) -> None:
         for node, chips in chips_by_node.items():
@@ -83,6 +84,10 @@ class World:
                 f for n, f in self.faults.items()
                 if n not in self.where and f.state == "open" and f.severity >= WARNING
             ),
+            notes=tuple(
+                f for n, f in self.faults.items()
+                if n not in self.where and f.state == "open" and f.severity < WARNING
+            ),
             incidents=tuple(
                 replace(i, members=self._members(i.id))
                 for i in self.incidents.values()
@@ -93,7 +98,7 @@ class World:
             node_count=len(self.labels),
             silent=frozenset(self.silent),
         )  # fmt: skip
-        changes = correlate(picture, self.settings)
+        changes = correlate(picture, self.settings, self.rules)
         for change in changes:
             self._keep(change)
         self.news = [change for change in changes if change.is_news]
@@ -114,6 +119,7 @@ class World:
             jobs=change.jobs,
             resolved_at=self.at if change.resolve_reason is not None else None,
             recovery_states=old.recovery_states if old else frozenset(),
+            reopened_count=(old.reopened_count if old else 0) + change.is_reopened,
         )
         for number in change.attach:
             assert number not in self.where
@@ -393,6 +399,157 @@ class TestSilence:
         assert {cause for _, cause, _ in world.told().values()} == {"single/1"}
 
 
+class TestSharedParts:
+    """Faults of several nodes that have one thing in common; each with a silent case."""
+
+    def racks(self, world: World) -> None:
+        for n in range(6):
+            world.labels[f"n{n}"] = {"switch": f"s{n // 3}", "power_feed": f"p{n // 2}"}
+
+    def test_ports_behind_one_switch(self, world: World) -> None:
+        self.racks(world)
+        for n in range(3):
+            world.rise(f"n{n}", "nic:mlx5_0/1", "nic.down")
+            world.pass_(8).look()
+        assert world.told() == {"inc-1": ("nic.down", "shared.network/1", "open")}
+        assert world.incidents["inc-1"].title == "nic.down on 3 nodes of switch s0"
+
+    @pytest.mark.parametrize(
+        ("node", "kind", "seconds"),
+        [
+            ("n3", "nic.down", 5),  # behind another switch, on another feed
+            ("n1", "nic.down", 90),  # too late
+            ("n1", "chip.lost", 5),  # nothing that a switch does
+        ],
+    )
+    def test_what_is_not(self, world: World, node: str, kind: str, seconds: float) -> None:
+        self.racks(world)
+        world.rise("n0", "nic:mlx5_0/1", "nic.down")
+        world.look()
+        component = "nic:mlx5_0/1" if kind == "nic.down" else "chip:a"
+        world.pass_(seconds).rise(node, component, kind)
+        world.look()
+        assert {cause for _, cause, _ in world.told().values()} == {"single/1"}
+
+    def test_power_of_one_feed(self, world: World) -> None:
+        self.racks(world)
+        world.rise("n2", "host", "power.fault")
+        world.rise("n3", "host", "power.fault")
+        world.rise("n5", "host", "power.fault")
+        world.look()
+        assert world.told() == {
+            "inc-1": ("power.fault", "shared.power/1", "open"),
+            "inc-2": ("power.fault", "single/1", "open"),
+        }
+
+    def test_both_ends_of_a_link_on_one_node(self, world: World) -> None:
+        world.rise("n1", "link:a/3", "link.down")
+        world.rise("n1", "link:b/5", "link.errors")
+        world.pass_(1).look()
+        assert world.told() == {"inc-1": ("link.down", "link.ends/1", "open")}
+
+    @pytest.mark.parametrize(
+        ("one", "other", "is_one"),
+        [
+            ({"peer.mlx5_0/1": "leaf-7"}, {"peer.mlx5_0/1": "leaf-7"}, True),
+            ({"peer.mlx5_0/1": "n2/mlx5_0/1"}, {}, True),
+            ({"peer.mlx5_0/1": "leaf-7"}, {"peer.mlx5_0/1": "leaf-8"}, False),
+            ({}, {}, False),
+        ],
+    )
+    def test_ports_that_are_plugged_together(
+        self, world: World, one: dict[str, str], other: dict[str, str], is_one: bool
+    ) -> None:
+        world.labels = {"n1": one, "n2": other}
+        world.rise("n1", "nic:mlx5_0/1", "nic.down")
+        world.look()
+        world.pass_(5).rise("n2", "nic:mlx5_0/1", "nic.flap")
+        world.pass_(1).look()
+        causes = {cause for _, cause, _ in world.told().values()}
+        assert causes == ({"link.peer/1"} if is_one else {"single/1"})
+
+    def test_one_port_that_flaps_and_is_down_is_one(self, world: World) -> None:
+        world.rise("n1", "nic:mlx5_0/1", "nic.flap")
+        world.pass_(1).look()
+        world.pass_(900).rise("n1", "nic:mlx5_0/1", "nic.down")
+        world.look()
+        assert world.told() == {"inc-1": ("nic.down", "nic.port/1", "open")}
+        world.pass_(120).rise("n1", "nic:mlx5_1/1", "nic.down")
+        world.look()
+        assert len(world.incidents) == 2, "another port, later"
+
+    def test_a_host_condition_of_one_job(self, world: World) -> None:
+        world.job("slurm:7", n1={"a"}, n2={"b"})
+        for node in ("n1", "n2", "n3"):
+            world.rise(node, "host", "host.oom")
+        world.look()
+        assert [cause for _, cause, _ in world.told().values()] == [
+            "job.same_condition/1", "single/1",
+        ]  # fmt: skip
+
+
+class TestPairs:
+    def test_two_notes_of_one_job(self, world: World) -> None:
+        world.job("slurm:7", n1={"a"}, n2={"b"})
+        world.rise("n1", "link:a/0", "link.down", "ascend:81078603", severity=1)
+        assert world.look() == [], "a note by itself opens nothing"
+        world.rise("n2", "chip:b", "link.errors", "ascend:8C1F860B", severity=1)
+        world.pass_(200).look()
+        assert world.told() == {"inc-1": ("link.down", "pair.port_retry_failed/1", "open")}
+        assert world.incidents["inc-1"].severity == CRITICAL
+        assert "the retry of the collective failed" in world.incidents["inc-1"].title
+
+    @pytest.mark.parametrize(
+        ("node", "code", "seconds"),
+        [
+            ("n3", "ascend:8C1F860B", 5),  # another job
+            ("n2", "ascend:8C1F860A", 5),  # another code
+            ("n2", "ascend:8C1F860B", 400),  # too late
+        ],
+    )
+    def test_two_notes_that_are_none(
+        self, world: World, node: str, code: str, seconds: float
+    ) -> None:
+        world.job("slurm:7", n1={"a"}, n2={"b"})
+        world.rise("n1", "link:a/0", "link.down", "ascend:81078603", severity=1)
+        world.pass_(seconds).rise(node, "chip:b", "link.errors", code, severity=1)
+        world.look()
+        assert world.incidents == {}
+
+    def test_a_note_joins_the_incident_that_it_explains(self, world: World) -> None:
+        world.job("slurm:7", n1={"a"}, n2={"b"})
+        world.rise("n1", "link:a/0", "link.down", "ascend:81078603", severity=WARNING)
+        world.pass_(1).look()
+        world.rise("n2", "chip:b", "link.errors", "ascend:8C1F8609", severity=1)
+        world.pass_(1).look()
+        assert world.told() == {"inc-1": ("link.down", "pair.port_retry_ok/1", "open")}
+
+    def test_memory_errors_of_a_hot_chip(self, world: World) -> None:
+        world.rise("n1", "chip:a", "memory.correctable")
+        world.rise("n1", "chip:a", "thermal.throttle")
+        world.rise("n2", "chip:b", "memory.correctable")
+        world.rise("n2", "chip:c", "thermal.throttle")
+        world.pass_(1).look()
+        causes = [cause for _, cause, _ in world.told().values()]
+        assert sorted(causes) == ["pair.memory_in_heat/1", "single/1", "single/1"]
+
+    def test_a_bus_that_a_port_suffers_with(self, world: World) -> None:
+        world.rise("n1", "chip:a", "pcie.errors")
+        world.rise("n1", "nic:mlx5_0/1", "nic.errors")
+        world.rise("n2", "nic:mlx5_0/1", "nic.errors")
+        world.pass_(1).look()
+        causes = [cause for _, cause, _ in world.told().values()]
+        assert sorted(causes) == ["pair.shared_bus/1", "single/1"]
+
+    def test_a_throttled_chip_and_the_straggler(self, world: World) -> None:
+        world.job("slurm:7", n1={"a"}, n2={"b"})
+        world.rise("n2", "chip:b", "thermal.throttle")
+        world.pass_(1).look()
+        world.pass_(300).rise("n1", "job:slurm:7", "job.straggler", job="slurm:7")
+        world.pass_(1).look()
+        assert world.told() == {"inc-1": ("thermal.throttle", "pair.throttled_straggler/1", "open")}
+
+
 class TestLife:
     def test_it_ends_when_every_fault_has_cleared(self, world: World) -> None:
         first = world.rise("n1", "chip:a", "memory.uncorrectable")
@@ -476,18 +633,7 @@ class TestLife:
 
 def test_every_kind_has_a_place() -> None:
     for kind in KINDS:
-        assert precedence(kind) != (2, len(KINDS))
-        assert any(kind.startswith(start) for start, _ in _table()), kind
-
-
-def _table() -> tuple[tuple[str, int], ...]:
-    from chipmedic_watchdog.incidents.rules import PRECEDENCE
-
-    return PRECEDENCE
-
-
-def test_the_ids_of_rules_are_unique() -> None:
-    assert len(RULES) == 9
+        assert any(kind.startswith(starts) for starts in builtin().nearness), kind
 
 
 KIND = st.sampled_from(sorted(KINDS))
@@ -519,10 +665,10 @@ def test_any_story_keeps_the_promises(steps: list[tuple[str, str, str, str, floa
     assert world.look() == [], "a second look changes nothing"
     for number, fault in world.faults.items():
         if fault.state == "open":
-            assert (number in world.where) == (fault.severity >= WARNING)
+            assert number in world.where or fault.severity < WARNING
     for name, incident in world.incidents.items():
         members = [world.faults[n] for n, where in world.where.items() if where == name]
         is_over = all(member.is_cleared for member in members)
         assert (incident.state == "resolved") == is_over
         assert incident.severity >= max(member.severity for member in members)
-        assert incident.cause in RULES
+        assert builtin().of(incident.cause) is not None

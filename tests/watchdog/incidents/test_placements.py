@@ -10,6 +10,7 @@ from sqlalchemy import insert
 from chipmedic_watchdog.config import IncidentSettings
 from chipmedic_watchdog.incidents.picture import Picture
 from chipmedic_watchdog.incidents.record import LATE_JOB_SECONDS, read_picture
+from chipmedic_watchdog.incidents.rules import builtin
 from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.store.database import Database
 
@@ -35,7 +36,7 @@ def look(database: Database, **on_the_broken_node: Any) -> Picture:
         connection.execute(insert(schema.faults), [fault])
 
     database.write_now(fill)
-    return database.read_now(lambda c: read_picture(c, IncidentSettings(), NOW))
+    return database.read_now(lambda c: read_picture(c, IncidentSettings(), builtin(), NOW))
 
 
 @pytest.mark.parametrize(

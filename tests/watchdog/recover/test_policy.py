@@ -62,6 +62,29 @@ def outcome(decision: Decision) -> tuple[tuple[str, ...], tuple[str, ...], Why]:
     return decision.nodes, decision.jobs, decision.why
 
 
+def test_a_shared_part_takes_no_node_out() -> None:
+    """Two nodes may each be ill; three behind one switch are not."""
+    ports = [fault("nic.down", f"n{n}", "nic:mlx5_0/1") for n in (1, 2, 3)]
+    for count, cause, expected in (
+        (2, "shared.network/1", ("n1", "n2")),
+        (3, "shared.network/1", ()),
+        (3, "link.peer/1", ()),
+        (3, "single/1", ("n1", "n2", "n3")),
+    ):
+        found = case(*ports[:count])
+        found = replace(found, incident=replace(found.incident, cause=cause))
+        decision = decide(found, ACT, BOTH)
+        assert decision.nodes == expected
+        assert (decision.why is Why.SHARED_PART) == (not expected)
+
+
+def test_another_fault_beside_a_shared_part_still_takes_its_node_out() -> None:
+    ports = [fault("nic.down", f"n{n}", "nic:mlx5_0/1") for n in (1, 2, 3)]
+    found = case(*ports, fault("chip.lost", "n2"))
+    found = replace(found, incident=replace(found.incident, cause="shared.network/1"))
+    assert decide(found, ACT, BOTH).nodes == ("n2",)
+
+
 HUNG = fault("job.hung", component="job:slurm:7", job="slurm:7")
 DOWN = {"n1": NodeView(node="n1", is_available=False, is_down=True, why="down*")}
 UP = {"n1": NodeView(node="n1", is_available=True, is_down=False, why="allocated")}

@@ -11,27 +11,43 @@ from chipmedic_watchdog.incidents.picture import (
     IncidentFact,
     Picture,
 )
-from chipmedic_watchdog.incidents.rules import FLEET, GROUP, SINGLE, SOFTWARE, heavier, precedence
+from chipmedic_watchdog.incidents.predicates import SilenceFleet, SilenceGroup
+from chipmedic_watchdog.incidents.rules import TITLE, Rule, RuleSet
 
 BLOCKING_RECOVERIES = frozenset({"planned", "running", "verifying"})
 """While a recovery is in one of these states its incident is not over."""
 TITLE_MAX = 200
+RETURNS_TOLD = 3
+"""From so many returns of a fault on, the title says how many there were."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Case:
     """Members gather here; `change` says what came of it."""
 
+    rules: RuleSet
     origin: IncidentFact | None = None
-    cause: str = SINGLE.id
+    cause: str
     members: list[FaultFact] = field(default_factory=list)
     attached: list[int] = field(default_factory=list)
     is_reopened: bool = False
 
     @classmethod
-    def of(cls, incident: IncidentFact) -> Case:
+    def of(cls, incident: IncidentFact, rules: RuleSet) -> Case:
         """Take an incident of the store."""
-        return cls(origin=incident, cause=incident.cause, members=list(incident.members))
+        return cls(
+            rules=rules, origin=incident, cause=incident.cause, members=list(incident.members)
+        )
+
+    @classmethod
+    def new(cls, rules: RuleSet, cause: str | None = None) -> Case:
+        """Begin one, by itself as long as no rule names another cause."""
+        return cls(rules=rules, cause=cause or rules.single.id)
+
+    @property
+    def rule(self) -> Rule | None:
+        """The rule that is its cause; None: a rule that is gone."""
+        return self.rules.of(self.cause)
 
     @property
     def is_open(self) -> bool:
@@ -57,7 +73,7 @@ class Case:
             for member in self.members
             if not member.is_cleared or (member.id == told and not self.attached)
         ]
-        return min(candidates or self.members, key=_nearness)
+        return min(candidates or self.members, key=self._nearness)
 
     @property
     def is_silence(self) -> bool:
@@ -68,7 +84,7 @@ class Case:
         """Take a fault in, for the reason that a rule names."""
         self.members.append(fault)
         self.attached.append(fault.id)
-        self.cause = heavier(self.cause, cause)
+        self.cause = self.rules.heavier(self.cause, cause)
         if self.origin is not None and self.origin.is_resolved:
             self.is_reopened = True
 
@@ -83,7 +99,11 @@ class Case:
         for member in self.members if self.attached else ():
             jobs |= picture.jobs_of(member)
         state, resolve_reason = self._state()
-        severity = max([m.severity for m in self.members] + [origin.severity if origin else 0])
+        severity = max(
+            *(member.severity for member in self.members),
+            0 if origin is None else origin.severity,
+            0 if self.rule is None else self.rule.severity,
+        )
         is_news = (
             origin is None
             or self.is_reopened
@@ -126,41 +146,63 @@ class Case:
         return ("acknowledged" if origin.is_acknowledged else "open"), None
 
     def _title(self, picture: Picture) -> str:
-        root = self.root
+        """Fill in the title of its rule; how often it came back is said from the third time on."""
+        count = 0 if self.origin is None else self.origin.reopened_count + self.is_reopened
+        suffix = f"; returned for the {ordinal(count)} time" if count >= RETURNS_TOLD else ""
+        title = self._words(picture)
+        if title is None and self.origin is not None:
+            title = self.origin.title.partition("; returned for the ")[0]
+        return (title or "")[: TITLE_MAX - len(suffix)] + suffix
+
+    def _words(self, picture: Picture) -> str | None:
+        """Return the title; None where it needs labels that nobody has read this time."""
+        root, rule = self.root, self.rule
+        template = TITLE if rule is None else rule.row.title
+        common = common_labels(self, picture) if "{where}" in template else {}
+        if "{where}" in template and not common and self.origin is not None:
+            return None
+        nodes = {member.node for member in self.members if not member.is_cleared}
+        if rule is not None and isinstance(rule.predicate, SilenceGroup | SilenceFleet):
+            nodes = self._silent(picture, common)
+        return template.format(
+            node=root.node,
+            summary=root.summary or root.kind,
+            kind=root.kind,
+            code=root.codes[0] if root.codes else root.kind,
+            chips=len({(m.node, m.chip) for m in self.members if m.chip}),
+            nodes=len(nodes or {root.node}),
+            where=", ".join(f"{name} {value}" for name, value in common.items()) or "one group",
+        )
+
+    def _silent(self, picture: Picture, common: dict[str, str]) -> set[str]:
+        """Return the silent nodes, judged or not.
+
+        The verdicts of one lost switch come spread over a second: the first notice counts all.
+        """
         nodes = {member.node for member in self.members if member.kind == NODE_UNREACHABLE}
-        if self.cause == GROUP.id:
-            common = common_labels(self, picture)
-            where = ", ".join(f"{name} {value}" for name, value in common.items())
-            # Labels are loaded only while silence is judged; the title of then stays.
-            if not where and self.origin is not None:
-                return self.origin.title
-            # The verdicts of one lost switch come spread over a second: the first notice counts
-            # all who are silent.
-            nodes |= {
-                node
-                for node in picture.silent
-                if common.items() <= picture.labels.get(node, {}).items()
-            }
-            return f"{len(nodes)} nodes of {where or 'one group'} went silent"[:TITLE_MAX]
-        if self.cause == FLEET.id:
-            return f"{len(nodes | picture.silent)} nodes went silent together"
-        if self.cause == SOFTWARE.id:
-            chips = {member.chip for member in self.members if member.chip}
-            code = root.codes[0] if root.codes else root.kind
-            return f"{code} on {len(chips)} chips of one job: software suspected"[:TITLE_MAX]
-        return f"{root.node}: {root.summary or root.kind}"[:TITLE_MAX]
+        return nodes | {
+            node
+            for node in picture.silent
+            if common.items() <= picture.labels.get(node, {}).items()
+        }
+
+    def _nearness(self, fault: FaultFact) -> tuple[int, int, int, float, int]:
+        rank, place = self.rules.precedence(fault.kind)
+        return rank, -fault.severity, place, fault.began_at, fault.id
 
 
 def common_labels(case: Case, picture: Picture) -> dict[str, str]:
-    """Return the labels that all silent nodes of a case share."""
+    """Return the labels that all nodes of a case share, as far as they are known."""
+    silent = [member for member in case.members if member.kind == NODE_UNREACHABLE]
+    is_silence = case.rule is not None and isinstance(case.rule.predicate, SilenceGroup)
     shared: set[tuple[str, str]] | None = None
-    for member in case.members:
-        if member.kind == NODE_UNREACHABLE:
-            own = set(picture.labels.get(member.node, {}).items())
-            shared = own if shared is None else shared & own
+    for node in {member.node for member in (silent if is_silence else case.members)}:
+        own = set(picture.labels.get(node, {}).items())
+        shared = own if shared is None else shared & own
     return dict(sorted(shared or ()))
 
 
-def _nearness(fault: FaultFact) -> tuple[int, int, int, float, int]:
-    rank, place = precedence(fault.kind)
-    return rank, -fault.severity, place, fault.began_at, fault.id
+def ordinal(number: int) -> str:
+    """Return 3rd for 3."""
+    teens = number % 100 in (11, 12, 13)
+    return f"{number}" + ("th" if teens else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th"))

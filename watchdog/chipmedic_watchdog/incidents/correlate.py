@@ -1,17 +1,16 @@
 """Faults → incidents: a pure function over a picture of the cluster.
 
 Promises: every open fault of severity warning and above is in exactly one incident soon; the same
-picture gives the same answer; INFO opens nothing. What belongs together is decided by the rules of
-`rules.py` in this order: the same fault come back, silence of a group, one chip, one code on
-several chips of a job, one job with its root, one condition on one node, a consequence on one node.
+picture gives the same answer; INFO opens nothing, unless it is half of a pair. What belongs
+together is decided in this order: the same fault come back, silence of a group, then the rules in
+the order of their file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 
 from chipmedic_watchdog.config import IncidentSettings
-from chipmedic_watchdog.incidents import rules
 from chipmedic_watchdog.incidents.case import Case
 from chipmedic_watchdog.incidents.picture import (
     NODE_UNREACHABLE,
@@ -19,58 +18,148 @@ from chipmedic_watchdog.incidents.picture import (
     IncidentChange,
     Picture,
 )
-from chipmedic_watchdog.incidents.rules import CRITICAL, Rule
+from chipmedic_watchdog.incidents.predicates import CRITICAL, Predicate
+from chipmedic_watchdog.incidents.rules import Rule, RuleSet
 from chipmedic_watchdog.incidents.silence import group_silence
 
+Key = tuple[str, Hashable]
+"""Name of a rule, and what two faults must share for it."""
 
-def correlate(picture: Picture, settings: IncidentSettings) -> list[IncidentChange]:
+
+def correlate(picture: Picture, settings: IncidentSettings, rules: RuleSet) -> list[IncidentChange]:
     """Return what is to change, incidents of the store first, new ones after them."""
-    work = _Work(picture, settings)
-    work.place(picture.faults)
+    work = _Work(picture, settings, rules)
+    if picture.faults or picture.notes:
+        work.place()
     changes = [case.change(picture) for case in work.cases]
     return [change for change in changes if change is not None]
 
 
 class _Work:
-    def __init__(self, picture: Picture, settings: IncidentSettings) -> None:
+    def __init__(self, picture: Picture, settings: IncidentSettings, rules: RuleSet) -> None:
         self._picture = picture
         self._settings = settings
-        self.cases = [Case.of(incident) for incident in picture.incidents if incident.members]
-        self._by_node: dict[str, list[Case]] = {}
-        self._by_job: dict[str, list[Case]] = {}
-        for case in self.cases:
-            for member in case.members:
-                self._index(case, member)
+        self._rules = rules
+        self.cases = [Case.of(found, rules) for found in picture.incidents if found.members]
+        self._index: dict[Key, dict[int, tuple[Case, list[FaultFact]]]] = {}
+        """By key: the cases, each with those of its members that have the key."""
 
-    def place(self, faults: Iterable[FaultFact]) -> None:
+    def place(self) -> None:
         """Give every fault its incident, or let it wait for a better explanation."""
-        left = [fault for fault in faults if not self._join_former(fault)]
+        former = self._resolved_by_node()
+        left = [fault for fault in self._picture.faults if not self._reopen(fault, former)]
         silent = [fault for fault in left if fault.kind == NODE_UNREACHABLE]
-        alone = group_silence(silent, self.cases, self._picture, self._settings)
+        alone = group_silence(silent, self.cases, self._picture, self._rules)
+        for case in self.cases:
+            if case.is_open:
+                for member in case.members:
+                    self._note(case, member)
         others = [fault for fault in left if fault.kind != NODE_UNREACHABLE]
-        for fault in sorted([*others, *alone], key=_order):
+        for fault in sorted([*others, *alone], key=self._order):
             self._place_one(fault)
+        self._pair_notes()
 
     def _place_one(self, fault: FaultFact) -> None:
-        for case in self._near(fault):
-            rule = self._rule(fault, case)
-            if rule is not None:
-                case.join(fault, rule.id)
-                self._index(case, fault)
-                return
+        if self._join(fault, self._rules.joining):
+            return
         age_seconds = self._picture.now - fault.opened_at
         if fault.severity < CRITICAL and age_seconds < self._settings.settle_seconds:
             return
-        case = Case()
-        case.join(fault, rules.SINGLE.id)
+        case = Case.new(self._rules)
+        self._take(case, fault, self._rules.single)
         self.cases.append(case)
-        self._index(case, fault)
 
-    def _join_former(self, fault: FaultFact) -> bool:
+    def _join(self, fault: FaultFact, rules: Iterable[tuple[Rule, Predicate]]) -> bool:
+        """Put a fault into the oldest case that the first fitting rule names."""
+        for rule, predicate in rules:
+            for case, members in self._near(fault, rule, predicate):
+                if any(self._fits(rule, predicate, fault, member) for member in members):
+                    self._take(case, fault, rule)
+                    return True
+        return False
+
+    def _fits(self, rule: Rule, predicate: Predicate, fault: FaultFact, other: FaultFact) -> bool:
+        is_near = abs(fault.opened_at - other.opened_at) <= rule.row.window_seconds
+        return is_near and predicate.fits(fault, other, self._picture)
+
+    def _take(self, case: Case, fault: FaultFact, rule: Rule) -> None:
+        case.join(fault, rule.id)
+        self._note(case, fault)
+
+    def _near(
+        self, fault: FaultFact, rule: Rule, predicate: Predicate
+    ) -> Iterator[tuple[Case, list[FaultFact]]]:
+        """Yield the open cases that share a key with the fault, oldest first.
+
+        For a job that stands, what failed last before it goes first.
+        """
+        found: dict[int, tuple[Case, list[FaultFact]]] = {}
+        for key in predicate.keys(fault, self._picture):
+            for identity, (case, members) in self._index.get((rule.row.name, key), {}).items():
+                if identity in found:
+                    found[identity] = (case, [*found[identity][1], *members])
+                else:
+                    found[identity] = (case, members)
+        is_hang = fault.kind.startswith("job.")
+        yield from sorted(
+            found.values(),
+            key=lambda near: (_distance(near[0], fault) if is_hang else 0.0, near[0].opened_at),
+        )
+
+    def _note(self, case: Case, fault: FaultFact) -> None:
+        """Let later faults find this one."""
+        for rule, predicate in self._rules.joining:
+            for key in predicate.keys(fault, self._picture):
+                cases = self._index.setdefault((rule.row.name, key), {})
+                cases.setdefault(id(case), (case, []))[1].append(fault)
+
+    def _pair_notes(self) -> None:
+        """Let mere notes join what they confirm, or open an incident two by two."""
+        pairs = self._rules.pairs
+        waiting: list[FaultFact] = []
+        for note in sorted(self._picture.notes, key=self._order):
+            if self._join(note, pairs):
+                continue
+            partner = self._partner(note, waiting)
+            if partner is None:
+                waiting.append(note)
+                continue
+            rule, other = partner
+            waiting.remove(other)
+            case = Case.new(self._rules, rule.id)
+            self._take(case, other, rule)
+            self._take(case, note, rule)
+            self.cases.append(case)
+
+    def _partner(
+        self, note: FaultFact, waiting: Iterable[FaultFact]
+    ) -> tuple[Rule, FaultFact] | None:
+        for rule, pair in self._rules.pairs:
+            keys = set(pair.keys(note, self._picture))
+            for other in waiting:
+                has_key = not keys.isdisjoint(pair.keys(other, self._picture))
+                if has_key and self._fits(rule, pair, note, other):
+                    return rule, other
+        return None
+
+    def _order(self, fault: FaultFact) -> tuple[int, int, float, int]:
+        # What is nearest to the cause opens the incident, so that its consequences find it.
+        rank, place = self._rules.precedence(fault.kind)
+        return rank, place, fault.opened_at, fault.id
+
+    def _resolved_by_node(self) -> dict[str, list[Case]]:
+        found: dict[str, list[Case]] = {}
+        for case in self.cases:
+            if case.origin is not None and case.origin.is_resolved:
+                for node in {member.node for member in case.members}:
+                    found.setdefault(node, []).append(case)
+        return found
+
+    def _reopen(self, fault: FaultFact, former: dict[str, list[Case]]) -> bool:
         """Reopen the incident of a fault that has come back."""
-        for case in self._by_node.get(fault.node, ()):
+        for case in former.get(fault.node, ()):
             origin = case.origin
-            if origin is None or not origin.is_resolved or origin.resolved_at is None:
+            if origin is None or origin.resolved_at is None:
                 continue
             is_soon = self._picture.now - origin.resolved_at <= self._settings.reopen_seconds
             if is_soon and any(_is_same(fault, member) for member in case.members):
@@ -78,122 +167,12 @@ class _Work:
                 return True
         return False
 
-    def _near(self, fault: FaultFact) -> Iterator[Case]:
-        """Yield the open cases that share a node or a job with the fault, oldest first.
-
-        For a job that stands, what failed last before it goes first.
-        """
-        found = {id(case): case for case in self._by_node.get(fault.node, ()) if case.is_open}
-        for job in self._picture.jobs_of(fault):
-            found |= {id(case): case for case in self._by_job.get(job, ()) if case.is_open}
-        is_hang = fault.kind.startswith("job.")
-        yield from sorted(
-            found.values(),
-            key=lambda case: (_distance(case, fault) if is_hang else 0.0, case.opened_at),
-        )
-
-    def _rule(self, fault: FaultFact, case: Case) -> Rule | None:
-        """Return the first rule by which a fault belongs to a case."""
-        for rule, fits in (
-            (rules.CHIP, _is_same_chip),
-            (rules.SOFTWARE, self._is_same_code),
-            (rules.JOB, _is_same_job),
-            (rules.JOB_ROOT, self._is_root),
-            (rules.NODE_KIND, _is_same_kind),
-            (rules.CONSEQUENCE, _is_consequence),
-        ):
-            window_seconds = rule.window_seconds
-            if rule is rules.SOFTWARE:
-                window_seconds = self._settings.software_window_seconds
-            for member in case.members:
-                is_near = abs(fault.opened_at - member.opened_at) <= window_seconds
-                if is_near and fits(fault, member):
-                    return rule
-        return None
-
-    def _is_same_code(self, fault: FaultFact, member: FaultFact) -> bool:
-        return (
-            fault.chip is not None
-            and member.chip is not None
-            and (fault.node, fault.chip) != (member.node, member.chip)
-            and not fault.kind.startswith(rules.PHYSICAL)
-            and bool(set(fault.codes) & set(member.codes))
-            and bool(self._picture.jobs_of(fault) & self._picture.jobs_of(member))
-        )
-
-    def _is_root(self, fault: FaultFact, member: FaultFact) -> bool:
-        """Whether one of the two is a job that stands still and the other explains it."""
-        return self._explains(fault, member) or self._explains(member, fault)
-
-    def _explains(self, root: FaultFact, hang: FaultFact) -> bool:
-        if not hang.kind.startswith("job.") or hang.job is None or root.kind.startswith("job."):
-            return False
-        # A job that moves again needs no cause, and what was over before it stood is none.
-        if not root.meets(hang):
-            return False
-        # A job that was moved off a failed chip and hangs later, hangs for a reason of its own.
-        if hang.job not in self._picture.jobs_of(root):
-            return False
-        if root.severity >= CRITICAL:
-            return root.kind.startswith(rules.CAN_STOP_A_JOB)
-        distance = abs(root.opened_at - hang.opened_at)
-        return (
-            root.kind.startswith(rules.CAN_STOP_A_JOB_AS_WARNING)
-            and distance <= rules.WARNING_ROOT_WINDOW_SECONDS
-        )
-
-    def _index(self, case: Case, fault: FaultFact) -> None:
-        cases = self._by_node.setdefault(fault.node, [])
-        if case not in cases:
-            cases.append(case)
-        for job in self._picture.jobs_of(fault):
-            cases = self._by_job.setdefault(job, [])
-            if case not in cases:
-                cases.append(case)
-
 
 def _distance(case: Case, fault: FaultFact) -> float:
     return min(abs(fault.began_at - member.began_at) for member in case.members)
 
 
-def _order(fault: FaultFact) -> tuple[int, int, float, int]:
-    # What is nearest to the cause opens the incident, so that its consequences find it.
-    rank, place = rules.precedence(fault.kind)
-    return rank, place, fault.opened_at, fault.id
-
-
 def _is_same(fault: FaultFact, member: FaultFact) -> bool:
     same_place = (fault.node, fault.component) == (member.node, member.component)
-    return (same_place and fault.kind == member.kind) or _is_same_chip(fault, member)
-
-
-def _is_same_chip(fault: FaultFact, member: FaultFact) -> bool:
-    return fault.chip is not None and (fault.node, fault.chip) == (member.node, member.chip)
-
-
-def _is_same_job(fault: FaultFact, member: FaultFact) -> bool:
-    return (
-        fault.kind.startswith("job.")
-        and member.kind.startswith("job.")
-        and fault.job is not None
-        and fault.job == member.job
-    )
-
-
-def _is_same_kind(fault: FaultFact, member: FaultFact) -> bool:
-    is_part = not fault.kind.startswith(("job.", "app."))
-    return is_part and (fault.node, fault.kind) == (member.node, member.kind)
-
-
-def _is_consequence(fault: FaultFact, member: FaultFact) -> bool:
-    if fault.node != member.node:
-        return False
-    return _follows(fault, member) or _follows(member, fault)
-
-
-def _follows(later: FaultFact, cause: FaultFact) -> bool:
-    return (
-        later.kind.startswith(rules.CONSEQUENCES)
-        and cause.severity >= CRITICAL
-        and not cause.kind.startswith(("job.", "app."))
-    )
+    same_chip = fault.chip is not None and (fault.node, fault.chip) == (member.node, member.chip)
+    return (same_place and fault.kind == member.kind) or same_chip

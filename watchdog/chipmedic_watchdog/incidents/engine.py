@@ -16,6 +16,7 @@ from chipmedic_watchdog.health import Health
 from chipmedic_watchdog.incidents.correlate import correlate
 from chipmedic_watchdog.incidents.picture import IncidentChange
 from chipmedic_watchdog.incidents.record import read_picture, write_changes
+from chipmedic_watchdog.incidents.rules import RuleSet, builtin
 from chipmedic_watchdog.intake.sessions import Sessions
 from chipmedic_watchdog.metrics import Metrics
 from chipmedic_watchdog.store.database import Database
@@ -39,6 +40,7 @@ class IncidentEngine:
         health: Health,
         settings: IncidentSettings,
         clock: Clock | None = None,
+        rules: RuleSet | None = None,
     ) -> None:
         self._database = database
         self._sessions = sessions
@@ -47,6 +49,7 @@ class IncidentEngine:
         self._clock = clock or Clock()
         self._bell = Bell()
         self.settings = settings
+        self.rules = rules or builtin()
         self.on_change: Callable[[], None] = lambda: None
         """Called when incidents have changed, after they are durable."""
 
@@ -76,10 +79,11 @@ class IncidentEngine:
 
         def decide(connection: Connection, now: float) -> tuple[list[IncidentChange], bool]:
             picture = read_picture(
-                connection, self.settings, now, catching_up=catching_up, silent=silent
+                connection, self.settings, self.rules, now, catching_up=catching_up, silent=silent
             )
-            changes = correlate(picture, self.settings)
-            return changes, sum(len(c.attach) for c in changes) < len(picture.faults)
+            changes = correlate(picture, self.settings, self.rules)
+            placed = {fault for change in changes for fault in change.attach}
+            return changes, any(fault.id not in placed for fault in picture.faults)
 
         def write(connection: Connection) -> tuple[Written, bool]:
             now = self._clock.now()
@@ -97,7 +101,7 @@ class IncidentEngine:
         return is_waiting or bool(catching_up)
 
     def _recently_silent(self) -> frozenset[str]:
-        oldest = self._clock.now() - self.settings.group_window_seconds
+        oldest = self._clock.now() - self.rules.silence_seconds
         return frozenset(node for node, away in self._sessions.away.items() if away.since >= oldest)
 
     def _tell(self, written: Written) -> None:

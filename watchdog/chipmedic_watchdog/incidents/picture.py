@@ -67,6 +67,7 @@ class IncidentFact:
     is_acknowledged: bool = False
     members: tuple[FaultFact, ...] = ()
     recovery_states: frozenset[str] = frozenset()
+    reopened_count: int = 0
 
     @property
     def is_resolved(self) -> bool:
@@ -92,10 +93,12 @@ class Picture:
     now: float
     faults: tuple[FaultFact, ...] = ()
     """Open, of severity warning and above, in no incident yet."""
+    notes: tuple[FaultFact, ...] = ()
+    """Open, of severity info, in no incident, and perhaps one half of a pair."""
     incidents: tuple[IncidentFact, ...] = ()
     placements: tuple[Placement, ...] = ()
     labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """By node; of all nodes where silence is to be judged."""
+    """By node; of all nodes where silence is to be judged, else of those that have faults."""
     node_count: int = 0
     silent: frozenset[str] = frozenset()
     """Nodes whose stream is lost, whether or not the verdict is out."""

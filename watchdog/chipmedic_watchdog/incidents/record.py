@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, func, insert, or_, select, update
 
 from chipmedic.model import Severity
 from chipmedic_watchdog.config import IncidentSettings
@@ -17,6 +17,7 @@ from chipmedic_watchdog.incidents.picture import (
     Picture,
     Placement,
 )
+from chipmedic_watchdog.incidents.rules import RuleSet
 from chipmedic_watchdog.intake.board import WATCHDOG
 from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.store.upsert import upsert
@@ -37,6 +38,7 @@ _FAULT_COLUMNS = (
 def read_picture(
     connection: Connection,
     settings: IncidentSettings,
+    rules: RuleSet,
     now: float,
     *,
     catching_up: frozenset[str] = frozenset(),
@@ -49,20 +51,27 @@ def read_picture(
             connection,
             _FAULT.state == "open",
             _FAULT.incident.is_(None),
-            _FAULT.severity >= Severity.WARNING,
+            or_(
+                _FAULT.severity >= Severity.WARNING,
+                and_(
+                    _FAULT.kind.in_(sorted(rules.note_kinds)),
+                    _FAULT.opened_at >= now - rules.note_seconds,
+                ),
+            ),
         )
         if fault[0].node not in catching_up
     ]
-    faults = tuple(fault for fault, _ in fresh)
+    faults = tuple(fault for fault, _ in fresh if fault.severity >= Severity.WARNING)
+    notes = tuple(fault for fault, _ in fresh if fault.severity < Severity.WARNING)
     incidents = _incidents(connection, now - settings.reopen_seconds)
     members = [member for incident in incidents for member in incident.members]
-    has_silence = any(fault.kind == NODE_UNREACHABLE for fault in faults)
-    labels = _labels(connection) if has_silence else {}
+    labels = _labels(connection, rules, faults, members)
     return Picture(
         now=now,
         faults=faults,
+        notes=notes,
         incidents=tuple(incidents),
-        placements=_placements(connection, (*faults, *members), now) if faults else (),
+        placements=_placements(connection, (*faults, *notes, *members), now) if fresh else (),
         labels=labels,
         node_count=len(labels),
         silent=silent,
@@ -128,16 +137,31 @@ def _incidents(connection: Connection, resolved_since: float) -> list[IncidentFa
             is_acknowledged=row.acknowledged_at is not None,
             members=tuple(members.get(row.id, ())),
             recovery_states=frozenset(recoveries.get(row.id, ())),
+            reopened_count=row.reopened_count,
         )
         for row in rows
     ]
 
 
-def _labels(connection: Connection) -> dict[str, dict[str, str]]:
+def _labels(
+    connection: Connection,
+    rules: RuleSet,
+    faults: Sequence[FaultFact],
+    members: Sequence[FaultFact],
+) -> dict[str, dict[str, str]]:
+    """Return the labels of all nodes where silence is judged, else of those that may share one."""
     table = schema.nodes
-    return {
-        row.node: row.labels for row in connection.execute(select(table.c.node, table.c.labels))
-    }
+    query = select(table.c.node, table.c.labels)
+    if any(fault.kind == NODE_UNREACHABLE for fault in faults):
+        return {row.node: row.labels for row in connection.execute(query)}
+    found: dict[str, dict[str, str]] = {}
+    kinds = rules.label_kinds
+    if kinds and any(fault.kind.startswith(kinds) for fault in faults):
+        nodes = sorted({f.node for f in (*faults, *members) if f.kind.startswith(kinds)})
+        for part in _chunks(nodes):
+            rows = connection.execute(query.where(table.c.node.in_(part)))
+            found |= {row.node: row.labels for row in rows}
+    return found
 
 
 def _placements(

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from chipmedic_watchdog.config import IncidentSettings
 from chipmedic_watchdog.incidents.case import Case, common_labels
 from chipmedic_watchdog.incidents.picture import FaultFact, Picture
-from chipmedic_watchdog.incidents.rules import FLEET, GROUP
+from chipmedic_watchdog.incidents.rules import RuleSet
 
 COVER_RATIO = 0.8
 """A group that holds this share of the silent nodes explains them."""
@@ -17,29 +16,28 @@ Label = tuple[str, str]
 
 
 def group_silence(
-    faults: Sequence[FaultFact], cases: list[Case], picture: Picture, settings: IncidentSettings
+    faults: Sequence[FaultFact], cases: list[Case], picture: Picture, rules: RuleSet
 ) -> list[FaultFact]:
     """Put silent nodes with something in common into one case; returns the faults left over.
 
     Nodes that are silent and not yet judged count too: the verdicts of one lost switch come spread
     over a second, and the first of them must not become an incident of its own.
     """
-    left = list(faults)
-    recent = [case for case in cases if _is_recent(case, picture.now, settings)]
-    left = _join_groups(left, recent, picture, settings)
-    sizes = _count(picture.labels, picture, settings) if left else Counter[Label]()
+    recent = [case for case in cases if _is_recent(case, picture.now, rules)]
+    left = _join_groups(list(faults), recent, picture, rules)
+    sizes = _count(picture.labels, picture, rules) if left else Counter[Label]()
     while left:
         fresh = {fault.node for fault in left}
         silent = fresh | picture.silent | _nodes(recent)
-        label = _explanation(silent, fresh, sizes, picture, settings)
-        if label is not None:
+        label = _explanation(silent, fresh, sizes, picture, rules)
+        if label is not None and rules.group is not None:
             inside = [f for f in left if picture.labels.get(f.node, {}).get(label[0]) == label[1]]
-            cause = GROUP.id
-        elif _is_fleet(len(silent), picture, settings):
-            inside, cause = left, FLEET.id
+            cause = rules.group[0].id
+        elif rules.fleet is not None and _is_fleet(len(silent), picture, rules):
+            inside, cause = left, rules.fleet[0].id
         else:
             break
-        case = _base(inside, recent, picture, label)
+        case = _base(recent, picture, label) or Case.new(rules, cause)
         if case not in cases:
             cases.append(case)
             recent.append(case)
@@ -51,16 +49,15 @@ def group_silence(
 
 
 def _join_groups(
-    faults: list[FaultFact], recent: list[Case], picture: Picture, settings: IncidentSettings
+    faults: list[FaultFact], recent: list[Case], picture: Picture, rules: RuleSet
 ) -> list[FaultFact]:
     """Let late nodes join the group that is known already."""
     left = []
-    shared = [common_labels(case, picture) for case in recent]
+    known = [(case, _labels_of(case, picture, rules)) for case in recent]
     for fault in faults:
         own = picture.labels.get(fault.node, {})
-        for case, labels in zip(recent, shared, strict=True):
-            is_inside = any(own.get(n) == labels[n] for n in settings.group_labels if n in labels)
-            if case.cause == FLEET.id or (case.cause == GROUP.id and is_inside):
+        for case, labels in known:
+            if labels is not None and (not labels or labels.items() & own.items()):
                 case.join(fault, case.cause)
                 break
         else:
@@ -68,19 +65,33 @@ def _join_groups(
     return left
 
 
+def _labels_of(case: Case, picture: Picture, rules: RuleSet) -> dict[str, str] | None:
+    """Return what a late node must share with a case; nothing for a fleet, None: it takes none."""
+    if rules.fleet is not None and case.rule is rules.fleet[0]:
+        return {}
+    if rules.group is None or case.rule is not rules.group[0]:
+        return None
+    common = common_labels(case, picture)
+    shared = {name: common[name] for name in rules.group[1].labels if name in common}
+    return shared or None
+
+
 def _explanation(
     silent: set[str],
     fresh: set[str],
     sizes: Counter[Label],
     picture: Picture,
-    settings: IncidentSettings,
+    rules: RuleSet,
 ) -> Label | None:
     """Return the label that explains the silence best, or None."""
-    counts = _count(silent, picture, settings)
+    if rules.group is None:
+        return None
+    group = rules.group[1]
+    counts = _count(silent, picture, rules)
     candidates = [
         label
         for label, count in counts.items()
-        if (count >= settings.group_nodes or _is_share(count, sizes[label], settings))
+        if (count >= group.nodes or (count >= 2 and count >= group.ratio * sizes[label]))
         and any(picture.labels.get(node, {}).get(label[0]) == label[1] for node in fresh)
     ]
     if not candidates:
@@ -88,48 +99,43 @@ def _explanation(
     # The group that holds most of the silence; of equals the smaller one, for it says more.
     best = min(candidates, key=lambda label: (-counts[label], sizes[label], label))
     covers = counts[best] >= COVER_RATIO * len(silent)
-    if not covers and _is_fleet(len(silent), picture, settings):
+    if not covers and _is_fleet(len(silent), picture, rules):
         return None
     return best
 
 
-def _count(nodes: Iterable[str], picture: Picture, settings: IncidentSettings) -> Counter[Label]:
+def _count(nodes: Iterable[str], picture: Picture, rules: RuleSet) -> Counter[Label]:
     counts = Counter[Label]()
+    names = () if rules.group is None else rules.group[1].labels
     for node in nodes:
         labels = picture.labels.get(node, {})
-        counts.update((n, labels[n]) for n in settings.group_labels if n in labels)
+        counts.update((n, labels[n]) for n in names if n in labels)
     return counts
 
 
-def _is_share(count: int, size: int, settings: IncidentSettings) -> bool:
-    return count >= 2 and count >= settings.group_ratio * size
+def _is_fleet(count: int, picture: Picture, rules: RuleSet) -> bool:
+    if rules.fleet is None:
+        return False
+    fleet = rules.fleet[1]
+    return count >= fleet.nodes or (count >= 3 and count >= fleet.ratio * picture.node_count)
 
 
-def _is_fleet(count: int, picture: Picture, settings: IncidentSettings) -> bool:
-    if count >= settings.fleet_nodes:
-        return True
-    return count >= 3 and count >= settings.fleet_ratio * picture.node_count
-
-
-def _is_recent(case: Case, now: float, settings: IncidentSettings) -> bool:
+def _is_recent(case: Case, now: float, rules: RuleSet) -> bool:
     if not case.is_open or not case.members or not case.is_silence:
         return False
     newest = max(member.opened_at for member in case.members)
-    return now - newest <= settings.group_window_seconds
+    return now - newest <= rules.silence_seconds
 
 
 def _nodes(cases: list[Case]) -> set[str]:
     return {m.node for case in cases for m in case.members if not m.is_cleared}
 
 
-def _base(
-    inside: list[FaultFact], recent: list[Case], picture: Picture, label: Label | None
-) -> Case:
-    """Return the case that the nodes join: the oldest single one among them, or a new one."""
+def _base(recent: list[Case], picture: Picture, label: Label | None) -> Case | None:
+    """Return the case that the nodes join: the oldest one that the label explains whole."""
     for case in sorted(recent, key=lambda case: case.opened_at):
-        of_group = label is None or all(
+        if label is None or all(
             picture.labels.get(m.node, {}).get(label[0]) == label[1] for m in case.members
-        )
-        if of_group:
+        ):
             return case
-    return Case(members=[], cause=GROUP.id if inside and label else FLEET.id)
+    return None

@@ -15,7 +15,7 @@ from itertools import pairwise
 
 from chipmedic.model import Action, Severity
 from chipmedic.recoverer import NodeView
-from chipmedic_watchdog.incidents.rules import PHYSICAL
+from chipmedic_watchdog.incidents.predicates import PHYSICAL
 from chipmedic_watchdog.recover.case import Case, FaultView
 from chipmedic_watchdog.recover.settings import Mode, RecoverSettings
 
@@ -37,6 +37,12 @@ PROGRAM_KINDS = frozenset({"app.fault", "host.oom"})
 SOFTWARE_CAUSE = "software."
 """How the causes of incidents begin that the correlation takes for software."""
 
+SHARED_CAUSES = ("shared.", "link.peer")
+"""How the causes begin that name a part which several nodes share."""
+
+SHARED_NODES_LEAST = 3
+"""So many nodes with the same trouble leave the shared part as its one cause."""
+
 SOFTWARE_WINDOW_SECONDS = 30.0
 """The same code on two chips of one job within this time is software until shown otherwise."""
 
@@ -53,6 +59,7 @@ class Why(StrEnum):
     NOTHING_ASKED = "nothing_asked"
     PROGRAM = "program"
     SOFTWARE_SUSPECTED = "software_suspected"
+    SHARED_PART = "shared_part"
     SILENCE_ONLY = "silence_only"
     CANNOT_LOOK = "cannot_look"
     DONE_ALREADY = "done_already"
@@ -66,6 +73,7 @@ SENTENCES = {
     Why.NOTHING_ASKED: "no fault of this incident asks for an action on nodes or jobs",
     Why.PROGRAM: "a fault of the program itself; hardware is not isolated for it",
     Why.SOFTWARE_SUSPECTED: "the same code on several chips of one job: software is suspected",
+    Why.SHARED_PART: "a part that several nodes share has failed; they are not isolated for it",
     Why.SILENCE_ONLY: "the node is silent; nothing is drained on silence without a second witness",
     Why.CANNOT_LOOK: "the faults can no longer be seen; nothing is done on old knowledge",
     Why.DONE_ALREADY: "the node is isolated and the job was restarted already",
@@ -176,6 +184,16 @@ def _suspected(case: Case, faults: Collection[FaultView]) -> frozenset[int]:
     return is_software_suspected(faults)
 
 
+def _of_shared_part(case: Case, faults: Collection[FaultView]) -> frozenset[int]:
+    """Return the ids of faults for which a switch or a power feed is to be mended, not a node."""
+    if not case.incident.cause.startswith(SHARED_CAUSES):
+        return frozenset()
+    domain = case.incident.kind.partition(".")[0] + "."
+    same = [fault for fault in faults if fault.kind.startswith(domain)]
+    is_many = len({fault.node for fault in same}) >= SHARED_NODES_LEAST
+    return frozenset(fault.id for fault in same) if is_many else frozenset()
+
+
 def _asks_for_hardware(fault: FaultView) -> bool:
     return (
         fault.is_open
@@ -191,7 +209,8 @@ def _nodes_to_leave(
 ) -> tuple[frozenset[str], Why, int | None]:
     """Return the nodes that must leave, why (or why none), and the fault that decided."""
     suspected = _suspected(case, faults)
-    hardware = [f for f in faults if _asks_for_hardware(f) and f.id not in suspected]
+    shared = _of_shared_part(case, faults)
+    hardware = [f for f in faults if _asks_for_hardware(f) and f.id not in suspected | shared]
     down = [f for f in faults if f.kind == "node.unreachable" and _is_down(f.node, case.views)]
     if hardware:
         return frozenset(f.node for f in [*hardware, *down]), Why.HARDWARE, hardware[0].id
@@ -199,6 +218,7 @@ def _nodes_to_leave(
         return frozenset(f.node for f in down), Why.WITNESSED_DOWN, down[0].id
     for why, found in (
         (Why.SOFTWARE_SUSPECTED, [f for f in faults if f.id in suspected]),
+        (Why.SHARED_PART, [f for f in faults if f.id in shared]),
         (Why.SILENCE_ONLY, [f for f in faults if f.kind == "node.unreachable"]),
         (Why.PROGRAM, [f for f in faults if f.kind in PROGRAM_KINDS]),
     ):
