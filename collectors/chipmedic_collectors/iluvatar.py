@@ -159,4 +159,5 @@ class Iluvatar(ToolCollector):
     )
     pci: ClassVar[PciPattern] = PciPattern(vendors=frozenset({"0x1e3e"}), classes=ACCELERATORS)
     folders: ClassVar[tuple[str, ...]] = ("/usr/local/corex/bin",)
+    libraries: ClassVar[tuple[str, ...]] = ("/usr/local/corex/lib64", "/usr/local/corex/lib")
     trusts_serial: ClassVar[bool] = False

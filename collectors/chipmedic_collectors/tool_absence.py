@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from typing import Protocol
 
-from chipmedic import GapReason
+from chipmedic import Chip, GapReason
 from chipmedic.model import chip_component
 from chipmedic_collectors.pci_bus import PciDevice, without_function
 from chipmedic_collectors.report_scan import ScanDraft
-from chipmedic_collectors.tool_roster import Roster
+
+
+class KnownChips(Protocol):
+    """Every chip that a tool has shown."""
+
+    def __iter__(self) -> Iterator[Chip]: ...
+
+    def others(self, seen: Collection[str]) -> list[Chip]:
+        """Return the chips that are not among `seen`."""
+
+    def uid_at(self, pci: str) -> str:
+        """Return the uid of the chip at a PCI address that no tool shows."""
 
 
 def report_missing(
-    roster: Roster,
+    roster: KnownChips,
     seen: Collection[str],
     devices: Sequence[PciDevice],
     draft: ScanDraft,
@@ -31,7 +43,7 @@ def report_missing(
         draft.lost(chip.component, f"the tool no longer shows {name}{also}")
 
 
-def report_not_shown(roster: Roster, devices: Sequence[PciDevice], draft: ScanDraft) -> None:
+def report_not_shown(roster: KnownChips, devices: Sequence[PciDevice], draft: ScanDraft) -> None:
     """Note the chips of the bus that a whole summary does not show.
 
     Where it prints no addresses they are counted: how many are missing, not which.
@@ -51,7 +63,7 @@ def report_not_shown(roster: Roster, devices: Sequence[PciDevice], draft: ScanDr
 
 
 def report_silence(
-    roster: Roster,
+    roster: KnownChips,
     devices: Sequence[PciDevice],
     reason: GapReason,
     words: str,

@@ -7,14 +7,16 @@ is started beside a process that cannot be killed.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from chipmedic import Host
 from chipmedic.errors import ToolBlocked, ToolFailed, ToolMissing
+from chipmedic.host import Answer
 from chipmedic.tool_report import ProblemKind, ToolReader, ToolReport, ToolRun
 
 _UNINTERRUPTIBLE = "D"
+_LOADER_COMPLAINTS = ("shared librar", "shared object file")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +45,21 @@ class Tool:
         reader: ToolReader,
         folders: Sequence[str] = (),
         *,
+        libraries: Sequence[str] = (),
         limit_seconds: float = math.inf,
     ) -> None:
+        """Ask with a time limit; `libraries` are the folders that the vendor's installer fills.
+
+        An installer that leaves its folders out of the loader's configuration relies on a login
+        shell's LD_LIBRARY_PATH, which a service does not have: they are named to the tool from the
+        first complaint of the loader on.
+        """
         self._host = host
         self._limit_seconds = limit_seconds
         self._reader = reader
         self._folders = folders
+        self._libraries = libraries
+        self._env: Mapping[str, str] | None = None
         self._stuck_pid: int | None = None
 
     def find(self, program: str) -> str | None:
@@ -68,7 +79,7 @@ class Tool:
         argv = (self.find(argv[0]) or argv[0], *argv[1:])
         limit = min(timeout_seconds, self._limit_seconds)
         try:
-            answer = self._host.run(argv, timeout_seconds=limit)
+            answer = self._run(argv, limit)
         except ToolMissing as e:
             return self._failed(ProblemKind.TOOL_MISSING, str(e))
         except ToolFailed as e:
@@ -78,6 +89,13 @@ class Tool:
             raise
         run = ToolRun(argv, answer.stdout, answer.stderr, answer.exit_code)
         return Asked(self._reader.read(run), answer.stdout)
+
+    def _run(self, argv: Sequence[str], limit_seconds: float) -> Answer:
+        answer = self._host.run(argv, timeout_seconds=limit_seconds, env=self._env)
+        if self._env is None and self._libraries and _is_of_loader(answer):
+            self._env = {"LD_LIBRARY_PATH": ":".join(self._libraries)}
+            answer = self._host.run(argv, timeout_seconds=limit_seconds, env=self._env)
+        return answer
 
     def _refuse_while_stuck(self) -> None:
         pid = self._stuck_pid
@@ -99,3 +117,7 @@ class Tool:
         report = ToolReport(vendor=self._reader.vendor)
         report.add_problem(kind, message)
         return Asked(report, "")
+
+
+def _is_of_loader(answer: Answer) -> bool:
+    return any(words in answer.stderr for words in _LOADER_COMPLAINTS)

@@ -52,6 +52,8 @@ class ToolCollector(Collector):
     pci: ClassVar[PciPattern]
     folders: ClassVar[tuple[str, ...]] = ()
     """Where the vendor's installer puts its tools, beside PATH."""
+    libraries: ClassVar[tuple[str, ...]] = ()
+    """Where it puts their libraries, where the loader does not look by itself."""
     trusts_serial: ClassVar[bool] = True
     """False: cards of one node may print one serial number."""
     period_seconds: ClassVar[float] = 15.0
@@ -60,7 +62,13 @@ class ToolCollector(Collector):
     def __init__(self, host: Host, *, limit_seconds: float = math.inf) -> None:
         """Poll the tool on a host; no call takes longer than `limit_seconds`."""
         self._host = host
-        self._tool = Tool(host, self.reader, self.folders, limit_seconds=limit_seconds)
+        self._tool = Tool(
+            host,
+            self.reader,
+            self.folders,
+            libraries=self.libraries,
+            limit_seconds=limit_seconds,
+        )
         self._roster = Roster(self.vendor, trusts_serial=self.trusts_serial)
         self._codes = StandingCodes(self.vendor)
         self._trouble = Trouble(self.vendor)

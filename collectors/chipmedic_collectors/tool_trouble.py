@@ -10,6 +10,8 @@ from chipmedic.tool_report import Problem, ProblemKind
 
 REMIND_SECONDS = 300.0
 """A trouble that stays is told again this often, with the same `Event.id`."""
+QUIET_SECONDS = 20.0
+"""How long after its last word, of a tool that answers again, the trouble is over."""
 _DRIVER = (ProblemKind.DRIVER_DOWN, ProblemKind.TOOL_MISSING, ProblemKind.NO_DEVICES)
 _RANK = {kind: rank for rank, kind in enumerate((*_DRIVER, ProblemKind.PERMISSION))}
 _REASONS = {
@@ -69,4 +71,5 @@ class Trouble:
             kind="driver.fault" if problem.kind in _DRIVER else "collector.failed",
             severity=Severity.CRITICAL if died else Severity.WARNING,
             action=Action.REBOOT_NODE if died else Action.FIX_HOST,
+            quiet_seconds=QUIET_SECONDS,
         )

@@ -174,6 +174,9 @@ class Event:
     """What the source's text itself decided (Fatal or Nonfatal, say); None: the catalog decides."""
     severity: Severity | None = None
     action: Action | None = None
+    quiet_seconds: float | None = None
+    """Where a source says this for as long as it is true: after how much silence it is over. None:
+    it is of one moment."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -247,6 +247,7 @@ def test_states_links_processes_and_codes(story: Story) -> None:
     assert ports == {"TOY-B/0": 1.0, "TOY-B/1": 0.0}
     (event,) = scan.events
     assert (event.component, event.code) == (B, "toy:77")
+    assert event.quiet_seconds  # it stands for as long as the tool lists it
     story.host.at += 15
     assert story.toy.scan().events == ()  # told once
     story.host.at += 15

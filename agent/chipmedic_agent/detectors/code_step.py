@@ -31,7 +31,6 @@ from chipmedic_agent.detectors.occurrences import (
     is_repeat,
     key_of_code,
     program_of,
-    quiet_seconds_of,
     unit_of,
     with_occurrence,
     with_repeat,
@@ -86,7 +85,7 @@ class CodeStep:
         if row.is_companion and self._attach(event, action):
             return
         is_old = self.scan.at - event.at >= EXPIRING.get(action, 0.0) * expiry_seconds
-        if action in EXPIRING and is_old and quiet_seconds_of(event, self.scan.source) is None:
+        if action in EXPIRING and is_old and event.quiet_seconds is None:
             return  # it was over before anybody looked (the kernel log of a host long up)
         if is_new and is_ruled(self.rules, event.code):
             self._await(event, kind)
@@ -102,7 +101,7 @@ class CodeStep:
         """Note one more occurrence, or one more word of the newest."""
         key = key_of_code(event.component, event.code)
         if not is_new:
-            self.occurrences[key] = with_repeat(known, event, self.scan.source)
+            self.occurrences[key] = with_repeat(known, event)
             self._judge_lasting(event)
             return
         occurrence = Occurrence(
@@ -111,6 +110,7 @@ class CodeStep:
             event.id,
             program_of(event, self.jobs),
             unit_of(event.message),
+            is_lasting=event.quiet_seconds is not None,
         )
         self.occurrences[key] = with_occurrence(known, occurrence)
 
@@ -121,7 +121,7 @@ class CodeStep:
         A companion that a tool goes on stating has outlasted what it was taken for.
         """
         key = key_of_code(event.component, event.code)
-        if quiet_seconds_of(event, self.scan.source) is not None:
+        if event.quiet_seconds is not None:
             if not self.occurrences[key] or not self.occurrences[key][0].is_hidden:
                 return False
             newest, *rest = self.occurrences[key]
@@ -153,7 +153,7 @@ class CodeStep:
         if mark is None or key not in self.board.open:
             return
         self.marks[key] = replace(mark, seen_at=max(mark.seen_at, event.at), answers_since=None)
-        if quiet_seconds_of(event, self.scan.source) is None:
+        if event.quiet_seconds is None:
             action = Action.NONE if event.action is None else event.action
             self.board.attach(key, code=event.code, evidence=event.message, action=action)
 
@@ -197,8 +197,7 @@ class CodeStep:
         )
 
     def _report(self, fault: Fault, event: Event) -> None:
-        quiet = quiet_seconds_of(event, self.scan.source)
-        self._open(fault, event.at, quiet)
+        self._open(fault, event.at, event.quiet_seconds)
 
     def _open(
         self, fault: Fault, at: float, quiet: float | None, expires: float | None = None
@@ -217,7 +216,7 @@ class CodeStep:
         """Let the rules judge a word when its hold is over; the first one sets the time."""
         key = key_of_code(event.component, event.code)
         known = self.pending.get(key)
-        hold = hold_seconds(self.rules, event.code, self.scan.source)
+        hold = hold_seconds(self.rules, is_lasting=event.quiet_seconds is not None)
         self.pending[key] = Pending(
             due_at=event.at + hold if known is None else known.due_at,
             message=event.message[:MESSAGE_MAX],
@@ -240,13 +239,13 @@ class CodeStep:
                 expires = escalation.outcome.quiet_seconds
                 self._open(fault, self.scan.at, None, expires)
             for newest in self.occurrences.get(key, ())[:1]:
-                due_at = newest.at + hold_seconds(self.rules, code, newest.source)
+                due_at = newest.at + hold_seconds(self.rules, is_lasting=newest.is_lasting)
                 if due_at > self.scan.at:
                     self.pending[key] = replace(pending, due_at=due_at)
 
     def _judge_lasting(self, event: Event) -> None:
         """Open what a tool has stated for longer than a rule tolerates."""
-        quiet = quiet_seconds_of(event, self.scan.source)
+        quiet = event.quiet_seconds
         newest = self.occurrences[key_of_code(event.component, event.code)][:1]
         if quiet is None or not newest or newest[0].began_at is None:
             return

@@ -12,10 +12,8 @@ from dataclasses import dataclass
 from chipmedic.faults.escalation import EscalationRules, Outcome, Repeat, Together
 from chipmedic.model import Component
 from chipmedic_agent.detectors.occurrences import (
-    KERNEL_LOG,
     SEVERAL_UNITS,
     Occurrence,
-    is_lasting,
     key_of_code,
 )
 
@@ -45,10 +43,12 @@ class Escalation:
     times: int
 
 
-def hold_seconds(rules: EscalationRules, code: str, source: str) -> float:
-    """Return how long after an occurrence another chip may still say the same."""
-    is_polled = source != KERNEL_LOG and is_lasting(code)
-    return rules.software_seconds + (POLL_SECONDS if is_polled else 0.0)
+def hold_seconds(rules: EscalationRules, *, is_lasting: bool) -> float:
+    """Return how long after an occurrence another chip may still say the same.
+
+    What a source states for as long as it is true is what a polled tool lists.
+    """
+    return rules.software_seconds + (POLL_SECONDS if is_lasting else 0.0)
 
 
 def is_ruled(rules: EscalationRules, code: str) -> bool:
@@ -93,7 +93,7 @@ def _times(
         occurrence
         for other in sorted(codes)
         for occurrence in occurrences.get(key_of_code(component, other), ())
-        if hold_seconds(rules, other, occurrence.source) <= at - occurrence.begin
+        if hold_seconds(rules, is_lasting=occurrence.is_lasting) <= at - occurrence.begin
         and at - occurrence.begin < rule.window_seconds
         and not is_software(rules, occurrences, component, other, occurrence)
     ]
@@ -157,8 +157,8 @@ def is_software(
             continue
         for other in several:
             near = max(
-                hold_seconds(rules, code, occurrence.source),
-                hold_seconds(rules, code, other.source),
+                hold_seconds(rules, is_lasting=occurrence.is_lasting),
+                hold_seconds(rules, is_lasting=other.is_lasting),
             )
             if _apart(other, occurrence) <= near:
                 return True

@@ -19,15 +19,6 @@ BURST_SECONDS = 60.0
 """One event often prints a line per channel or process: lines so near escalate as one."""
 KEPT_CODES = 512
 
-KERNEL_LOG = "kernel_log"
-TOOL_TROUBLE, TOOL_SECONDS = ":tool:", 20.0
-"""Codes `<vendor>:tool:<problem>`, of every vendor whose tool is polled, and their silence."""
-LASTING = {"nvml:": 30.0, "ascend:": 700.0}
-"""Prefixes of codes that a polled tool states for as long as they are true (the longest that fits
-counts), and for how long such a code must not have been stated to be over. The Ascend collector
-reminds of a code every 300 s; most end sooner, by the chip's own word that it is well.
-"""
-
 SEVERAL_UNITS = "several"
 """The unit of a burst that names more than one: then it is none of them."""
 
@@ -55,6 +46,8 @@ class Occurrence:
     """When it was first stated, where it lasted or came in a burst; None: at `at`."""
     is_hidden: bool = False
     """True: taken for a companion of another fault, so far."""
+    is_lasting: bool = False
+    """True: its source states it for as long as it is true."""
 
     @property
     def begin(self) -> float:
@@ -65,26 +58,6 @@ class Occurrence:
 def key_of_code(component: Component, code: str) -> str:
     """Return the key of a part's occurrences: `<component> <code>`, the code without blanks."""
     return f"{component} {'_'.join(code.split())}"
-
-
-def quiet_seconds_of(event: Event, source: str) -> float | None:
-    """Return after how much silence a lasting code is over; None: the code is of one moment.
-
-    What the kernel log says is always of one moment.
-    """
-    return None if source == KERNEL_LOG else _lasting_seconds(event.code)
-
-
-def is_lasting(code: str) -> bool:
-    """Say whether a polled tool states this code for as long as it is true."""
-    return _lasting_seconds(code) is not None
-
-
-def _lasting_seconds(code: str) -> float | None:
-    if TOOL_TROUBLE in code:
-        return TOOL_SECONDS
-    prefix = max((p for p in LASTING if code.startswith(p)), key=len, default=None)
-    return None if prefix is None else LASTING[prefix]
 
 
 def program_of(event: Event, jobs: Mapping[str, str]) -> str:
@@ -103,7 +76,6 @@ def unit_of(message: str) -> str:
 
 def is_repeat(event: Event, source: str, known: Iterable[Occurrence]) -> bool:
     """Say whether an event is one that was seen already, told a second time."""
-    quiet = quiet_seconds_of(event, source)
     for occurrence in known:
         if source != occurrence.source:
             if abs(event.at - occurrence.at) <= SAME_SECONDS:
@@ -111,8 +83,8 @@ def is_repeat(event: Event, source: str, known: Iterable[Occurrence]) -> bool:
         elif event.id:
             if event.id == occurrence.id:
                 return True
-        elif quiet is not None:
-            return abs(event.at - occurrence.at) < quiet
+        elif event.quiet_seconds is not None:
+            return abs(event.at - occurrence.at) < event.quiet_seconds
     return False
 
 
@@ -132,9 +104,9 @@ def with_occurrence(
     return (occurrence, *known)[:TIMES_MAX]
 
 
-def with_repeat(known: tuple[Occurrence, ...], event: Event, source: str) -> tuple[Occurrence, ...]:
+def with_repeat(known: tuple[Occurrence, ...], event: Event) -> tuple[Occurrence, ...]:
     """Move the newest occurrence of a lasting code to when it was stated last."""
-    if not known or quiet_seconds_of(event, source) is None:
+    if not known or event.quiet_seconds is None:
         return known
     newest = replace(known[0], at=max(known[0].at, event.at), began_at=known[0].begin)
     return (newest, *known[1:])

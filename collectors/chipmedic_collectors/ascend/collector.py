@@ -7,16 +7,17 @@ from typing import ClassVar, Self
 
 from chipmedic import Collector, GapReason, Host, Scan
 from chipmedic.errors import ToolBlocked
-from chipmedic.model import chip_component
 from chipmedic.tool_report import ChipReport, Health, Problem, ProblemKind, ToolReport
+from chipmedic_collectors import pci_bus, tool_absence
 from chipmedic_collectors.ascend import bus
 from chipmedic_collectors.ascend.asking import Tools
-from chipmedic_collectors.ascend.codes import ActiveCodes
-from chipmedic_collectors.ascend.draft import COLLECTOR, Draft
 from chipmedic_collectors.ascend.one_by_one import ask_one_by_one
 from chipmedic_collectors.ascend.questions import Questions
 from chipmedic_collectors.ascend.roster import Roster
-from chipmedic_collectors.ascend.trouble import Trouble, reason_of, worst
+from chipmedic_collectors.ascend.rows import note_row
+from chipmedic_collectors.report_scan import ScanDraft
+from chipmedic_collectors.standing_codes import StandingCodes
+from chipmedic_collectors.tool_trouble import Trouble, reason_of, worst
 
 SUMMARY_SECONDS = 10.0
 """Limit of one `npu-smi info`; 0.3 to 1 s are usual."""
@@ -41,10 +42,10 @@ class Ascend(Collector):
         self._summary_seconds = summary_seconds
         self._tools = Tools(host)
         self._roster = Roster(self._tools)
-        self._codes = ActiveCodes()
+        self._codes = StandingCodes(self.vendor)
         self._questions = Questions(host, self._tools, self._roster, self._codes)
-        self._trouble = Trouble()
-        self._devices: tuple[bus.BusDevice, ...] = ()
+        self._trouble = Trouble(self.vendor)
+        self._devices: tuple[pci_bus.PciDevice, ...] = ()
         self._devices_at: float | None = None
         self._hangs = 0
         self._rest_until = 0.0
@@ -62,7 +63,7 @@ class Ascend(Collector):
                 chips one by one, so that a dead one does not hide the others.
         """
         at = self._host.now()
-        draft = Draft(at)
+        draft = ScanDraft(self.vendor, at)
         stop_at = at + ASKING_SECONDS
         self._look_at_bus(at)
         report = self._summary(at)
@@ -73,7 +74,7 @@ class Ascend(Collector):
             self._trouble.over()
             words = "; ".join(problem.message for problem in report.problems)
             why = f"npu-smi info: {words}; the chips were asked one by one"
-            draft.gap(COLLECTOR, None, GapReason.FAILED, why)
+            draft.gap(draft.collector, None, GapReason.FAILED, why)
             if ask_one_by_one(self._host, self._tools, self._roster, draft, stop_at):
                 self._rest_until = 0.0  # all of them answer again: so may the summary
         else:
@@ -139,11 +140,11 @@ class Ascend(Collector):
         """One dead chip can take the whole table away; the driver and the other chips live."""
         return {problem.kind for problem in report.problems} <= _OF_ONE_CHIP
 
-    def _read_summary(self, report: ToolReport, draft: Draft, stop_at: float) -> None:
+    def _read_summary(self, report: ToolReport, draft: ScanDraft, stop_at: float) -> None:
         cut = [p for p in report.problems if p.kind is ProblemKind.TRUNCATED]
         is_whole = not cut and not any(p.kind is ProblemKind.MALFORMED for p in report.problems)
         if cut:
-            draft.gap(COLLECTOR, None, GapReason.MALFORMED, cut[0].message)
+            draft.gap(draft.collector, None, GapReason.MALFORMED, cut[0].message)
         seen = set()
         for row in report.chips:
             uid = self._read_row(row, draft, stop_at)
@@ -152,46 +153,28 @@ class Ascend(Collector):
             else:
                 seen.add(uid)
         draft.is_inventory = is_whole
-        self._report_missing(seen, draft, is_whole=is_whole)
+        tool_absence.report_missing(self._roster, seen, self._devices, draft, is_whole=is_whole)
+        if is_whole and not pci_bus.is_container(self._host):
+            tool_absence.report_not_shown(self._roster, self._devices, draft)
 
-    def _read_row(self, row: ChipReport, draft: Draft, stop_at: float) -> str | None:
+    def _read_row(self, row: ChipReport, draft: ScanDraft, stop_at: float) -> str | None:
         """Note one chip; return its uid, or None while it cannot be named."""
         chip = self._roster.known(row)
         if chip is None and self._host.now() < stop_at:
             chip = self._roster.identify(row)
         if chip is None:
             name = f"NPU {row.index} chip {row.die} ({row.pci})"
-            draft.gap(COLLECTOR, None, GapReason.FAILED, f"{name} is not identified yet")
+            draft.gap(draft.collector, None, GapReason.FAILED, f"{name} is not identified yet")
             return None
-        draft.chip(chip, row)
+        note_row(draft, chip, row)
         if row.health in (Health.WARNING, Health.CRITICAL):
             self._questions.hurry(chip)
         return chip.uid
 
-    def _report_missing(self, seen: set[str], draft: Draft, *, is_whole: bool) -> None:
-        on_bus = {device.pci for device in self._devices}
-        for chip in self._roster.others(seen):
-            name = f"NPU {chip.index} chip {chip.die} ({chip.pci or 'no PCI address'})"
-            if not is_whole:
-                draft.gap(chip.component, None, GapReason.FAILED, f"{name}: the table was cut")
-                continue
-            also = "" if chip.pci is None or chip.pci in on_bus else ", and is off the PCI bus"
-            draft.lost(chip.component, f"npu-smi info no longer shows {name}{also}")
-        if is_whole and not bus.is_container(self._host):
-            shown = {chip.pci for chip in self._roster}
-            for device in self._devices:
-                if device.pci not in shown:
-                    driver = f"driver {device.driver}" if device.driver else "no driver seen"
-                    uid = self._roster.identities.of_device(device.pci)
-                    draft.lost(
-                        chip_component(uid),
-                        f"{device.pci} is on the PCI bus ({driver}); npu-smi does not show it",
-                    )
-
-    def _read_trouble(self, problem: Problem, draft: Draft) -> None:
+    def _read_trouble(self, problem: Problem, draft: ScanDraft) -> None:
         """No chip is shown: each known one is unknown, and if a chip is here, that is a fault."""
         worked_before = bool(self._roster.identities.kept())
-        draft.gap(COLLECTOR, None, reason_of(problem.kind), problem.message)
+        draft.gap(draft.collector, None, reason_of(problem.kind), problem.message)
         is_empty = problem.kind is ProblemKind.NO_DEVICES and not self._devices
         for chip in self._roster:
             if is_empty:

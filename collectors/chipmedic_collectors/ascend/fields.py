@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from chipmedic.tool_report import ChipReport, Health, LinkReport, ProblemKind, ToolReport
-from chipmedic_collectors.ascend import cells
+from chipmedic_collectors.ascend import cells, hccs
 from chipmedic_collectors.values import identity, integer, memory_bytes, normalise_pci
 
 Fields = Mapping[str, str]
@@ -127,14 +127,9 @@ def _fill_health(chip: ChipReport, fields: Fields) -> None:
 
 
 def _fill_hccs(chip: ChipReport, fields: Fields) -> None:
-    """Chip-to-chip links: a lane group that is in use is up when all of its lanes are."""
-    if fields.get("hccs health status", "").strip().upper() == "NOK":
+    """Chip-to-chip links."""
+    text = "\n".join(f"{key} : {value}" for key, value in fields.items())
+    links = hccs.read(text)
+    if links.is_ok is False:
         chip.health = Health.CRITICAL
-    lanes = fields.get("hccs link lane list", "").strip(" []").split()
-    modes = fields.get("hccs lane mode", "").strip(" []").split()
-    links = [
-        LinkReport(index, bool(lane) and not lane.strip("1"))
-        for index, lane in enumerate(lanes)
-        if index >= len(modes) or modes[index].strip("0")  # mode 0: not wired on this board
-    ]
-    chip.links = links or None
+    chip.links = [LinkReport(index, link.is_up) for index, link in links.lanes.items()] or None

@@ -22,6 +22,13 @@ _UNHEALTHY = frozenset(
     {"fault", "socket fail", "receive timeout", "unreachable", "time exceeded", "thread error"}
 )
 """`Init` (no address to detect is set) and `Detect ip set` are no faults."""
+_ERRORS = re.compile(
+    r"^\s*(?:mac_[tr]x_bad_pkt|roce_[tr]x_err_pkt|roce_verification_err|roce_err_qp_status"
+    r"|roce_qp_status_err|roce_new_pkt_rty)_num\s*:\s*(?P<count>\d{1,20})\s*$",
+    re.MULTILINE,
+)
+"""Packets that were bad or had to be sent again. Frames with a bad check sum are among the bad
+ones; out-of-order packets and unexpected acknowledgements only accompany a loss."""
 _ANSWER = re.compile(r"^\s*\[?[A-Za-z][\w \[\]().-]*\s*:", re.MULTILINE)
 
 
@@ -36,7 +43,7 @@ def read_hccn(text: str, arguments: Arguments, report: ToolReport) -> None:
         chip.links = [LinkReport(arguments.port, status["state"].upper() == "UP")]
     elif newest := _RECORD.search(text):  # the newest record stands first
         chip.links = [LinkReport(arguments.port, newest["state"].upper() == "UP")]
-    if (net := _NET_HEALTH.search(text)) and net["state"].lower() in _UNHEALTHY:
+    if bad_network_state(text) is not None:
         chip.health = Health.WARNING
     if chip.links or _ANSWER.search(text):
         report.chips.append(chip)
@@ -46,6 +53,18 @@ def link_downs(text: str) -> int | None:
     """Return how often `-link_stat` says the port went down; None where it does not say."""
     found = _DOWNS.search(text)
     return int(found["count"]) if found else None
+
+
+def bad_network_state(text: str) -> str | None:
+    """Return what `-net_health` says is wrong, lower case; None where nothing is, or is said."""
+    found = _NET_HEALTH.search(text)
+    return found["state"].lower() if found and found["state"].lower() in _UNHEALTHY else None
+
+
+def errors(text: str) -> int | None:
+    """Return how many errors `-stat` counts; None where it counts none of them."""
+    counts = [int(found["count"]) for found in _ERRORS.finditer(text)]
+    return sum(counts) if counts else None
 
 
 def _port_rows(text: str) -> list[tuple[int, bool]]:

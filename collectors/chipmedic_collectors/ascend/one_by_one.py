@@ -5,16 +5,20 @@ from __future__ import annotations
 from chipmedic import Chip, GapReason, Host
 from chipmedic.errors import ToolBlocked
 from chipmedic.tool_report import ProblemKind
-from chipmedic_collectors.ascend.asking import Asked, Tools
-from chipmedic_collectors.ascend.draft import COLLECTOR, Draft
+from chipmedic_collectors.ascend.asking import Tools
 from chipmedic_collectors.ascend.roster import Roster, chip_of
-from chipmedic_collectors.ascend.trouble import reason_of
+from chipmedic_collectors.ascend.rows import note_row
+from chipmedic_collectors.report_scan import ScanDraft
+from chipmedic_collectors.tool_asking import Asked
+from chipmedic_collectors.tool_trouble import reason_of
 
 CARD_SECONDS = 5.0
 LIST_SECONDS = 10.0
 
 
-def ask_one_by_one(host: Host, tools: Tools, roster: Roster, draft: Draft, stop_at: float) -> bool:
+def ask_one_by_one(
+    host: Host, tools: Tools, roster: Roster, draft: ScanDraft, stop_at: float
+) -> bool:
     """Note what each card answers by itself; return whether all of them did.
 
     Raises:
@@ -39,16 +43,18 @@ def ask_one_by_one(host: Host, tools: Tools, roster: Roster, draft: Draft, stop_
     return is_all
 
 
-def _enter_listed(host: Host, tools: Tools, roster: Roster, draft: Draft, stop_at: float) -> None:
+def _enter_listed(
+    host: Host, tools: Tools, roster: Roster, draft: ScanDraft, stop_at: float
+) -> None:
     listed = tools.npu_smi("info", "-m", timeout_seconds=LIST_SECONDS)
     for row in listed.report.chips:
         if host.now() < stop_at:
             roster.identify(row)
     if not listed.report.chips:
-        draft.gap(COLLECTOR, None, GapReason.FAILED, f"npu-smi info -m: {listed.words}")
+        draft.gap(draft.collector, None, GapReason.FAILED, f"npu-smi info -m: {listed.words}")
 
 
-def _ask_card(tools: Tools, npu: int, chips: list[Chip], draft: Draft) -> bool:
+def _ask_card(tools: Tools, npu: int, chips: list[Chip], draft: ScanDraft) -> bool:
     asked = tools.npu_smi("info", "-t", "common", "-i", str(npu), timeout_seconds=CARD_SECONDS)
     is_all = True
     for chip in chips:
@@ -65,16 +71,16 @@ def _ask_card(tools: Tools, npu: int, chips: list[Chip], draft: Draft) -> bool:
             )
             stated = chip_of(health, chip.die)
             row.health = stated.health if stated is not None else None
-            draft.chip(chip, row)
+            note_row(draft, chip, row)
     return is_all
 
 
-def _no_answer(draft: Draft, chip: Chip, asked: Asked) -> None:
+def _no_answer(draft: ScanDraft, chip: Chip, asked: Asked) -> None:
     kind = asked.report.problems[0].kind if asked.report.problems else ProblemKind.PARTIAL
     words = asked.words or "the answer does not name this chip"
     draft.gap(chip.component, None, reason_of(kind), words)
 
 
-def _gaps(draft: Draft, chips: list[Chip], reason: GapReason, detail: str) -> None:
+def _gaps(draft: ScanDraft, chips: list[Chip], reason: GapReason, detail: str) -> None:
     for chip in chips:
         draft.gap(chip.component, None, reason, detail)

@@ -8,8 +8,9 @@ from dataclasses import replace
 from chipmedic import Chip
 from chipmedic.errors import ToolBlocked
 from chipmedic.tool_report import ChipReport, ProblemKind
-from chipmedic_collectors.ascend.asking import Asked, Tools
+from chipmedic_collectors.ascend.asking import Tools
 from chipmedic_collectors.ascend.identity import Identities, Place
+from chipmedic_collectors.tool_asking import Asked
 
 _BOARD_SECONDS = 5.0
 
@@ -46,6 +47,10 @@ class Roster:
     def others(self, seen: Collection[str]) -> list[Chip]:
         """Return the chips that are not among `seen`."""
         return [chip for uid, chip in self._chips.items() if uid not in seen]
+
+    def uid_at(self, pci: str) -> str:
+        """Return the uid of the chip at a PCI address that no tool shows."""
+        return self.identities.of_device(pci)
 
     def known(self, row: ChipReport) -> Chip | None:
         """Return the chip of a row that was identified before; None for a new or another one."""

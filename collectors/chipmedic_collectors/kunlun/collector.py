@@ -59,6 +59,11 @@ class Kunlun(ToolCollector):
         devices=frozenset({"3684", "3688"}),
     )
     folders: ClassVar[tuple[str, ...]] = ("/usr/local/bin", "/usr/local/xpu/bin", "/opt/xre/bin")
+    libraries: ClassVar[tuple[str, ...]] = (
+        "/usr/local/xpu/so",
+        "/usr/local/xpu/lib64",
+        "/opt/xre/so",
+    )
 
     def __init__(self, host: Host, *, limit_seconds: float = math.inf) -> None:
         super().__init__(host, limit_seconds=limit_seconds)

@@ -41,6 +41,8 @@ DRIVER_GRACE_SECONDS = 60.0
 """A driver that has not worked yet may be on its way: the host is starting."""
 RESET_WANTED = 1
 """What field 230 answers when the driver wants a reset; the code 16 says the same."""
+_QUIET_SECONDS = 30.0
+"""A return code is told in each scan; one that has not come for so long is over."""
 NOT_ASKED: Answer = (codes.NOT_SUPPORTED, None)
 
 
@@ -216,6 +218,7 @@ class _Translation:
                     code="nvml:fabric",
                     message=troubles.fabric,
                     at=self._at,
+                    quiet_seconds=_QUIET_SECONDS,
                 )
             )
 
@@ -287,5 +290,6 @@ class _Translation:
                 kind=kind,
                 severity=KINDS[kind].severity if is_ambiguous else None,
                 action=KINDS[kind].action if is_ambiguous else None,
+                quiet_seconds=_QUIET_SECONDS,
             )
         )

@@ -40,11 +40,50 @@ def _answer(chip: AscendChip, words: list[str]) -> list[str]:
     if "-link" in words:
         return [f"link status: {chip.link}"]
     if "-net_health" in words:
-        return [f"net health status: {'Success' if chip.link == 'UP' else 'Fault'}"]
+        return [f"net health status: {chip.net_health if chip.link == 'UP' else 'Fault'}"]
     if "-link_stat" in words:
         return _link_stat(chip)
+    if "-stat" in words:
+        return _stat(chip)
+    if "-optical" in words:
+        return _optical(chip)
     sys.stderr.write("command line is not supported\n")
     return []
+
+
+def _stat(chip: AscendChip) -> list[str]:
+    """Priority flow control counts a lot on a healthy busy card."""
+    counts = {
+        "mac_tx_pfc_pkt_num": 918273,
+        "mac_rx_bad_pkt_num": chip.bad_packets,
+        "mac_rx_fcs_err_pkt_num": chip.bad_packets,
+        "roce_rx_all_pkt_num": 7654321,
+        "roce_out_of_order_num": 12,
+        "roce_qp_status_err_num": 0,
+        "roce_new_pkt_rty_num": 2 * chip.bad_packets,
+    }
+    return ["packet statistics:", *(f"{name}:{count}" for name, count in counts.items())]
+
+
+def _optical(chip: AscendChip) -> list[str]:
+    """Two lanes; the flags of the lanes that the module does not have are set."""
+    dark = chip.link != "UP"
+    values = [
+        ("present", "present"),
+        ("temperature", "41 C"),
+        ("Vcc", "3301.70 mV"),
+        *((f"Tx Power{lane}", "1.1731 mW") for lane in range(2)),
+        ("Rx Power0", "1.0411 mW" if not dark else "0.0000 mW"),
+        ("Rx Power1", f"{0.0 if dark else chip.rx_power_mw:.4f} mW"),
+        ("Temp High Thres", "75 C"),
+        ("Temp Low Thres", "-5 C"),
+        ("TxPower High Thres", "3.9811 mW"),
+        ("TxPower Low Thres", "0.3162 mW"),
+        ("RxPower High Thres", "3.9811 mW"),
+        ("RxPower Low Thres", "0.1000 mW"),
+        ("Rx Los Flag", "0xff" if dark else "0xfc"),
+    ]
+    return ["optical info:", *(f"{key:<21}: {value}" for key, value in values)]
 
 
 def _link_stat(chip: AscendChip) -> list[str]:

@@ -55,6 +55,16 @@ class AscendChip:
     next_isolated_pages: int = 0
     link: str = "UP"
     link_downs: int = 1
+    net_health: str = "Success"
+    """What the port says of the address that it watches, while it is up."""
+    bad_packets: int = 0
+    """Packets with errors, and those sent again."""
+    rx_power_mw: float = 1.02
+    """Light that the optical module receives."""
+    hccs: list[str] = field(default_factory=lambda: ["1111"] * 7)
+    """Lanes of the links to the other chips."""
+    hccs_errors: int = 0
+    pcie_retries: int = 0
     processes: list[Process] = field(default_factory=list)
     is_lost: bool = False
     """Off the bus: no row, `Invalid card id.` for its number."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from chipmedic_simulator.ascend_tools.state import AscendChip
 
@@ -115,6 +115,30 @@ def _usages(chip: AscendChip) -> Values:
     ]
 
 
+def _hccs(chip: AscendChip) -> Values:
+    def listed(values: Sequence[object]) -> str:
+        return "[" + " ".join(f"{value:<12}" for value in values).rstrip() + "]"
+
+    count = len(chip.hccs)
+    is_ok = all(lanes == "1111" for lanes in chip.hccs)
+    return [
+        ("hccs health status", "OK" if is_ok else "NOK"),
+        ("hccs lane mode", listed([4] * count)),
+        ("hccs link lane list", listed([*chip.hccs])),
+        ("hccs link speed", listed([224] * count)),
+        ("hccs tx packets", listed([1048576] * count)),
+        ("hccs tx bytes", listed([20971520] * count)),
+        ("hccs retry count", listed([chip.hccs_errors] + [0] * (count - 1))),
+        ("hccs error count", listed([0] * count)),
+        ("hccs first error lane", "NA"),
+    ]
+
+
+def _pcie_err(chip: AscendChip) -> Values:
+    names = ("TX Error Count", "RX Error Count", "Lcrc Error Count", "Ecrc Error Count")
+    return [*((name, 0) for name in names), ("Retry Count", chip.pcie_retries)]
+
+
 TOPICS: dict[str, Callable[[AscendChip], Values]] = {
     "board": _board,
     "health": _health,
@@ -122,4 +146,6 @@ TOPICS: dict[str, Callable[[AscendChip], Values]] = {
     "ecc": _ecc,
     "common": _common,
     "usages": _usages,
+    "hccs": _hccs,
+    "pcie-err": _pcie_err,
 }

@@ -212,7 +212,14 @@ def test_the_same_code_on_two_chips_at_once_is_software() -> None:
 
 def ascend(at: float, code: str | None, health: float, since: float = 0) -> Scan:
     id = f"{CHIP}/ascend:{code}@{since:.0f}"
-    event = Event(component=CHIP, code=f"ascend:{code}", message="health", at=at, id=id)
+    event = Event(
+        component=CHIP,
+        code=f"ascend:{code}",
+        message="health",
+        at=at,
+        id=id,
+        quiet_seconds=700.0,
+    )
     return Scan(
         source="ascend",
         at=at,
@@ -264,7 +271,9 @@ def test_a_code_that_comes_back_is_a_new_occurrence() -> None:
 
 def test_a_return_code_of_a_library_lasts_as_long_as_it_is_returned() -> None:
     def nvml(at: float, code: str | None) -> Scan:
-        event = Event(component=CHIP, code=f"nvml:{code}", message="driver", at=at)
+        event = Event(
+            component=CHIP, code=f"nvml:{code}", message="driver", at=at, quiet_seconds=30.0
+        )
         return Scan(
             source="nvidia",
             at=at,
@@ -284,6 +293,7 @@ def test_a_tool_that_showed_no_chip_is_well_when_it_shows_one(vendor: str) -> No
         message="driver not initialized",
         at=0,
         id=f"{vendor}:tool:driver_down@0",
+        quiet_seconds=20.0,
         kind="driver.fault",
         severity=Severity.WARNING,
         action=Action.FIX_HOST,

@@ -47,6 +47,7 @@ def said(
         message=words or code,
         at=at,
         id=f"{source}/{component}/{code}/{at}" if id is None else id,
+        quiet_seconds=None if source == "kernel_log" else 700.0,  # polled tools list their codes
     )
     return Scan(source=source, at=at, events=(event,))
 

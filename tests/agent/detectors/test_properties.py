@@ -101,6 +101,7 @@ events = st.builds(
     kind=st.one_of(st.none(), st.sampled_from([*KINDS, "info"])),
     severity=st.one_of(st.none(), st.sampled_from(Severity)),
     action=st.one_of(st.none(), st.sampled_from(Action)),
+    quiet_seconds=st.sampled_from([None, 20.0, 700.0]),
 )
 gaps = st.builds(
     Gap,
