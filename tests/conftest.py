@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+import postgres_server
+from postgres_server import PostgresServer
 
 # The same examples each time, so that what a run finds is the change's doing; `make fuzz` looks on.
 settings.register_profile(
@@ -54,3 +57,16 @@ def pytest_runtest_makereport(
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid}: left out where everything is required: {report.longrepr}"
     return report
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A running PostgreSQL; left out where none is installed."""
+    if postgres_server.binaries() is None:
+        pytest.skip("no PostgreSQL server here: apt-get install postgresql")
+    server = PostgresServer.create()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()

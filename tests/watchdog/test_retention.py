@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from sqlalchemy import insert
 
 from chipmedic_watchdog import retention
@@ -56,6 +57,7 @@ async def test_zero_keeps_everything(database: Database) -> None:
     assert len(rows(database, schema.events)) == 30
 
 
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 def test_the_jobs_of_a_node_are_found_without_reading_those_of_all(database: Database) -> None:
     """Ten thousand nodes ask for theirs with each snapshot."""
     query = (

@@ -57,7 +57,8 @@ class StoreSettings:
     """[store]: where everything is remembered."""
 
     url: str = field(default_factory=default_store_url)
-    """An SQLAlchemy address. A password belongs into `url_file`."""
+    """`sqlite:///FILE` or `postgresql+psycopg://USER@HOST/DATABASE`. A password belongs into
+    `url_file`, or where libpq looks for it (PGPASSFILE)."""
     url_file: str | None = None
     """A file whose first line is the address."""
     group_commit_seconds: float = 0.02

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import insert, select, update
@@ -12,7 +11,7 @@ from sqlalchemy import insert, select, update
 from chipmedic.errors import DeliveryFailed
 from chipmedic.recoverer import FOREIGN, NodeView, RecoveryRequest, Step, StepKind, StepResult
 from chipmedic_watchdog.store import schema
-from chipmedic_watchdog.store.database import Database, open_engine
+from chipmedic_watchdog.store.database import Database
 
 NOW = 1_900_000_000.0
 
@@ -121,11 +120,8 @@ class FakeScheduler:
         )
 
 
-def new_store(folder: Path) -> Database:
-    """A real store on the disk with every table and four nodes."""
-    engine = open_engine(f"sqlite:///{folder}/watchdog.db")
-    schema.METADATA.create_all(engine)
-    database = Database(engine)
+def put_nodes(database: Database) -> None:
+    """Four nodes that report."""
     for node in ("n1", "n2", "n3", "n4"):
         put(
             database,
@@ -135,7 +131,6 @@ def new_store(folder: Path) -> Database:
             first_seen_at=NOW,
             last_seen_at=NOW,
         )
-    return database
 
 
 def put(database: Database, table: Any, **values: Any) -> None:

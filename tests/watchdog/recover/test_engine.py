@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+import copy
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,10 @@ from watchdog.recover.story import (
     Killed,
     World,
     change,
-    new_store,
     put,
     put_fault,
     put_incident,
+    put_nodes,
     rows,
 )
 
@@ -41,12 +42,11 @@ FAST = RecoverSettings(
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    store = new_store(tmp_path)
-    put_incident(store)
-    put_fault(store)
-    yield store
-    store.close()
+def database(database: Database) -> Database:
+    put_nodes(database)
+    put_incident(database)
+    put_fault(database)
+    return database
 
 
 def plan(database: Database, mode: Mode = Mode.ACT, **evidence: Any) -> str:
@@ -188,6 +188,7 @@ def test_what_cannot_be_done_is_held_with_its_reason(
     database: Database, scheduler: dict[str, Any], settings: RecoverSettings, detail: str
 ) -> None:
     world = World()
+    scheduler = copy.deepcopy(scheduler)
     row = carry_out(database, FakeScheduler(world, **scheduler), plan(database), settings)
     assert row["state"] == "held"
     assert detail in row["detail"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -23,9 +23,9 @@ from watchdog.recover.story import (
     FakeScheduler,
     World,
     change,
-    new_store,
     put_fault,
     put_incident,
+    put_nodes,
     put_placement,
     rows,
 )
@@ -43,10 +43,9 @@ INCIDENT = schema.incidents.c.id == "inc-000001"
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    store = new_store(tmp_path)
-    yield store
-    store.close()
+def database(database: Database) -> Database:
+    put_nodes(database)
+    return database
 
 
 def recoveries(database: Database) -> list[tuple[str, str]]:

@@ -33,7 +33,7 @@ from chipmedic_watchdog.store.database import Database
 log = logging.getLogger(__name__)
 
 RETRY_FIRST_SECONDS, RETRY_LAST_SECONDS = 0.5, 10.0
-POISON = (DataError, IntegrityError, InterfaceError, ProgrammingError, OverflowError, UnicodeError)
+POISON = (DataError, IntegrityError, OverflowError, UnicodeError)
 """Causes that lie in what is written, not in the store: trying again cannot help."""
 
 
@@ -204,5 +204,8 @@ class Committer:
 
 def _is_poison(error: StoreError) -> bool:
     cause = error.__cause__
+    if isinstance(cause, InterfaceError | ProgrammingError):
+        # PostgreSQL's driver says the same of a lost connection and of a missing right.
+        return not type(cause.orig).__module__.startswith("psycopg")
     # A plain StatementError is a failed binding; its subclasses speak for the database.
     return isinstance(cause, POISON) or type(cause) is StatementError

@@ -20,8 +20,8 @@ def check(hello: pb.Hello) -> Greeting:
     """
     if not hello.node or len(hello.node) > NAME_MAX or not hello.node.isprintable():
         raise ValueError(f"node: {hello.node[:NAME_MAX]!r} is no node name")
-    if not hello.epoch or len(hello.epoch) > NAME_MAX:
-        raise ValueError("epoch: missing or too long")
+    if not hello.epoch or len(hello.epoch) > NAME_MAX or not hello.epoch.isprintable():
+        raise ValueError("epoch: missing, too long or no text")
     first_seq = hello.first_seq
     if first_seq > hello.next_seq or hello.next_seq > message.INTEGER_MAX:
         raise ValueError(f"first_seq {first_seq} and next_seq {hello.next_seq} do not fit")

@@ -1,7 +1,8 @@
 """The store's engine: one writer, many readers; a write is durable when it returns.
 
 SQLite allows one writer; a thread of its own serialises the writes, so that no caller meets a lock
-and writes that arrive together can share one commit.
+and writes that arrive together can share one commit. With PostgreSQL it is the same within one
+watchdog; between several, rows are locked where they decide (`intake/commit.py`, `lead/`).
 """
 
 from __future__ import annotations
@@ -14,36 +15,71 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from chipmedic.errors import StoreError
+from chipmedic_watchdog.store import postgresql
 
 Result = TypeVar("Result")
 
 BUSY_TIMEOUT_MILLISECONDS = 10_000
+READERS = 4
 IS_WRITE = "chipmedic_is_write"
 """Execution option of a connection whose transaction will write."""
 
 
 def open_engine(url: str) -> Engine:
-    """Open a store: `sqlite:////var/lib/chipmedic/watchdog.db`. Its folder is made when missing.
+    """Open a store; nothing is connected yet, but the folder of an SQLite file is made.
+
+    `sqlite:////var/lib/chipmedic/watchdog.db` or `postgresql+psycopg://user@host/database`.
 
     Raises:
         StoreError: the address is none, or the folder cannot be made.
     """
     try:
-        engine = create_engine(url, json_serializer=_compact_json)
-    except (SQLAlchemyError, ImportError) as e:
+        parsed = make_url(url)
+        if parsed.get_backend_name() == "postgresql":
+            return _open_postgresql(parsed.set(drivername="postgresql+psycopg"))
+        if parsed.get_backend_name() == "sqlite":
+            return _open_sqlite(parsed)
+    except (SQLAlchemyError, ImportError, ValueError) as e:
         raise StoreError(f"store: the address is not usable: {e}") from e
-    if engine.dialect.name == "sqlite":
-        if engine.url.database and engine.url.database != ":memory:":
-            folder = Path(engine.url.database).parent
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-            except OSError as e:
-                raise StoreError(f"store: {folder} cannot be made: {e.strerror}") from e
-        event.listen(engine, "connect", _set_up_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
+    raise StoreError(
+        f"store: {parsed.drivername} is not known: allowed are sqlite:///FILE and "
+        "postgresql+psycopg://USER@HOST/DATABASE"
+    )
+
+
+def is_shared(engine: Engine) -> bool:
+    """Whether several watchdogs may work on this store at once."""
+    return engine.dialect.name == "postgresql"
+
+
+def _open_postgresql(url: URL) -> Engine:
+    engine = create_engine(
+        url,
+        json_serializer=_compact_json,
+        # A server that was restarted has closed what the pool holds: it is tried before its use.
+        pool_pre_ping=True,
+        pool_size=READERS + 1,
+        max_overflow=2,
+        connect_args=postgresql.connect_arguments(url),
+    )
+    event.listen(engine, "connect", postgresql.set_up)
+    return engine
+
+
+def _open_sqlite(url: URL) -> Engine:
+    engine = create_engine(url, json_serializer=_compact_json)
+    if engine.url.database and engine.url.database != ":memory:":
+        folder = Path(engine.url.database).parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as e:
+            raise StoreError(f"store: {folder} cannot be made: {e.strerror}") from e
+    event.listen(engine, "connect", _set_up_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 
@@ -76,8 +112,9 @@ class Database:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self.is_shared = is_shared(engine)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
-        self._readers = ThreadPoolExecutor(4, thread_name_prefix="store-reader")
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
 
     async def write(self, work: Callable[[Connection], Result]) -> Result:
         """Run `work` in a transaction that is committed and durable when this returns.
@@ -99,18 +136,28 @@ class Database:
                 with connection.begin():
                     return work(connection)
         except DBAPIError as e:
-            raise StoreError(f"store: {e.orig}") from e
+            raise StoreError(f"store: {in_words(e)}") from e
 
     def read_now(self, work: Callable[[Connection], Result]) -> Result:
         """Do what `read` does, blocking."""
         try:
             with self.engine.connect() as connection:
+                if self.is_shared:
+                    # All of its questions see one state, as they do in SQLite.
+                    connection.execution_options(isolation_level="REPEATABLE READ")
                 return work(connection)
         except DBAPIError as e:
-            raise StoreError(f"store: {e.orig}") from e
+            raise StoreError(f"store: {in_words(e)}") from e
 
     def close(self) -> None:
         """Wait for the writes under way and let go of the store."""
         self._writer.shutdown(wait=True)
         self._readers.shutdown(wait=True)
         self.engine.dispose()
+
+
+def in_words(error: DBAPIError) -> str:
+    """Return what the database said, in one line, and what to do where that is known."""
+    words = " ".join(str(error.orig).split())
+    remedy = postgresql.remedy(words)
+    return f"{words}: {remedy}" if remedy else words

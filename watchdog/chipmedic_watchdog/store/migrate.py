@@ -9,15 +9,17 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from chipmedic.errors import StoreError
-from chipmedic_watchdog.store.database import IS_WRITE
+from chipmedic_watchdog.store.database import IS_WRITE, in_words, is_shared
 
 log = logging.getLogger(__name__)
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+MIGRATION_LOCK = 0x63686970
+"""Of the advisory locks of PostgreSQL; any number that nobody else in the database takes."""
 
 
 def migrate(engine: Engine) -> None:
@@ -34,6 +36,9 @@ def migrate(engine: Engine) -> None:
         with engine.connect() as connection:
             connection.execution_options(**{IS_WRITE: True})
             with connection.begin():
+                if is_shared(engine):
+                    # Watchdogs that start together: the second finds the work done.
+                    connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
                 present = MigrationContext.configure(connection).get_current_revision()
                 if present == newest:
                     return
@@ -45,7 +50,8 @@ def migrate(engine: Engine) -> None:
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
     except (DBAPIError, OSError) as e:
-        raise StoreError(f"store: {engine.url.render_as_string()}: {e}") from e
+        words = in_words(e) if isinstance(e, DBAPIError) else str(e)
+        raise StoreError(f"store: {engine.url.render_as_string()}: {words}") from e
     log.info("store migrated: from=%s to=%s", present, newest)
 
 

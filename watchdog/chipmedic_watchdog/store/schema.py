@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     Column,
     Float,
@@ -21,6 +22,8 @@ from sqlalchemy import (
 )
 
 METADATA = MetaData()
+BIG = BigInteger().with_variant(Integer(), "sqlite")
+"""64 bits; SQLite's INTEGER has them, and numbers new rows under no other name."""
 
 nodes = Table(
     "nodes",
@@ -35,8 +38,20 @@ nodes = Table(
     Column("first_seen_at", Float, nullable=False),
     Column("last_seen_at", Float, nullable=False),
     Column("skew_seconds", Float, nullable=False, default=0.0),  # node's clock minus ours
-    Column("backlog_events", Integer, nullable=False, default=0),
+    Column("backlog_events", BIG, nullable=False, default=0),
     Column("is_spool_failing", Boolean, nullable=False, default=False),
+    # Its newest stream, and where that is or was: what an older one still says is no news.
+    Column("watchdog", String, nullable=False, default=""),
+    Column("stream", String, nullable=False, default=""),
+    Column("connected_at", Float),
+    # The last event that it had when it connected, of which epoch: up to there it is backlog.
+    Column("epoch", String, nullable=False, default=""),
+    Column("catch_up_seq", BIG, nullable=False, default=0),
+    Column("silent_since", Float),
+    Column("silent_reason", Text, nullable=False, default=""),
+    # Its time to come back is over; the leader makes a fault of it.
+    Column("is_lost", Boolean, nullable=False, default=False),
+    Index("nodes_by_connection", "connected_at"),
 )
 
 epochs = Table(
@@ -44,7 +59,7 @@ epochs = Table(
     METADATA,
     Column("node", String, primary_key=True),
     Column("epoch", String, primary_key=True),
-    Column("acked_seq", Integer, nullable=False, default=0),
+    Column("acked_seq", BIG, nullable=False, default=0),
     Column("created_at", Float, nullable=False),
 )
 
@@ -78,7 +93,7 @@ events = Table(
     METADATA,
     Column("node", String, primary_key=True),
     Column("epoch", String, primary_key=True),
-    Column("seq", Integer, primary_key=True),
+    Column("seq", BIG, primary_key=True),
     Column("boot_id", String, nullable=False),
     Column("node_at", Float, nullable=False),
     Column("received_at", Float, nullable=False),
@@ -93,7 +108,7 @@ events = Table(
 faults = Table(
     "faults",
     METADATA,
-    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("id", BIG, primary_key=True, autoincrement=True),
     Column("node", String, nullable=False),
     Column("component", String, nullable=False),
     Column("kind", String, nullable=False),
@@ -106,7 +121,7 @@ faults = Table(
     Column("source", String, nullable=False),
     Column("codes", JSON, nullable=False, default=list),
     Column("evidence", JSON, nullable=False, default=list),
-    Column("count", Integer, nullable=False, default=1),
+    Column("count", BIG, nullable=False, default=1),
     Column("job", String),
     Column("state", String, nullable=False),  # open|unknown|cleared
     Column("cleared_at", Float),
@@ -135,11 +150,11 @@ job_nodes = Table(
     Column("chips", JSON, nullable=False, default=list),
     Column("pids", JSON, nullable=False, default=list),
     Column("ranks", JSON, nullable=False, default=list),
-    Column("step", Integer),
+    Column("step", BIG),
     Column("step_at", Float),
     Column("phase", String),
-    Column("checkpoint_step", Integer),
-    Column("attempt", Integer, nullable=False, default=0),
+    Column("checkpoint_step", BIG),
+    Column("attempt", BIG, nullable=False, default=0),
     Column("user", String),
     Column("name", String),
     Column("labels", JSON, nullable=False, default=dict),
@@ -154,14 +169,23 @@ job_progress = Table(
     Column("job", String, primary_key=True),
     # A job that steps steadily is two rows, the second of which moves along: `intake/progress.py`.
     Column("at", Float, primary_key=True),  # when the step was made, or the phase was heard of
-    Column("step", Integer),  # the highest over the nodes; NULL: this start has told none yet
-    Column("checkpoint_step", Integer),
-    Column("attempt", Integer, nullable=False, default=0),
+    Column("step", BIG),  # the highest over the nodes; NULL: this start has told none yet
+    Column("checkpoint_step", BIG),
+    Column("attempt", BIG, nullable=False, default=0),
     Column("phase", String),
     # Spent in such phases up to here, over the job's whole life.
     Column("checkpoint_seconds", Float, nullable=False, default=0.0),
     Column("other_seconds", Float, nullable=False, default=0.0),
     Column("mark", String, nullable=False, default=""),  # why it begins something: start|stall|...
+)
+
+job_tracks = Table(
+    "job_tracks",
+    METADATA,
+    # What one watchdog alone would remember of a job's progress; its nodes may be on several.
+    Column("job", String, primary_key=True),
+    Column("body", JSON, nullable=False),
+    Column("written_at", Float, nullable=False),
 )
 
 incidents = Table(
@@ -174,7 +198,7 @@ incidents = Table(
     Column("kind", String, nullable=False),  # of the root fault
     Column("cause", String, nullable=False),  # which correlation rule made it, with its version
     Column("title", Text, nullable=False),
-    Column("root_fault", Integer),
+    Column("root_fault", BIG),
     Column("nodes", JSON, nullable=False, default=list),
     Column("jobs", JSON, nullable=False, default=list),
     Column("fault_at", Float, nullable=False),  # when the first fault began, watchdog's clock
@@ -209,6 +233,7 @@ notices = Table(
     Column("title", Text, nullable=False),
     Column("body", Text, nullable=False),
     Column("data", JSON, nullable=False),
+    Column("fencing_token", BIG, nullable=False, default=0),  # of the leader that wrote it
     Index("notices_by_state", "state", "next_attempt_at"),
 )
 
@@ -219,7 +244,7 @@ notice_marks = Table(
     Column("incident", String, primary_key=True),
     Column("revision", Integer, nullable=False),
     Column("severity", Integer, nullable=False),
-    Column("root_fault", Integer),
+    Column("root_fault", BIG),
     Column("is_resolved", Boolean, nullable=False, default=False),
     Column("recovery", String),
     Column("recovery_state", String),
@@ -260,12 +285,13 @@ recovery_steps = Table(
     Column("done_at", Float),
     Column("detail", Text, nullable=False, default=""),
     Column("undo", JSON, nullable=False, default=dict),
+    Column("fencing_token", BIG, nullable=False, default=0),  # of the leader that began it
 )
 
 isolations = Table(
     "isolations",
     METADATA,
-    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("id", BIG, primary_key=True, autoincrement=True),
     Column("node", String, nullable=False),
     Column("adapter", String, nullable=False),
     Column("incident", String, nullable=False),
@@ -278,7 +304,7 @@ isolations = Table(
 ledger = Table(
     "ledger",
     METADATA,
-    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("id", BIG, primary_key=True, autoincrement=True),
     Column("job", String, nullable=False),
     Column("phase", String, nullable=False),
     # start|detect|decide|isolate|restart|recompute|unexplained
@@ -292,7 +318,7 @@ ledger = Table(
 audit = Table(
     "audit",
     METADATA,
-    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("id", BIG, primary_key=True, autoincrement=True),
     Column("at", Float, nullable=False),
     Column("who", String, nullable=False),
     Column("act", String, nullable=False),
@@ -344,5 +370,28 @@ counters = Table(
     "counters",
     METADATA,
     Column("name", String, primary_key=True),  # incident, recovery
-    Column("value", Integer, nullable=False),
+    Column("value", BIG, nullable=False),
+)
+
+lease = Table(
+    "lease",
+    METADATA,
+    # One row: who leads. Its times are the database's, so that no watchdog's clock matters.
+    Column("name", String, primary_key=True),
+    Column("holder", String, nullable=False),
+    Column("token", BIG, nullable=False),  # grows with each change of the lead
+    Column("taken_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+)
+
+watchdogs = Table(
+    "watchdogs",
+    METADATA,
+    # The processes that serve agents; drawn anew at each start. Times are the database's.
+    Column("id", String, primary_key=True),
+    Column("name", String, nullable=False),
+    Column("http", String, nullable=False),
+    Column("version", String, nullable=False),
+    Column("started_at", Float, nullable=False),
+    Column("seen_at", Float, nullable=False),
 )
