@@ -13,6 +13,7 @@ from itertools import chain
 
 from chipmedic.metric import Metric
 from chipmedic.model import (
+    HOST,
     Chip,
     Component,
     ComponentKind,
@@ -77,10 +78,10 @@ class Inventory:
         return [self._drop(uid, "forgotten by the operator") for uid in gone]
 
     def complete(self, scan: Scan) -> tuple[Scan, list[Departure]]:
-        """Learn from a scan; return it with PCI addresses resolved and missing chips named."""
+        """Learn from a scan; return it with addresses resolved and missing chips named."""
         scan = self._with_kept_names(scan)
         departures = self._learn(scan)
-        if _names_pci(scan):
+        if _needs_names(scan):
             readings = tuple(replace(r, component=self.resolve(r.component)) for r in scan.readings)
             events = tuple(self._resolved(event) for event in scan.events)
             gaps = tuple(replace(g, component=self.resolve(g.component)) for g in scan.gaps)
@@ -102,7 +103,17 @@ class Inventory:
         return fitting[0].chip.component if len(fitting) == 1 else component
 
     def _resolved(self, event: Event) -> Event:
-        return replace(event, component=self.resolve(event.component))
+        return replace(event, component=self._called(event) or self.resolve(event.component))
+
+    def _called(self, event: Event) -> Component | None:
+        """Return the one chip that an event names in the driver's way; None for none or several.
+
+        A number that two chips had (one is gone, the others moved up) names neither.
+        """
+        if event.device is None or event.component != HOST:
+            return None
+        called = [e.chip for e in self._known.values() if event.device in e.chip.kernel_names]
+        return called[0].component if len(called) == 1 else None
 
     def _with_kept_names(self, scan: Scan) -> Scan:
         """Let a chip that its collector knows by its place alone keep the name that it had.
@@ -181,10 +192,12 @@ class Inventory:
         return replace(scan, readings=(*scan.readings, *readings), gaps=(*scan.gaps, *gaps))
 
 
-def _names_pci(scan: Scan) -> bool:
-    """Tell whether a scan names a device by its address alone; most scans never do."""
+def _needs_names(scan: Scan) -> bool:
+    """Tell whether a scan calls a part by its address or driver's number; most scans never do."""
     parts: Iterable[Reading | Event | Gap] = chain(scan.readings, scan.events, scan.gaps)
-    return any(part.component.kind is ComponentKind.PCI for part in parts)
+    return any(part.component.kind is ComponentKind.PCI for part in parts) or any(
+        event.device is not None for event in scan.events
+    )
 
 
 def _last_seen(entry: KnownChip, now: float) -> str:

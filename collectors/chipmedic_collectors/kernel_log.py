@@ -236,8 +236,9 @@ class KernelLog(Collector):
             return None
         finding = self._joined(finding, record)
         at = self._boot.time_of(record.uptime_seconds, now=now)
+        component = component_of(finding)
         return Event(
-            component=component_of(finding),
+            component=component,
             code=finding.code,
             message=finding.message,
             at=at,
@@ -245,6 +246,7 @@ class KernelLog(Collector):
             kind=finding.kind,
             severity=Severity.INFO if self._is_history(at) else finding.severity,
             action=finding.action,
+            device=finding.device if component == HOST else None,
         )
 
     def _is_history(self, at: float) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar, Self
 
 from chipmedic import Chip, Collector, GapReason, Host, Metric, Scan
@@ -128,6 +129,11 @@ class ToolCollector(Collector):
         """Say whether a row without values is normal (a partition that shares the sensors)."""
         del row, chip
         return False
+
+    def kernel_names(self, chip: Chip) -> tuple[str, ...]:
+        """Return what the driver calls a chip in kernel lines that name no PCI address."""
+        del chip
+        return ()
 
     def explain(self, problem: Problem) -> Problem:
         """Return a trouble of the whole tool with what the host's own files say about it."""
@@ -261,6 +267,7 @@ class ToolCollector(Collector):
 
     def _read_row(self, question: Question, row: ChipReport, chip: Chip, draft: ScanDraft) -> None:
         self.prepare_row(row, chip)
+        chip = replace(chip, kernel_names=self.kernel_names(chip))
         if self.is_silent_by_design(row, chip):
             draft.show(chip)
             draft.read(chip.component, Metric.PRESENT, 1)

@@ -113,6 +113,8 @@ class Chip:
     serial: str | None = None
     pci: str | None = None
     """`dddd:bb:dd.f`, lower case."""
+    kernel_names: tuple[str, ...] = ()
+    """What the driver calls it in lines without a PCI address: `npu:3`, `accel3`, `xpu3`."""
 
     @property
     def component(self) -> Component:
@@ -177,6 +179,9 @@ class Event:
     quiet_seconds: float | None = None
     """Where a source says this for as long as it is true: after how much silence it is over. None:
     it is of one moment."""
+    device: str | None = None
+    """What a source calls the part where it knows no better `component` than the host: the agent
+    resolves it by `Chip.kernel_names`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -370,3 +370,4 @@ def test_gaudi_driver_tells_the_state_of_a_chip_that_the_tool_omits(gaudi: Bench
     assert [health[gaudi.chip(number)] for number in range(3)] == [0.0, 1.0, 2.0]
     (event,) = scan.events
     assert (event.component, event.kind) == (gaudi.chip(1), "chip.reset")
+    assert [chip.kernel_names for chip in scan.chips] == [(f"accel{n}",) for n in range(3)]

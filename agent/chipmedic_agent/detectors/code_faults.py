@@ -17,6 +17,8 @@ def fault_of(
 ) -> Fault:
     """Return the fault that one event opens."""
     named = row.name if row.is_known else f"unknown code {event.code}: {event.message[:200]}"
+    if event.device is not None and event.component == HOST:
+        named = f"{event.device}: {named}"
     return Fault(
         component=event.component,
         kind=kind,

@@ -210,4 +210,5 @@ class Questions:
             phy_id = chip.phy_id if chip.phy_id is not None else chip.logic_id
             if phy_id is not None:
                 self._ports.phy_ids[chip.npu, chip.die] = phy_id
+                self._roster.set_kernel_name((chip.npu, chip.die), f"npu:{phy_id}")
         return MAPPING_SECONDS

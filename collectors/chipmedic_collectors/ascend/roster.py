@@ -87,6 +87,11 @@ class Roster:
         for chip in self.of_card(npu):
             self._chips[chip.uid] = replace(chip, serial=serial)
 
+    def set_kernel_name(self, place: Place, name: str) -> None:
+        """Enter what the driver calls a chip in the kernel log."""
+        if (chip := self.at(place)) is not None:
+            self._chips[chip.uid] = replace(chip, kernel_names=(name,))
+
     def _board(self, npu: int, die: int) -> ChipReport | None:
         """Return what `-t board` says of one chip; None when the chip does not answer it."""
         words = ["info", "-t", "board", "-i", str(npu)]

@@ -75,6 +75,11 @@ class Gaudi(ToolCollector):
         self._ports_at: dict[str, float] = {}
         self._internal: dict[str, frozenset[int]] = {}
         self._resets: dict[str, int] = {}
+        self._names: dict[str, str] = {}
+
+    def kernel_names(self, chip: Chip) -> tuple[str, ...]:
+        """See `ToolCollector.kernel_names`: as sysfs said last time."""
+        return tuple(name for pci, name in self._names.items() if pci == chip.pci)
 
     def read_more(self, question: Question, asked: Asked, draft: ScanDraft) -> None:
         """See `ToolCollector.read_more`: after the summary, the driver's word and some ports."""
@@ -108,6 +113,7 @@ class Gaudi(ToolCollector):
     def _read_driver(self, draft: ScanDraft) -> None:
         """Read the states in sysfs: during a reset the tool omits the chip, or waits for it."""
         devices = driver_files.read_devices(self._host)
+        self._names |= {pci: device.name for pci, device in devices.items()}
         for chip in self.chips:
             device = devices.get(chip.pci or "")
             if device is None:

@@ -13,6 +13,7 @@ from chipmedic import Host
 from chipmedic_collectors.values import normalise_pci
 
 _PLACES = ("/sys/class/accel/accel*/device/status", "/sys/class/habanalabs/hl*/status")
+_NAME = re.compile(r"(?<=/)(?:accel|hl)\d+(?=/|$)")
 _SLOT = re.compile(r"^PCI_SLOT_NAME=(\S+)", re.MULTILINE)
 
 
@@ -20,6 +21,8 @@ _SLOT = re.compile(r"^PCI_SLOT_NAME=(\S+)", re.MULTILINE)
 class Device:
     """One accelerator."""
 
+    name: str
+    """What the driver calls it: `accel3`, of older drivers `hl3`."""
     status: str
     """`operational`, `in reset`, `disabled`, `needs reset`, ... in lower case."""
     resets: int
@@ -36,7 +39,7 @@ def read_devices(host: Host) -> dict[str, Device]:
             if status and address is not None:
                 count = _text(host, f"{folder}/hard_reset_cnt")
                 resets = int(count) if count.isdecimal() and len(count) < 10 else 0
-                devices[address] = Device(status.lower(), resets)
+                devices[address] = Device(_NAME.findall(folder)[0], status.lower(), resets)
     return devices
 
 

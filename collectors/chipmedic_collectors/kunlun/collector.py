@@ -69,6 +69,10 @@ class Kunlun(ToolCollector):
         super().__init__(host, limit_seconds=limit_seconds)
         self._resets: dict[str, int] = {}
 
+    def kernel_names(self, chip: Chip) -> tuple[str, ...]:
+        """See `ToolCollector.kernel_names`: the number is that of the device file."""
+        return (f"xpu{chip.index}",)
+
     def read_more(self, question: Question, asked: Asked, draft: ScanDraft) -> None:
         """See `ToolCollector.read_more`: beside the summary, the driver's own word."""
         if question.argv[1:] == ("-m",):
