@@ -208,17 +208,19 @@ def _last_seen(entry: KnownChip, now: float) -> str:
     return f"{', '.join(parts)}; last seen {max(now - entry.seen_at, 0):.0f} s ago"
 
 
+_PARTS = (ComponentKind.LINK, ComponentKind.PARTITION)
+"""What is named by its chip's uid and a number behind it."""
+
+
 def _named(component: Component, names: Mapping[str, str]) -> Component:
     """Return a component under the name that its chip keeps."""
-    uid, slash, number = component.name, "", ""
-    if component.kind is ComponentKind.LINK:
-        uid, slash, number = component.name.rpartition("/")
-    elif component.kind is not ComponentKind.CHIP:
-        return component
-    return replace(component, name=f"{names[uid]}{slash}{number}") if uid in names else component
+    for uid, kept in names.items():
+        if of_chip(component, uid):
+            return replace(component, name=f"{kept}{component.name.removeprefix(uid)}")
+    return component
 
 
 def of_chip(component: Component, uid: str) -> bool:
-    """Tell whether a component is this chip or one of its links."""
-    is_link = component.kind is ComponentKind.LINK and component.name.rpartition("/")[0] == uid
-    return is_link or component == chip_component(uid)
+    """Tell whether a component is this chip or a part of it."""
+    is_part = component.kind in _PARTS and component.name.startswith(f"{uid}/")
+    return is_part or component == chip_component(uid)

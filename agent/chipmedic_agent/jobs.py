@@ -3,7 +3,7 @@
 Chip processes come from the vendors' collectors, progress from the socket or the age of the job's
 log, everything else from `/proc`. What comes out is a scan of the source `jobs`; the hang detector
 judges it. Labels of a `JobStatus` that this module sets: `rank_steps`, `behind`, `gone_ranks`,
-`processes`, `longest_step_seconds`, `log`, `log_at`, `log_trouble`, and the marks of
+`processes`, `partitions`, `longest_step_seconds`, `log`, `log_at`, `log_trouble`, and the marks of
 `processes.identify`.
 """
 
@@ -220,6 +220,8 @@ class JobTracker:
     ) -> JobStatus:
         labels = dict(alive[0].labels) if alive else {}
         labels |= course.labels(stats, now)
+        if slices := self._slices(alive):
+            labels["partitions"] = slices
         if sleeping := self._not_at_work(alive, stats):
             labels["processes"] = sleeping
         if log := course.log or next((who.log for who in alive if who.log), None):
@@ -240,6 +242,16 @@ class JobTracker:
             name=next((who.name for who in alive if who.name), None),
             labels=labels,
         )
+
+    def _slices(self, alive: list[ProcessIdentity]) -> str:
+        """Return the slices of chips that the job runs in, where chips are cut into some."""
+        pids = {who.pid for who in alive}
+        found = {
+            f"{holder.partition} of {holder.chip}"
+            for holder in self._holders
+            if holder.partition is not None and holder.pid in pids
+        }
+        return "; ".join(sorted(found)[:SHOWN_MAX])
 
     def _not_at_work(self, alive: list[ProcessIdentity], stats: dict[int, Stat]) -> str:
         """Return which processes are stuck, stopped or dead, and in which kernel function."""

@@ -54,6 +54,8 @@ class ComponentKind(StrEnum):
     CHIP = "chip"
     LINK = "link"
     """A chip-to-chip link; its name is `<chip uid>/<number>`."""
+    PARTITION = "partition"
+    """A slice of a chip (MIG); its name is `<chip uid>/<GPU instance>/<compute instance>`."""
     PCI = "pci"
     """A device known by its PCI address alone; the agent resolves it to a chip where it can."""
     NIC = "nic"
@@ -192,6 +194,8 @@ class ChipProcess:
     """The chip's uid."""
     pid: int
     memory_bytes: int | None = None
+    partition: str | None = None
+    """The slice of the chip that it runs in, in words, where the chip is cut into some."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

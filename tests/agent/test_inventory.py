@@ -124,11 +124,15 @@ def test_a_chip_that_cannot_say_its_name_any_more_keeps_it() -> None:
     inventory.complete(listing(a_chip("A-1", 1, pci, serial="77")))
     nameless = a_chip(f"acme-{pci}", 1, pci)
     link = Component(ComponentKind.LINK, f"acme-{pci}/4")
+    part = Component(ComponentKind.PARTITION, f"acme-{pci}/1/0")
     scan, departures = inventory.complete(
         listing(
             nameless,
             readings=(Reading(nameless.component, Metric.TEMPERATURE, 40.0),),
-            gaps=(Gap(link, Metric.LINK_UP, GapReason.FAILED),),
+            gaps=(
+                Gap(link, Metric.LINK_UP, GapReason.FAILED),
+                Gap(part, Metric.MEMORY_USED, GapReason.FAILED),
+            ),
             processes=(ChipProcess(nameless.uid, 7),),
         )
     )
@@ -136,7 +140,7 @@ def test_a_chip_that_cannot_say_its_name_any_more_keeps_it() -> None:
     assert [(c.uid, c.serial) for c in scan.chips] == [("A-1", "77")]
     assert present(scan) == {"A-1": 1}
     assert {str(r.component) for r in scan.readings} == {"chip:A-1"}
-    assert [str(g.component) for g in scan.gaps] == ["link:A-1/4"]
+    assert [str(g.component) for g in scan.gaps] == ["link:A-1/4", "partition:A-1/1/0"]
     assert scan.processes == (ChipProcess("A-1", 7),)
 
 

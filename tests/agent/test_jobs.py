@@ -153,6 +153,17 @@ def test_a_process_in_d_state_is_not_asked_for_its_environment_until_it_wakes() 
     assert "local:demo" in look(machine, ("GPU-1", 500), at=102, tracker=tracker)
 
 
+def test_a_job_in_a_slice_of_a_chip_is_on_that_chip_and_names_the_slice() -> None:
+    machine = Machine()
+    machine.start(500, SLURM)
+    tracker = JobTracker(machine.host, machine)
+    cut = ChipProcess("GPU-1", 500, partition="MIG-8 (GPU instance 3, compute instance 0)")
+    tracker.observe([cut, ChipProcess("GPU-1", 999, partition="MIG-9")], 100.0)
+    (status,) = tracker.scan(100.0).jobs
+    assert status.chips == ("GPU-1",)
+    assert status.labels["partitions"] == ("MIG-8 (GPU instance 3, compute instance 0) of GPU-1")
+
+
 def test_one_job_on_many_chips_is_one_job() -> None:
     machine = Machine()
     for rank in range(4):

@@ -13,11 +13,13 @@ from dataclasses import dataclass, field, replace
 from chipmedic.faults.kinds import KINDS
 from chipmedic.metric import Metric
 from chipmedic.model import (
+    Action,
     Change,
     Component,
     ComponentKind,
     Fault,
     Scan,
+    Severity,
 )
 from chipmedic_agent.detectors.board import Board, forgotten, is_boot, key_of
 from chipmedic_agent.detectors.growth import growth
@@ -162,6 +164,23 @@ class Pages:
             )
 
 
+def spent_sram(scan: Scan) -> Iterator[Sight]:
+    """Judge what the chip says of its SRAM: beyond this limit the vendor takes it back.
+
+    The errors themselves were told as they came; this one says what they mean together.
+    """
+    for component, value in scan.values(Metric.SRAM_THRESHOLD).items():
+        yield Sight(
+            component,
+            is_bad=value >= 1,
+            is_good=value < 1,
+            summary=f"{component} has had more uncorrectable SRAM errors than its vendor accepts",
+            severity=Severity.WARNING,
+            action=Action.REPLACE_CHIP,
+            evidence=(f"{Metric.SRAM_THRESHOLD.value} {value:g}",),
+        )
+
+
 def memory_detectors(settings: DetectorSettings) -> list[Uncorrected | Rate | Level | Pages]:
     """Return the detectors of the chips' memory."""
     limits = settings.page_limits
@@ -190,6 +209,7 @@ def memory_detectors(settings: DetectorSettings) -> list[Uncorrected | Rate | Le
             kind="memory.remap_failed",
             judge=flag(Metric.REMAP_FAILED, "has no spare memory row left"),
         ),
+        Level(name="sram_spent", kind=UNCORRECTABLE, judge=spent_sram),
         Pages(name="pages_worn", kind="memory.remap_pending", limits=limits, is_spent=False),
         Pages(name="pages_spent", kind="memory.remap_failed", limits=limits, is_spent=True),
     ]

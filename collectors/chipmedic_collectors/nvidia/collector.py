@@ -30,8 +30,9 @@ FIRST_ANSWER_SECONDS = 30.0
 """Without persistence mode the first answer initialises every chip: seconds for each."""
 PROBE_SECONDS = 10.0
 
-PERIOD_SECONDS = {"fast": 0.0, "processes": 15.0, "medium": 30.0, "slow": 60.0}
-"""How often each group of calls is made; `fast` at each scan."""
+PERIOD_SECONDS = {"fast": 0.0, "medium": 30.0, "slow": 60.0, "processes": 15.0}
+"""How often each group of calls is made, in their order; `fast` at each scan. `slow` lists the
+slices of a chip that the processes are looked for in."""
 EARLY_SECONDS = 1.0
 """So much before its time a group is made all the same, so that a beat that jitters skips none."""
 PUSHED_ONLY_MAX = 3

@@ -1,6 +1,6 @@
 """A chip's place in the NVSwitch fabric: what its state, status and health mask say. Pure.
 
-Source: nvmlGpuFabricInfo_v2_t in nvml.h. Without a registration that completed well, no job of
+Source: nvmlGpuFabricInfo_v3_t in nvml.h. Without a registration that completed well, no job of
 more than one chip starts (CUDA answers 802, system not yet initialised).
 """
 
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from chipmedic_collectors.nvidia.chip_readings import is_whole
 from chipmedic_collectors.nvidia.codes import words
-from chipmedic_collectors.nvidia.readings import is_whole
 from chipmedic_collectors.nvidia.reply import SUCCESS, Answer
 
 NOT_STARTED, IN_PROGRESS, COMPLETED = 1, 2, 3
@@ -21,7 +21,19 @@ HEALTH_FLAGS = {
     6: "access timeout recovery",
 }
 """Name of each two-bit flag by its place in the mask; 1 means true, 0 and 2 do not."""
+SUMMARIES = {2: "unhealthy", 3: "limited capacity"}
+"""What the fabric says of the chip in one word, where that is no good one."""
 CONFIGURATION_SHIFT, CONFIGURATION_MASK, CONFIGURATION_GOOD = 8, 0xF, (0, 1)
+CONFIGURATIONS = {
+    2: "incorrect system GUID",
+    3: "incorrect chassis serial number",
+    4: "no partition",
+    5: "insufficient NVLinks",
+    6: "incompatible GPU firmware",
+    7: "invalid location",
+    8: "invalid state of the GPU",
+}
+"""What is wrong with the configuration, as `nvidia-smi -q` names it."""
 
 
 def fabric_trouble(answer: Answer) -> str | None:
@@ -29,10 +41,10 @@ def fabric_trouble(answer: Answer) -> str | None:
     code, row = answer
     if code != SUCCESS or not _is_row(row) or row[0] != COMPLETED:
         return None
-    _, status, mask = row
+    _, status, mask, summary = row
     if status != SUCCESS:
         return f"NVSwitch fabric: registration failed with {words(status)}"
-    flags = list(_flags(mask))
+    flags = [*_flags(mask), *_summaries(summary)]
     return f"NVSwitch fabric: {', '.join(flags)} (mask {mask:#x})" if flags else None
 
 
@@ -48,8 +60,13 @@ def _flags(mask: int) -> Iterator[str]:
             yield name
     configuration = mask >> CONFIGURATION_SHIFT & CONFIGURATION_MASK
     if configuration not in CONFIGURATION_GOOD:
-        yield f"incorrect configuration {configuration}"
+        yield f"incorrect configuration: {CONFIGURATIONS.get(configuration, configuration)}"
+
+
+def _summaries(summary: int) -> Iterator[str]:
+    if summary in SUMMARIES:
+        yield SUMMARIES[summary]
 
 
 def _is_row(row: object) -> bool:
-    return isinstance(row, list) and len(row) == 3 and all(is_whole(value) for value in row)
+    return isinstance(row, list) and len(row) == 4 and all(is_whole(value) for value in row)

@@ -32,7 +32,8 @@ from chipmedic.model import (
 )
 from chipmedic_collectors.nvidia import codes
 from chipmedic_collectors.nvidia.naming import identify, name_failed, pci_component
-from chipmedic_collectors.nvidia.readings import is_whole, read_chip
+from chipmedic_collectors.nvidia.partitions import Partition, partitions, processes_of
+from chipmedic_collectors.nvidia.readings import read_chip
 from chipmedic_collectors.nvidia.reply import SUCCESS, Answer, ChipAnswers, FailedChip, Reply
 from chipmedic_collectors.nvidia.troubles import Troubles
 
@@ -54,6 +55,8 @@ class Memory:
     """Every chip that was seen and not exchanged, by uid; those that are here come first."""
     processes: Mapping[str, tuple[ChipProcess, ...]] = field(default_factory=dict)
     """The last list of each chip: it is asked for less often than scans are made."""
+    partitions: Mapping[str, list[Partition]] = field(default_factory=dict)
+    """The slices of each chip that MIG has cut, as they were last listed."""
     troubles: Mapping[str, Troubles] = field(default_factory=dict)
     """What stands against each chip that is here."""
     trouble_since: float | None = None
@@ -87,6 +90,7 @@ class _Translation:
         self._pci_addresses = pci_addresses
         self._known = dict(memory.chips)
         self._processes = dict(memory.processes)
+        self._partitions = dict(memory.partitions)
         self._earlier_troubles = memory.troubles
         self._troubles: dict[str, Troubles] = {}
         self._earlier_trouble_since = memory.trouble_since
@@ -117,6 +121,7 @@ class _Translation:
         return Memory(
             chips=self._seen | {u: c for u, c in self._known.items() if u not in self._seen},
             processes=self._processes,
+            partitions=self._partitions,
             troubles=self._troubles,
             trouble_since=self._trouble_since,
         )
@@ -223,17 +228,15 @@ class _Translation:
             )
 
     def _take_processes(self, chip: Chip, answers: Mapping[str, Answer]) -> None:
+        if "mig" in answers:
+            self._partitions[chip.uid] = partitions(answers["mig"])
         if "processes" not in answers:
             return
         code, rows = answers["processes"]
         self._processes.pop(chip.uid, None)
-        if code != SUCCESS or not isinstance(rows, list):
-            return
-        self._processes[chip.uid] = tuple(
-            ChipProcess(chip.uid, row[0], row[1] if is_whole(row[1]) else None)
-            for row in rows
-            if isinstance(row, list) and len(row) == 2 and is_whole(row[0])
-        )
+        if code == SUCCESS:
+            slices = self._partitions.get(chip.uid, [])
+            self._processes[chip.uid] = processes_of(chip.uid, rows, slices)
 
     def _take_failed(self, chip: FailedChip, component: Component) -> bool:
         """Take a chip that cannot be opened; return False when a chip may be here unnamed."""

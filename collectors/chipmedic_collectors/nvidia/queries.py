@@ -10,6 +10,12 @@ from collections.abc import Callable
 
 import pynvml
 
+from chipmedic_collectors.nvidia.mig import (
+    ABSENT,
+    ask_processes,
+    read_processes_of_slices,
+    read_slices,
+)
 from chipmedic_collectors.nvidia.session import (
     FUNCTION_NOT_FOUND,
     NOT_SUPPORTED,
@@ -21,7 +27,8 @@ from chipmedic_collectors.nvidia.session import (
 
 Answers = dict[str, Answer]
 
-ABSENT = (NOT_SUPPORTED, FUNCTION_NOT_FOUND, VERSION_MISMATCH)
+OUTDATED = (FUNCTION_NOT_FOUND, VERSION_MISMATCH)
+"""The driver does not know this call, or this structure of it; an older one may do."""
 GPU_SENSOR = 0
 CORRECTED, UNCORRECTED, AGGREGATE = 0, 1, 1
 
@@ -35,10 +42,13 @@ SLOW_FIELDS = {
     143: "remapped_uncorrected",
     144: "remap_pending",
     145: "remap_failed",
+    307: "bank_remap_pending",
 }
 REMAP_NAMES = ("remapped_corrected", "remapped_uncorrected", "remap_pending", "remap_failed")
 
 LINK_COUNT_FIELD, LINK_STATE_FIELD = 91, 165
+C2C_COUNT_FIELD, C2C_STATE_FIELD = 170, 171
+C2C_LINKS_MAX = 64
 LINK_ERROR_FIELDS = ((161, 162), (208, 215))
 """Errors that cost a retry or a recovery. Hopper: replays, recoveries (a CRC error causes a
 replay, so 163 would count it twice). Blackwell, which lacks those: receive errors, recovery
@@ -70,27 +80,34 @@ def read_medium(chip: OpenChip) -> Answers:
     answers["pcie_generation"] = chip.ask("nvmlDeviceGetCurrPcieLinkGeneration")
     answers["pcie_generation_max"] = chip.ask("nvmlDeviceGetMaxPcieLinkGeneration")
     answers["links"] = _links(chip)
+    answers["c2c"] = _c2c(chip)
     return answers
 
 
 def read_slow(chip: OpenChip) -> Answers:
-    """Rows and pages out of use, the power limit, the NVSwitch fabric."""
+    """Slices, memory that wears out, the power limit, the NVSwitch fabric."""
+    slices = read_slices(chip)
     answers = _named_fields(chip, SLOW_FIELDS)
     if all(answers[name][0] in ABSENT for name in REMAP_NAMES):
         code, rows = chip.ask("nvmlDeviceGetRemappedRows")
         for place, name in enumerate(REMAP_NAMES):
             answers[name] = (code, None if rows is None else rows[place])
+    answers["mig"] = slices
+    answers["sram_threshold"] = _sram_threshold(chip)
+    answers["row_banks"] = _row_banks(chip)
+    answers["repair_pending"] = _repair_pending(chip)
+    answers["unrepairable_memory"] = chip.ask("nvmlDeviceGetUnrepairableMemoryFlag_v1")
     answers["power_limit"] = chip.ask("nvmlDeviceGetEnforcedPowerLimit")
     answers["fabric"] = _fabric(chip)
     return answers
 
 
 def read_processes(chip: OpenChip) -> Answers:
-    """The processes that compute on the chip."""
-    code, processes = chip.ask("nvmlDeviceGetComputeRunningProcesses")
-    if code != SUCCESS:
-        return {"processes": (code, None)}
-    return {"processes": (code, [[process.pid, process.usedGpuMemory] for process in processes])}
+    """The processes that compute on the chip, each with the slice that it runs in."""
+    answer = ask_processes(chip)
+    if answer[0] != SUCCESS and chip.slices:
+        answer = read_processes_of_slices(chip)
+    return {"processes": answer}
 
 
 GROUPS: dict[str, Callable[[OpenChip], Answers]] = {
@@ -126,10 +143,57 @@ def _throttle(chip: OpenChip) -> Answer:
     return answer
 
 
+def _sram_threshold(chip: OpenChip) -> Answer:
+    """Say whether the SRAM has more uncorrectable errors than the vendor accepts; root only."""
+    status = pynvml.c_nvmlEccSramErrorStatus_v1_t()
+    code, _ = chip.ask("nvmlDeviceGetSramEccErrorStatus", into=status)
+    return (code, status.bThresholdExceeded if code == SUCCESS else None)
+
+
+def _row_banks(chip: OpenChip) -> Answer:
+    """Count the banks of memory by how many of their spare rows are left: all ... none."""
+    code, rows = chip.ask("nvmlDeviceGetRowRemapperHistogram")
+    if rows is None:
+        return (code, None)
+    return (code, [rows.max, rows.high, rows.partial, rows.low, rows.none])
+
+
+def _repair_pending(chip: OpenChip) -> Answer:
+    """Say whether the repair of a memory channel or of a processing cluster waits for a reset."""
+    code, pending = chip.ask("nvmlDeviceGetRepairStatus")
+    return (code, None if pending is None else int(any(pending)))
+
+
 def _fabric(chip: OpenChip) -> Answer:
-    """State, status and health mask of the chip's place in the NVSwitch fabric."""
-    code, info = chip.ask("nvmlDeviceGetGpuFabricInfoV", into=pynvml.c_nvmlGpuFabricInfo_v2_t())
-    return (code, None if info is None else [info.state, info.status, info.healthMask])
+    """State, status, health mask and summary of the chip's place in the NVSwitch fabric.
+
+    0: not told. The mask came with driver 550, the summary after it; before there was the state.
+    """
+    code = FUNCTION_NOT_FOUND
+    for symbol, structure in (
+        ("nvmlDeviceGetGpuFabricInfoV", "c_nvmlGpuFabricInfo_v3_t"),
+        ("nvmlDeviceGetGpuFabricInfoV", "c_nvmlGpuFabricInfo_v2_t"),
+        ("nvmlDeviceGetGpuFabricInfo", "c_nvmlGpuFabricInfo_t"),
+    ):
+        if not hasattr(pynvml, structure):  # a binding older than the structure
+            continue
+        code, info = chip.ask(symbol, into=getattr(pynvml, structure)())
+        if code == SUCCESS:
+            told = [getattr(info, name, 0) for name in ("healthMask", "healthSummary")]
+            return (code, [info.state, info.status, *told])
+        if code not in OUTDATED:
+            break
+    return (code, None)
+
+
+def _c2c(chip: OpenChip) -> Answer:
+    """Return the links between the chip and its CPU in rows like those of `_links`."""
+    code, count = chip.fields([(C2C_COUNT_FIELD, 0)])[C2C_COUNT_FIELD, 0]
+    if code != SUCCESS:
+        return (code, None)
+    states = chip.fields([(C2C_STATE_FIELD, link) for link in range(min(count, C2C_LINKS_MAX))])
+    rows = [[link, *answer, NOT_SUPPORTED, None] for (_, link), answer in states.items()]
+    return (SUCCESS, rows)
 
 
 def _links(chip: OpenChip) -> Answer:

@@ -106,6 +106,8 @@ class Session:
             return (SUCCESS, function(*arguments))
         except pynvml.NVMLError as e:
             return (int(e.value), None)
+        except pynvml.NVMLLibraryMismatchError:  # its own words for a symbol that is missing
+            return (FUNCTION_NOT_FOUND, None)
         except UnicodeDecodeError:
             return (UNREADABLE, None)
         finally:
@@ -128,6 +130,10 @@ class OpenChip:
         self.handle = handle
         self.link_errors: tuple[int, ...] | None = None
         """Field ids that count its link errors; empty: the old call; None: not known yet."""
+        self.is_cut = False
+        """True: MIG is on."""
+        self.slices: dict[tuple[int, int], OpenChip] = {}
+        """Its slices by GPU instance and compute instance, as they were last listed."""
         self._unsupported: dict[tuple[Any, ...], tuple[int, float]] = {}
         self._identity: dict[str, Answer] = {}
 
@@ -139,7 +145,7 @@ class OpenChip:
         Raises:
             Lost: the chip is off the bus.
         """
-        key = (symbol, *arguments)
+        key = (symbol, *arguments, type(into))
         known = self._known_unsupported(key)
         if known is not None:
             return known
@@ -147,6 +153,25 @@ class OpenChip:
         code, value = self._session.call(symbol, self.index, self.handle, *arguments, *last)
         self._judge(key, code)
         return (code, value if into is None or code != SUCCESS else into)
+
+    def call(self, symbol: str, *arguments: Any) -> Answer:
+        """Call with this chip's handle, also when it did not support that a moment ago.
+
+        Raises:
+            Lost: the chip is off the bus.
+        """
+        answer = self._session.call(symbol, self.index, self.handle, *arguments)
+        if answer[0] == GPU_IS_LOST:
+            raise Lost
+        return answer
+
+    def slice(self, handle: Any) -> OpenChip:
+        """Return a slice of this chip, which is asked as a chip is."""
+        return OpenChip(self._session, self.index, handle)
+
+    def forget_unsupported(self) -> None:
+        """Ask again what this chip did not support: its mode has changed."""
+        self._unsupported.clear()
 
     def fields(self, wanted: Sequence[tuple[int, int]]) -> dict[tuple[int, int], Answer]:
         """Read many fields, `(id, scope)`, in one call.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-NOT_SUPPORTED = 3
+INVALID_ARGUMENT, NOT_SUPPORTED = 2, 3
 
 
 class Failed(Exception):
@@ -14,6 +14,17 @@ class Failed(Exception):
     def __init__(self, code: int) -> None:
         self.code = code
         super().__init__(code)
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """A part of a chip that MIG has cut: identity, bytes used and in all."""
+
+    uuid: str
+    gpu_instance: int
+    compute_instance: int
+    used: int
+    total: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +73,19 @@ class State:
             raise Failed(NOT_SUPPORTED)
         one = self.find(gpu, f"link.{link}.{key}")
         return int(one, 0) if one is not None else self.number(gpu, f"link.*.{key}")
+
+    def c2c(self, gpu: int, link: int) -> int:
+        """Return whether a link between the chip and its CPU is up; up unless it is said."""
+        if link >= self.number(gpu, "c2c_count", 0):
+            raise Failed(NOT_SUPPORTED)
+        return self.number(gpu, f"c2c.{link}.up", 1)
+
+    def slice(self, gpu: int, number: int) -> Slice:
+        """Return a MIG slice of a chip; a handle of one that is gone is an invalid argument."""
+        parts = (self.find(gpu, f"mig.{number}") or "").split(",")
+        if len(parts) != 5:
+            raise Failed(INVALID_ARGUMENT)
+        return Slice(parts[0], *(int(part, 0) for part in parts[1:]))
 
     def is_lost(self, gpu: int) -> bool:
         """Say whether a chip has fallen off the bus."""

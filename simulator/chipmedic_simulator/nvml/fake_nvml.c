@@ -13,7 +13,12 @@ typedef struct { unsigned version; unsigned long long total, reserved, free, use
 typedef struct { unsigned gpu, memory; } utilization;
 typedef struct { unsigned pid; unsigned long long used_memory; unsigned gpu_instance, compute_instance; } process_info;
 typedef struct { unsigned max, high, partial, low, none; } row_histogram;
+typedef struct { unsigned char cluster[16]; ret status; unsigned clique; unsigned char state; } fabric_v1;
 typedef struct { unsigned version; unsigned char cluster[16]; ret status; unsigned clique; unsigned char state; unsigned health_mask; } fabric_v2;
+typedef struct { fabric_v2 before; unsigned char health_summary; } fabric_v3;
+typedef struct { unsigned version; unsigned long long counts[11]; unsigned is_exceeded; } sram_status;
+typedef struct { unsigned version, channel, cluster; } repair_status;
+typedef struct { unsigned version, is_unrepairable; } unrepairable;
 typedef union { double d; unsigned u; unsigned long ul; unsigned long long ull; long long ll; int i; unsigned short us; } value_union;
 typedef struct { unsigned id, scope; long long timestamp, latency_microseconds; unsigned type; ret code; value_union value; } field_value;
 typedef struct { device_t device; unsigned long long type, data; unsigned gpu_instance, compute_instance; } event_data;
@@ -22,7 +27,10 @@ typedef struct { unsigned long long seen, masks[MAX_GPUS]; } *event_set_t;
 _Static_assert(sizeof(pci_info) == 68, "PciInfo");
 _Static_assert(sizeof(memory) == 24 && sizeof(memory_v2) == 40, "Memory");
 _Static_assert(sizeof(process_info) == 24, "ProcessInfo_v3");
-_Static_assert(sizeof(fabric_v2) == 36, "GpuFabricInfo_v2");
+_Static_assert(sizeof(fabric_v1) == 28 && sizeof(fabric_v2) == 36 && sizeof(fabric_v3) == 40, "GpuFabricInfo");
+_Static_assert(sizeof(sram_status) == 104, "EccSramErrorStatus_v1");
+_Static_assert(sizeof(repair_status) == 12 && sizeof(unrepairable) == 8, "RepairStatus, UnrepairableMemory");
+_Static_assert(sizeof(row_histogram) == 20, "RowRemapperHistogramValues");
 _Static_assert(sizeof(field_value) == 40, "FieldValue");
 _Static_assert(sizeof(event_data) == 32, "EventData");
 
@@ -80,7 +88,6 @@ static ret give_text(const char *value, char *out, unsigned size) {
 SYSTEM_TEXT(nvmlSystemGetDriverVersion, "driver_version")
 SYSTEM_TEXT(nvmlSystemGetNVMLVersion, "nvml_version")
 DEVICE_TEXT(nvmlDeviceGetName, "name")
-DEVICE_TEXT(nvmlDeviceGetUUID, "uuid")
 DEVICE_TEXT(nvmlDeviceGetSerial, "serial")
 DEVICE_TEXT(nvmlDeviceGetVbiosVersion, "vbios")
 DEVICE_TEXT(nvmlDeviceGetBoardPartNumber, "board_part_number")
@@ -114,6 +121,56 @@ DEVICE_PAIR(nvmlDeviceGetMigMode, "mig", "mig_pending")
 DEVICE_SELECTED(nvmlDeviceGetTemperatureThreshold, "temperature_threshold")
 DEVICE_SELECTED(nvmlDeviceGetClockInfo, "clock")
 DEVICE_SELECTED(nvmlDeviceGetMaxClockInfo, "clock_max")
+
+/* ---- MIG: `mig.<k>=<uuid>,<gpu instance>,<compute instance>,<bytes used>,<bytes>` --------------- */
+
+struct slice { char uuid[96]; unsigned gpu_instance, compute_instance; unsigned long long used, total; };
+
+static int find_slice(device_t device, struct slice *out) {
+    char key[KEY_BYTES], value[VALUE_BYTES];
+    snprintf(key, sizeof key, "mig.%d", device->slice);
+    return find_for(device->index, key, value) &&
+           sscanf(value, "%95[^,],%u,%u,%llu,%llu", out->uuid, &out->gpu_instance, &out->compute_instance, &out->used, &out->total) == 5;
+}
+
+ret nvmlDeviceGetMigDeviceHandleByIndex(device_t device, unsigned number, device_t *out) {
+    struct slice slice;
+    ret code = enter_device("nvmlDeviceGetMigDeviceHandleByIndex", device);
+    if (code)
+        return code;
+    if (!number_for(device->index, "mig", 0))
+        return NOT_SUPPORTED;
+    if (device->slice || number + 1 >= MAX_HANDLES)
+        return INVALID_ARGUMENT;
+    struct device *wanted = &devices[device->index * MAX_HANDLES + (int)number + 1];
+    *wanted = (struct device){device->index, 1, (int)number + 1};
+    *out = wanted;
+    return find_slice(wanted, &slice) ? SUCCESS : NOT_FOUND;
+}
+
+static ret give_instance(const char *symbol, device_t device, int is_compute, unsigned *out) {
+    struct slice slice;
+    ret code = enter_device(symbol, device);
+    if (code)
+        return code;
+    if (!device->slice || !find_slice(device, &slice))
+        return INVALID_ARGUMENT;
+    *out = is_compute ? slice.compute_instance : slice.gpu_instance;
+    return SUCCESS;
+}
+ret nvmlDeviceGetGpuInstanceId(device_t device, unsigned *out) { return give_instance("nvmlDeviceGetGpuInstanceId", device, 0, out); }
+ret nvmlDeviceGetComputeInstanceId(device_t device, unsigned *out) { return give_instance("nvmlDeviceGetComputeInstanceId", device, 1, out); }
+
+ret nvmlDeviceGetUUID(device_t device, char *out, unsigned size) {
+    char value[VALUE_BYTES];
+    struct slice slice;
+    ret code = enter_device("nvmlDeviceGetUUID", device);
+    if (code)
+        return code;
+    if (device->slice)
+        return find_slice(device, &slice) ? give_text(slice.uuid, out, size) : INVALID_ARGUMENT;
+    return find_for(device->index, "uuid", value) ? give_text(value, out, size) : NOT_SUPPORTED;
+}
 
 /* ---- library, enumeration, identity ------------------------------------------------------------- */
 
@@ -159,9 +216,9 @@ static ret open_device(const char *symbol, int gpu, device_t *out) {
     if (code)
         return code;
     if (number_for(gpu, "lost", 0))
-        return devices[gpu].is_open ? GPU_IS_LOST : UNKNOWN;
-    devices[gpu] = (struct device){gpu, 1};
-    *out = &devices[gpu];
+        return devices[gpu * MAX_HANDLES].is_open ? GPU_IS_LOST : UNKNOWN;
+    devices[gpu * MAX_HANDLES] = (struct device){gpu, 1, 0};
+    *out = &devices[gpu * MAX_HANDLES];
     return SUCCESS;
 }
 
@@ -236,7 +293,14 @@ ret nvmlDeviceGetUtilizationRates(device_t device, utilization *out) {
 
 static ret read_memory(const char *symbol, device_t device, memory *out) {
     char value[VALUE_BYTES];
+    struct slice slice;
     ret code = enter_device(symbol, device);
+    if (!code && device->slice) {
+        if (!find_slice(device, &slice))
+            return INVALID_ARGUMENT;
+        *out = (memory){slice.total, slice.total - slice.used, slice.used};
+        return SUCCESS;
+    }
     if (code || !find_for(device->index, "memory_total_bytes", value))
         return code ? code : NOT_SUPPORTED;
     out->total = strtoull(value, NULL, 0);
@@ -314,20 +378,48 @@ ret nvmlDeviceGetNvLinkErrorCounter(device_t device, unsigned link, unsigned cou
     return SUCCESS;
 }
 
-ret nvmlDeviceGetGpuFabricInfoV(device_t device, fabric_v2 *out) {
+static ret read_fabric(const char *symbol, device_t device, fabric_v1 *out) {
     char value[VALUE_BYTES];
-    ret code = enter_device("nvmlDeviceGetGpuFabricInfoV", device);
-    if (code)
-        return code;
-    if (out->version != 0x2000024 && out->version != 0x3000028)
-        return VERSION_MISMATCH;
-    if (!find_for(device->index, "fabric_state", value))
-        return NOT_SUPPORTED;
+    ret code = enter_device(symbol, device);
+    if (code || !find_for(device->index, "fabric_state", value))
+        return code ? code : NOT_SUPPORTED;
     out->state = (unsigned char)strtoull(value, NULL, 0);
     out->status = (ret)number_for(device->index, "fabric_status", 0);
-    out->health_mask = (unsigned)number_for(device->index, "fabric_health_mask", 0);
     return SUCCESS;
 }
+ret nvmlDeviceGetGpuFabricInfo(device_t device, fabric_v1 *out) { return read_fabric("nvmlDeviceGetGpuFabricInfo", device, out); }
+
+/* `fabric_version` is the newest structure that this driver knows. */
+ret nvmlDeviceGetGpuFabricInfoV(device_t device, fabric_v3 *out) {
+    fabric_v1 info = {0};
+    ret code = read_fabric("nvmlDeviceGetGpuFabricInfoV", device, &info);
+    unsigned version = out->before.version;
+    if (code)
+        return code;
+    if ((version != 0x2000024 && version != 0x3000028) || version >> 24 > number_for(device->index, "fabric_version", 3))
+        return VERSION_MISMATCH;
+    out->before.state = info.state;
+    out->before.status = info.status;
+    out->before.health_mask = (unsigned)number_for(device->index, "fabric_health_mask", 0);
+    if (version == 0x3000028)
+        out->health_summary = (unsigned char)number_for(device->index, "fabric_health_summary", 1);
+    return SUCCESS;
+}
+
+/* One number in a structure whose first member is its version. */
+static ret read_versioned(const char *symbol, const char *key, device_t device, unsigned version, unsigned wanted, unsigned *out) {
+    char value[VALUE_BYTES];
+    ret code = enter_device(symbol, device);
+    if (code || !find_for(device->index, key, value))
+        return code ? code : NOT_SUPPORTED;
+    if (version != wanted)
+        return VERSION_MISMATCH;
+    *out = (unsigned)strtoull(value, NULL, 0);
+    return SUCCESS;
+}
+ret nvmlDeviceGetSramEccErrorStatus(device_t device, sram_status *out) { return read_versioned("nvmlDeviceGetSramEccErrorStatus", "sram_threshold", device, out->version, 0x1000068, &out->is_exceeded); }
+ret nvmlDeviceGetRepairStatus(device_t device, repair_status *out) { return read_versioned("nvmlDeviceGetRepairStatus", "repair_pending", device, out->version, 0x100000c, &out->channel); }
+ret nvmlDeviceGetUnrepairableMemoryFlag_v1(device_t device, unrepairable *out) { return read_versioned("nvmlDeviceGetUnrepairableMemoryFlag_v1", "unrepairable_memory", device, out->version, 0x1000008, &out->is_unrepairable); }
 
 static ret list_processes(const char *symbol, const char *key, device_t device, unsigned *count, process_info *out) {
     char value[VALUE_BYTES];
@@ -335,17 +427,29 @@ static ret list_processes(const char *symbol, const char *key, device_t device, 
     if (code || !find_for(device->index, key, value))
         return code ? code : NOT_SUPPORTED;
     unsigned here = 0, room = out ? *count : 0;
+    struct slice slice;
+    if (!device->slice && number_for(device->index, "whole_denied", 0))
+        return NO_PERMISSION;
+    if (device->slice && !find_slice(device, &slice))
+        return INVALID_ARGUMENT;
     char *rest = value;
-    for (char *item; (item = strtok_r(rest, ",", &rest)); here++)
-        if (here < room) {
-            char *bytes = strchr(item, ':');
-            int is_known = bytes && bytes[1] != '-';
-            out[here] = (process_info){(unsigned)strtoul(item, NULL, 0), is_known ? strtoull(bytes + 1, NULL, 0) : UINT64_MAX, UINT32_MAX, UINT32_MAX};
-        }
+    for (char *item; (item = strtok_r(rest, ",", &rest));) {
+        process_info found = {0, UINT64_MAX, UINT32_MAX, UINT32_MAX};
+        char bytes[32] = "-";
+        sscanf(item, "%u:%31[^:]:%u:%u", &found.pid, bytes, &found.gpu_instance, &found.compute_instance);
+        if (bytes[0] != '-')
+            found.used_memory = strtoull(bytes, NULL, 0);
+        if (device->slice && (found.gpu_instance != slice.gpu_instance || found.compute_instance != slice.compute_instance))
+            continue;
+        if (here < room)
+            out[here] = found;
+        here++;
+    }
     *count = here;
     return here > room ? INSUFFICIENT_SIZE : SUCCESS;
 }
 ret nvmlDeviceGetComputeRunningProcesses_v3(device_t device, unsigned *count, process_info *out) { return list_processes("nvmlDeviceGetComputeRunningProcesses_v3", "processes", device, count, out); }
+ret nvmlDeviceGetComputeRunningProcesses_v2(device_t device, unsigned *count, process_info *out) { return list_processes("nvmlDeviceGetComputeRunningProcesses_v2", "processes", device, count, out); }
 ret nvmlDeviceGetGraphicsRunningProcesses_v3(device_t device, unsigned *count, process_info *out) { return list_processes("nvmlDeviceGetGraphicsRunningProcesses_v3", "graphics_processes", device, count, out); }
 
 /* ---- field values ------------------------------------------------------------------------------- */
@@ -360,8 +464,9 @@ static const struct { unsigned id; const char *key; unsigned type, from, to; } F
     {145, "remap_failed", TYPE_UINT, 0, 0}, {185, "power_milliwatts", TYPE_UINT, 0, 0}, {186, "power_milliwatts", TYPE_UINT, 0, 0},
     {230, "recovery_action", TYPE_UINT, 0, 0}, {161, "replays", TYPE_ULONGLONG, 4, 4}, {162, "recoveries", TYPE_ULONGLONG, 4, 4},
     {163, "crc", TYPE_ULONGLONG, 4, 4}, {165, "up", TYPE_UINT, 4, 9}, {208, "receive_errors", TYPE_ULONGLONG, 5, 9},
-    {215, "recovery_events", TYPE_ULONGLONG, 5, 9},
+    {215, "recovery_events", TYPE_ULONGLONG, 5, 9}, {170, "c2c_count", TYPE_UINT, 0, 0}, {307, "bank_remap_pending", TYPE_UINT, 0, 0},
 };
+enum { FIELD_C2C_STATE = 171 };
 
 static void read_field(int gpu, field_value *field) {
     char key[KEY_BYTES], value[VALUE_BYTES];
@@ -369,6 +474,13 @@ static void read_field(int gpu, field_value *field) {
     snprintf(key, sizeof key, "field_code.%u", field->id);
     if (find_for(gpu, key, value)) {
         field->code = (ret)strtol(value, NULL, 0);
+        return;
+    }
+    if (field->id == FIELD_C2C_STATE && field->scope < number_for(gpu, "c2c_count", 0)) {
+        snprintf(key, sizeof key, "c2c.%u.up", field->scope);
+        field->code = SUCCESS;
+        field->type = TYPE_UINT;
+        field->value.ull = number_for(gpu, key, 1);
         return;
     }
     for (size_t row = 0; row < sizeof FIELDS / sizeof *FIELDS; row++) {
@@ -424,7 +536,7 @@ static int next_event(event_set_t set, event_data *out) {
         if (!find(key, value) || sscanf(value, "%u,%llu,%llu", &gpu, &type, &data) != 3 || gpu >= MAX_GPUS)
             continue;
         if (set->masks[gpu] & type) {
-            *out = (event_data){&devices[gpu], type, data, UINT32_MAX, UINT32_MAX};
+            *out = (event_data){&devices[gpu * MAX_HANDLES], type, data, UINT32_MAX, UINT32_MAX};
             return 1;
         }
     }

@@ -7,17 +7,17 @@
 #include <time.h>
 
 enum {
-    SUCCESS = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6,
+    SUCCESS = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NO_PERMISSION = 4, NOT_FOUND = 6,
     INSUFFICIENT_SIZE = 7, DRIVER_NOT_LOADED = 9, TIMEOUT = 10, GPU_IS_LOST = 15, VERSION_MISMATCH = 25,
     UNKNOWN = 999
 };
 enum { TYPE_UINT = 1, TYPE_ULONGLONG = 3 };
-enum { MAX_GPUS = 64, KEY_BYTES = 128, VALUE_BYTES = 2048, POLL_MILLISECONDS = 20, NO_GPU = -1 };
+enum { MAX_GPUS = 64, MAX_HANDLES = 8, KEY_BYTES = 128, VALUE_BYTES = 2048, POLL_MILLISECONDS = 20, NO_GPU = -1 };
 
 typedef int ret;
-typedef struct device { int index; int is_open; } *device_t;
+typedef struct device { int index; int is_open; int slice; } *device_t; /* slice: 0 the chip, k its k-th MIG slice */
 
-static struct device devices[MAX_GPUS];
+static struct device devices[MAX_GPUS * MAX_HANDLES];
 static int references;
 static __thread char *text; /* the state as last read by this thread */
 
@@ -120,7 +120,7 @@ static ret enter_library(const char *symbol) {
 }
 
 static ret enter_device(const char *symbol, device_t device) {
-    if (device < devices || device >= devices + MAX_GPUS)
+    if (device < devices || device >= devices + MAX_GPUS * MAX_HANDLES)
         return INVALID_ARGUMENT;
     if (references <= 0)
         return UNINITIALIZED;

@@ -18,14 +18,25 @@ from typing import Any, ClassVar
 from chipmedic_simulator.nvml.answers import NOT_SUPPORTED, EventSet, Failed, State
 from chipmedic_simulator.nvml.state import read_state
 
-SUCCESS, UNINITIALIZED, INVALID_ARGUMENT = 0, 1, 2
+SUCCESS, UNINITIALIZED, INVALID_ARGUMENT, NO_PERMISSION, NOT_FOUND = 0, 1, 2, 4, 6
 INSUFFICIENT_SIZE, DRIVER_NOT_LOADED, TIMEOUT, GPU_IS_LOST = 7, 9, 10, 15
 VERSION_MISMATCH, UNKNOWN = 25, 999
 NOT_AVAILABLE = (1 << 64) - 1
 NOT_AN_INSTANCE = (1 << 32) - 1
 POLL_SECONDS = 0.02
-HANDLE_BASE = 0x1000
-"""A handle is this plus the index: any number but 0 serves, nobody dereferences it."""
+HANDLE_BASE, HANDLES_PER_GPU = 0x1000, 8
+"""A handle is the base plus eight times the index, plus k for the k-th MIG slice: any number but 0
+serves, nobody dereferences it."""
+VERSIONED = {
+    "nvmlDeviceGetSramEccErrorStatus": ("sram_threshold", 0x1000068, "bThresholdExceeded"),
+    "nvmlDeviceGetRepairStatus": ("repair_pending", 0x100000C, "bChannelRepairPending"),
+    "nvmlDeviceGetUnrepairableMemoryFlag_v1": (
+        "unrepairable_memory",
+        0x1000008,
+        "unrepairableMemory",
+    ),
+}
+"""Calls that fill one number of a structure: the key, the version, the member."""
 
 UINT, ULONGLONG = 1, 3
 FIELDS: dict[int, tuple[str, int, int, int]] = {
@@ -54,8 +65,12 @@ FIELDS: dict[int, tuple[str, int, int, int]] = {
     165: ("up", UINT, 4, 9),
     208: ("receive_errors", ULONGLONG, 5, 9),
     215: ("recovery_events", ULONGLONG, 5, 9),
+    170: ("c2c_count", UINT, 0, 0),
+    307: ("bank_remap_pending", UINT, 0, 0),
 }
 """Key, type, and the NVLink generations that answer it; 0 for a field that is not of a link."""
+
+C2C_STATE = 171
 
 SYSTEM_TEXTS = {
     "nvmlSystemGetDriverVersion": "driver_version",
@@ -63,7 +78,6 @@ SYSTEM_TEXTS = {
 }
 DEVICE_TEXTS = {
     "nvmlDeviceGetName": "name",
-    "nvmlDeviceGetUUID": "uuid",
     "nvmlDeviceGetSerial": "serial",
     "nvmlDeviceGetVbiosVersion": "vbios",
 }
@@ -83,6 +97,7 @@ DEVICE_NUMBERS = {
     "nvmlDeviceGetCurrentClocksThrottleReasons": "throttle_reasons",
     "nvmlDeviceGetRetiredPagesPendingStatus": "retired_pending",
     "nvmlDeviceGetSupportedEventTypes": "event_types",
+    "nvmlDeviceGetMaxMigDeviceCount": "mig_devices_max",
 }
 
 
@@ -117,6 +132,8 @@ class StandIn:
             return lambda device, out, size: self._device_text(symbol, device, out, size)
         if symbol in DEVICE_NUMBERS:
             return lambda device, out: self._device_number(symbol, device, out)
+        if symbol in VERSIONED:
+            return lambda device, out: self._versioned(symbol, device, out)
         method = self._CALLS.get(symbol)
         return None if method is None else lambda *arguments: method(self, symbol, *arguments)
 
@@ -148,7 +165,7 @@ class StandIn:
         return state
 
     def _enter_device(self, symbol: str, device: Any) -> tuple[State, int]:
-        gpu = _address(device) - HANDLE_BASE
+        gpu, _ = _whose(device)
         if gpu < 0:
             raise Failed(INVALID_ARGUMENT)
         if self._references <= 0:
@@ -170,6 +187,14 @@ class StandIn:
     def _device_number(self, symbol: str, device: Any, out: Any) -> None:
         state, gpu = self._enter_device(symbol, device)
         _target(out).value = state.number(gpu, DEVICE_NUMBERS[symbol])
+
+    def _versioned(self, symbol: str, device: Any, out: Any) -> None:
+        state, gpu = self._enter_device(symbol, device)
+        key, version, member = VERSIONED[symbol]
+        value = state.number(gpu, key)
+        if _target(out).version != version:
+            raise Failed(VERSION_MISMATCH)
+        setattr(_target(out), member, value)
 
     # Library, enumeration, identity.
 
@@ -193,7 +218,13 @@ class StandIn:
         if state.is_lost(gpu):
             raise Failed(GPU_IS_LOST if gpu in self._opened else UNKNOWN)
         self._opened.add(gpu)
-        _point(out, HANDLE_BASE + gpu)
+        _point(out, HANDLE_BASE + gpu * HANDLES_PER_GPU)
+
+    def _uuid(self, symbol: str, device: Any, out: Any, size: Any) -> None:
+        state, gpu = self._enter_device(symbol, device)
+        _, number = _whose(device)
+        text = state.slice(gpu, number).uuid if number else state.need(gpu, "uuid")
+        _give_text(text, out, size)
 
     def _pci(self, symbol: str, device: Any, out: Any) -> None:
         state, gpu = self._enter_device(symbol, device)
@@ -222,6 +253,10 @@ class StandIn:
         if symbol.endswith("_v2") and memory.version != 0x2000028:
             raise Failed(VERSION_MISMATCH)
         state, gpu = self._enter_device(symbol, device)
+        if number := _whose(device)[1]:
+            one = state.slice(gpu, number)
+            memory.total, memory.used, memory.free = one.total, one.used, one.total - one.used
+            return
         memory.total = state.number(gpu, "memory_total_bytes")
         memory.used = state.number(gpu, "memory_used_bytes", 0)
         memory.free = memory.total - memory.used
@@ -245,6 +280,30 @@ class StandIn:
         _target(current).value = state.number(gpu, "mig")
         _target(pending).value = state.number(gpu, "mig_pending", state.number(gpu, "mig"))
 
+    def _slice(self, symbol: str, device: Any, number: Any, out: Any) -> None:
+        state, gpu = self._enter_device(symbol, device)
+        if not state.number(gpu, "mig", 0):
+            raise Failed(NOT_SUPPORTED)
+        place = int(number.value) + 1
+        if _whose(device)[1] or place >= HANDLES_PER_GPU:
+            raise Failed(INVALID_ARGUMENT)
+        if state.find(gpu, f"mig.{place}") is None:
+            raise Failed(NOT_FOUND)
+        _point(out, HANDLE_BASE + gpu * HANDLES_PER_GPU + place)
+
+    def _instance(self, symbol: str, device: Any, out: Any) -> None:
+        state, gpu = self._enter_device(symbol, device)
+        one = state.slice(gpu, _whose(device)[1])
+        is_compute = symbol == "nvmlDeviceGetComputeInstanceId"
+        _target(out).value = one.compute_instance if is_compute else one.gpu_instance
+
+    def _row_banks(self, symbol: str, device: Any, out: Any) -> None:
+        state, gpu = self._enter_device(symbol, device)
+        banks = _target(out)
+        banks.max, banks.high, banks.partial, banks.low, banks.none = (
+            int(part) for part in state.need(gpu, "row_banks").split(",")
+        )
+
     def _link_state(self, symbol: str, device: Any, link: int, out: Any) -> None:
         state, gpu = self._enter_device(symbol, device)
         _target(out).value = state.link(gpu, link, "up")
@@ -258,22 +317,34 @@ class StandIn:
     def _fabric(self, symbol: str, device: Any, out: Any) -> None:
         state, gpu = self._enter_device(symbol, device)
         info = _target(out)
-        if info.version not in (0x2000024, 0x3000028):
-            raise Failed(VERSION_MISMATCH)
-        info.state = state.number(gpu, "fabric_state")
+        fabric_state = state.number(gpu, "fabric_state")
+        if symbol.endswith("V"):
+            newest = state.number(gpu, "fabric_version", 3)
+            if info.version not in (0x2000024, 0x3000028) or info.version >> 24 > newest:
+                raise Failed(VERSION_MISMATCH)
+            info.healthMask = state.number(gpu, "fabric_health_mask", 0)
+            if info.version == 0x3000028:
+                info.healthSummary = state.number(gpu, "fabric_health_summary", 1)
+        info.state = fabric_state
         info.status = state.number(gpu, "fabric_status", 0)
-        info.healthMask = state.number(gpu, "fabric_health_mask", 0)
 
     def _processes(self, symbol: str, device: Any, count: Any, out: Any) -> None:
         state, gpu = self._enter_device(symbol, device)
-        items = [item for item in state.need(gpu, "processes").split(",") if item]
+        items = [item.split(":") for item in state.need(gpu, "processes").split(",") if item]
+        number = _whose(device)[1]
+        if not number and state.number(gpu, "whole_denied", 0):
+            raise Failed(NO_PERMISSION)
+        if number:
+            one = state.slice(gpu, number)
+            place = [str(one.gpu_instance), str(one.compute_instance)]
+            items = [item for item in items if item[2:] == place]
         counter = _target(count)
         room = 0 if out is None else counter.value
-        for row, item in zip(range(room), items, strict=False):
-            pid, _, size = item.partition(":")
+        for row, (pid, size, *where) in zip(range(room), items, strict=False):
             out[row].pid = int(pid)
-            out[row].usedGpuMemory = int(size, 0) if size not in ("", "-") else NOT_AVAILABLE
-            out[row].gpuInstanceId = out[row].computeInstanceId = NOT_AN_INSTANCE
+            out[row].usedGpuMemory = int(size, 0) if size != "-" else NOT_AVAILABLE
+            instances = [int(part) for part in where] or [NOT_AN_INSTANCE] * 2
+            out[row].gpuInstanceId, out[row].computeInstanceId = instances
         counter.value = len(items)
         if len(items) > room:
             raise Failed(INSUFFICIENT_SIZE)
@@ -312,7 +383,8 @@ class StandIn:
             time.sleep(POLL_SECONDS)
         data = _target(out)
         gpu, data.eventType, data.eventData = event
-        data.device = ctypes.cast(HANDLE_BASE + gpu, type(data.device))
+        handle = HANDLE_BASE + gpu * HANDLES_PER_GPU
+        data.device = ctypes.cast(handle, type(data.device))
         data.gpuInstanceId = data.computeInstanceId = NOT_AN_INSTANCE
 
     def _free_set(self, _symbol: str, event_set: Any) -> None:
@@ -323,6 +395,7 @@ class StandIn:
         "nvmlShutdown": _shutdown,
         "nvmlDeviceGetCount_v2": _count,
         "nvmlDeviceGetHandleByIndex_v2": _open,
+        "nvmlDeviceGetUUID": _uuid,
         "nvmlDeviceGetPciInfo_v3": _pci,
         "nvmlDeviceGetTemperature": _temperature,
         "nvmlDeviceGetUtilizationRates": _utilization,
@@ -330,10 +403,16 @@ class StandIn:
         "nvmlDeviceGetMemoryInfo_v2": _memory,
         "nvmlDeviceGetTotalEccErrors": _ecc_total,
         "nvmlDeviceGetRemappedRows": _remapped,
+        "nvmlDeviceGetRowRemapperHistogram": _row_banks,
         "nvmlDeviceGetMigMode": _mig,
+        "nvmlDeviceGetMigDeviceHandleByIndex": _slice,
+        "nvmlDeviceGetGpuInstanceId": _instance,
+        "nvmlDeviceGetComputeInstanceId": _instance,
         "nvmlDeviceGetNvLinkState": _link_state,
         "nvmlDeviceGetNvLinkErrorCounter": _link_error,
+        "nvmlDeviceGetGpuFabricInfo": _fabric,
         "nvmlDeviceGetGpuFabricInfoV": _fabric,
+        "nvmlDeviceGetComputeRunningProcesses_v2": _processes,
         "nvmlDeviceGetComputeRunningProcesses_v3": _processes,
         "nvmlDeviceGetFieldValues": _fields,
         "nvmlEventSetCreate": _create_set,
@@ -346,6 +425,11 @@ class StandIn:
 def _target(out: Any) -> Any:
     """Return the object behind `ctypes.byref`."""
     return out._obj  # noqa: SLF001 - ctypes offers no other way to it
+
+
+def _whose(device: Any) -> tuple[int, int]:
+    """Return the index of a handle's chip and the number of its slice; 0: the chip itself."""
+    return divmod(_address(device) - HANDLE_BASE, HANDLES_PER_GPU)
 
 
 def _address(pointer: Any) -> int:
@@ -370,11 +454,18 @@ def _read_field(state: State, gpu: int, field: Any) -> int:
         return int(forced, 0)
     key, kind, oldest, newest = FIELDS.get(field.fieldId, ("", 0, 0, 0))
     try:
+        if field.fieldId == C2C_STATE:
+            value, kind = state.c2c(gpu, field.scopeId), UINT
+            return _fill(field, value, kind)
         if newest and not oldest <= state.number(gpu, "link_generation", 0) <= newest:
             return NOT_SUPPORTED
         value = state.link(gpu, field.scopeId, key) if newest else state.number(gpu, key)
     except Failed as e:
         return e.code
+    return _fill(field, value, kind)
+
+
+def _fill(field: Any, value: int, kind: int) -> int:
     field.valueType = kind
     field.value.ullVal = value
     field.latencyUsec = 1

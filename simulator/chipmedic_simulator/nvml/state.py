@@ -14,8 +14,16 @@ Lines of `key=value`; numbers in base 10 or 0x. What a key means:
         pcie_generation pcie_generation_max pcie_width pcie_width_max pcie_replays
         link_count link_generation link.<l>.<key>, link.*.<key>: up replays recoveries crc
             receive_errors recovery_events
-        fabric_state fabric_status fabric_health_mask mig event_types
-        processes                  `<pid>:<bytes>,<pid>:-`
+        c2c_count c2c.<l>.up       links to the CPU; up unless it is said
+        row_banks                  the row remapper's histogram: `<max>,<high>,<some>,<low>,<none>`
+        sram_threshold repair_pending unrepairable_memory bank_remap_pending
+        fabric_state fabric_status fabric_health_mask fabric_health_summary event_types
+        fabric_version             the newest structure that this driver knows (3)
+        mig mig_pending mig_devices_max
+        mig.<k>                    the k-th slice, from 1:
+            `<uuid>,<GPU instance>,<compute instance>,<bytes used>,<bytes>`
+        processes                  `<pid>:<bytes>,<pid>:-`, in a slice `<pid>:<bytes>:<gi>:<ci>`
+        whole_denied               1: the process list of the whole chip is denied, its slices' not
         lost                       1: open handles answer 15, a new one 999
         field_code.<id>            the return code of one field in GetFieldValues
     fail.<symbol>[.<n>]            the return code of a call, of one chip or all
@@ -82,6 +90,19 @@ class SimulatedNvml:
     def set_link(self, gpu: int, link: int, **values: object) -> None:
         """Set keys of one NVLink: `up`, `replays`, `recoveries` and so on."""
         self.set(gpu, **{f"link__{link}__{key}": value for key, value in values.items()})
+
+    def cut(self, gpu: int, *slices: tuple[int, int, int, int]) -> list[str]:
+        """Cut a chip into MIG slices: GPU instance, compute instance, bytes used, bytes.
+
+        Returns their UUIDs.
+        """
+        uuids = []
+        self.set(gpu, mig=1, mig_pending=1)
+        for number, one in enumerate(slices, 1):
+            name = f"MIG-{uuid.uuid5(uuid.NAMESPACE_DNS, f'{gpu}.{one[0]}.{one[1]}')}"
+            self.set(gpu, **{f"mig__{number}": ",".join(map(str, (name, *one)))})
+            uuids.append(name)
+        return uuids
 
     def forget(self, *keys: str) -> None:
         """Take keys out, by their full names; absent ones are no matter."""
@@ -179,8 +200,6 @@ _HEALTHY: Mapping[str, str] = {
     "pcie_width": "16",
     "pcie_width_max": "16",
     "pcie_replays": "0",
-    "mig": "0",
-    "mig_pending": "0",
     "persistence_mode": "1",
     "compute_mode": "0",
     "performance_state": "0",
@@ -194,6 +213,7 @@ _ROW_REMAP: Mapping[str, str] = {
     "remap_pending": "0",
     "remap_failed": "0",
 }
+_MIG: Mapping[str, str] = {"mig": "0", "mig_pending": "0", "mig_devices_max": "7"}
 _LINK_ERRORS: Mapping[str, str] = {
     "link.*.up": "1",
     "link.*.replays": "0",
@@ -217,6 +237,9 @@ PROFILES: Mapping[str, Mapping[str, str]] = {
         **_LINK_ERRORS,
     },
     "a100": {
+        "row_banks": "640,0,0,0,0",
+        "sram_threshold": "0",
+        **_MIG,
         "name": "NVIDIA A100-SXM4-80GB",
         "memory_total_bytes": str(80 * GIB),
         "memory_temperature": "41",
@@ -229,6 +252,9 @@ PROFILES: Mapping[str, Mapping[str, str]] = {
         **_LINK_ERRORS,
     },
     "h100": {
+        "row_banks": "2560,0,0,0,0",
+        "sram_threshold": "0",
+        **_MIG,
         "name": "NVIDIA H100 80GB HBM3",
         "memory_total_bytes": str(80 * GIB),
         "memory_temperature": "44",
@@ -242,6 +268,12 @@ PROFILES: Mapping[str, Mapping[str, str]] = {
         **_FABRIC,
     },
     "b200": {
+        "row_banks": "3840,0,0,0,0",
+        "sram_threshold": "0",
+        "repair_pending": "0",
+        "unrepairable_memory": "0",
+        "bank_remap_pending": "0",
+        **_MIG,
         "name": "NVIDIA B200",
         "memory_total_bytes": str(180 * GIB),
         "memory_temperature": "46",
@@ -257,6 +289,8 @@ PROFILES: Mapping[str, Mapping[str, str]] = {
         **_FABRIC,
     },
     "l40s": {
+        "row_banks": "192,0,0,0,0",
+        "sram_threshold": "0",
         "name": "NVIDIA L40S",
         "memory_total_bytes": str(48 * GIB),
         "power_limit_milliwatts": "350000",

@@ -49,6 +49,8 @@ DISK = Component(ComponentKind.DISK, "/scratch")
         # What the chip says of itself counts at first sight.
         ("remap_pending", M.REMAP_PENDING, 60, [1, 1, 0], "raised@0 cleared@120"),
         ("remap_failed", M.REMAP_FAILED, 60, [0, 1, None], "raised@60"),
+        ("sram_spent", M.SRAM_THRESHOLD, 60, [0, 1, 1, None, 0], "raised@60 cleared@240"),
+        ("sram_spent", M.SRAM_THRESHOLD, 60, [0, None, 0], ""),
         # Heat: a short peak is no fault, flickering does not start the hold again.
         ("thermal_throttle", M.THROTTLE_THERMAL, 15, [1, 1, 1, 0, 0, 0], ""),
         ("thermal_throttle", M.THROTTLE_THERMAL, 15, [1, 1, 1, 1, 1], "raised@60"),

@@ -37,8 +37,26 @@ STORIES: dict[str, Callable[[SimulatedNvml], object]] = {
     "link down": lambda nvml: nvml.set_link(1, 2, up=0, replays=7),
     "link errors": lambda nvml: nvml.set_link(0, 0, replays=1, recoveries=2, receive_errors=3),
     "fabric": lambda nvml: nvml.set(0, fabric_state=3, fabric_status=999),
+    "lost slice": lambda nvml: (nvml.cut(1, (1, 0, 1, 2)), nvml.lose(1)),
     "lost": lambda nvml: nvml.lose(1),
     "mig": lambda nvml: nvml.set(0, mig=1, field_code__142=3, field_code__5=4),
+    "cut": lambda nvml: (
+        nvml.cut(0, (1, 0, 5 << 30, 20 << 30), (5, 0, 0, 10 << 30)),
+        nvml.set(0, processes="31:4096:1:0,32:-:5:0"),
+    ),
+    "cut and denied": lambda nvml: (
+        nvml.cut(1, (1, 0, 5 << 30, 20 << 30)),
+        nvml.set(1, processes="31:4096:1:0"),
+        nvml.set(1, whole_denied=1),
+    ),
+    "c2c": lambda nvml: nvml.set(0, c2c_count=2, c2c__1__up=0),
+    "spent": lambda nvml: nvml.set(0, sram_threshold=1, row_banks="2500,40,10,7,3"),
+    "repairs": lambda nvml: nvml.set(
+        0, repair_pending=1, unrepairable_memory=1, bank_remap_pending=1
+    ),
+    "fabric of an older driver": lambda nvml: nvml.set(0, fabric_version=2, fabric_health_mask=1),
+    "fabric of an old driver": lambda nvml: nvml.set(0, fabric_version=1, fabric_status=999),
+    "fabric in one word": lambda nvml: nvml.set(1, fabric_health_summary=3),
     "no serial": lambda nvml: nvml.forget("gpu.0.serial", "gpu.*.temperature"),
     "denied": lambda nvml: nvml.fail("nvmlDeviceGetMemoryInfo_v2", 4, gpu=0),
     "old": lambda nvml: nvml.fail("nvmlDeviceGetFieldValues", 13),

@@ -16,6 +16,9 @@ from chipmedic_collectors.nvidia.readings import read_chip
 ALL_BITS_32, ALL_BITS_64 = (1 << 32) - 1, (1 << 64) - 1
 
 
+SLICE = [1, 0, "MIG-a", 0, [5, 9]]
+
+
 def read(**answers: tuple[int, Any]) -> tuple[dict[Metric, float], dict[Metric, GapReason]]:
     chip = read_chip("GPU-1", answers)
     own = chip_component("GPU-1")
@@ -61,6 +64,12 @@ def test_throttle_reasons_are_split_by_cause(reasons: int, thermal: int, power: 
         ("memory", [0, 0], Metric.MEMORY_TOTAL),
         ("throttle", ALL_BITS_64, Metric.THROTTLE_THERMAL),
         ("links", [[0, 0]], Metric.LINK_UP),
+        ("c2c", [[0, 0, 1]], Metric.LINK_UP),
+        ("mig", [SLICE, ["MIG-b"]], Metric.PARTITIONS),
+        ("mig", 3, Metric.PARTITIONS),
+        ("row_banks", [1, 2, 3], Metric.MEMORY_BANKS_SPENT),
+        ("row_banks", [0, 0, 0, 0, ALL_BITS_32], Metric.MEMORY_BANKS_LOW),
+        ("sram_threshold", 2, Metric.SRAM_THRESHOLD),
     ],
 )
 def test_a_value_that_cannot_be_true_is_a_gap(name: str, value: Any, metric: Metric) -> None:
@@ -97,6 +106,42 @@ def test_retired_pages_are_never_a_part_of_the_sum(
     assert gaps.get(Metric.RETIRED_PAGES) is reason
 
 
+FLAGS = ("retired_pending", "remap_pending", "bank_remap_pending", "repair_pending")
+
+
+@pytest.mark.parametrize(
+    ("answers", "value", "reason"),
+    [
+        ([(3, None), (0, 0), (13, None), (13, None)], 0, None),
+        ([(3, None), (0, 1), (3, None), (3, None)], 1, None),
+        ([(3, None), (0, 0), (3, None), (0, 1)], 1, None),
+        ([(3, None), (0, 0), (0, 1), (4, None)], 1, None),
+        ([(3, None), (0, 0), (3, None), (4, None)], None, GapReason.DENIED),
+        ([(3, None)] * 4, None, GapReason.UNSUPPORTED),
+        ([(3, None), (0, 7), (3, None), (3, None)], None, GapReason.MALFORMED),
+    ],
+)
+def test_what_waits_for_a_reset_is_said_when_one_call_says_it(
+    answers: list[tuple[int, int | None]], value: float | None, reason: GapReason | None
+) -> None:
+    readings, gaps = read(**dict(zip(FLAGS, answers, strict=True)))
+    assert readings.get(Metric.REMAP_PENDING) == value
+    assert gaps.get(Metric.REMAP_PENDING) is reason
+
+
+def test_memory_that_cannot_be_repaired_is_like_a_failed_remap() -> None:
+    readings, _ = read(remap_pending=(0, 0), remap_failed=(0, 0), unrepairable_memory=(0, 1))
+    assert readings[Metric.REMAP_FAILED] == 1
+
+
+def test_a_slice_that_is_not_one_leaves_the_others() -> None:
+    chip = read_chip("GPU-1", {"mig": (0, [SLICE, "nonsense", [2, 0, None, 4, None]])})
+    used = {r.component.name: r.value for r in chip.readings if r.metric is Metric.MEMORY_USED}
+    assert used == {"GPU-1/1/0": 5}
+    denied = {g.component.name for g in chip.gaps if g.reason is GapReason.DENIED}
+    assert denied == {"GPU-1/2/0"}
+
+
 @pytest.mark.parametrize(
     ("answers", "speed"),
     [
@@ -117,15 +162,19 @@ def test_the_speed_of_an_idle_link_says_nothing(
 @pytest.mark.parametrize(
     ("row", "trouble"),
     [
-        ([3, 0, 0], None),
-        ([3, 0, 0b10_10_10_10], None),
-        ([3, 0, 1 << 8], None),
-        ([0, 0, 0], None),
-        ([2, 999, 0], None),
-        ([3, 0, 0b01], "degraded bandwidth"),
-        ([3, 0, 1 << 4], "route unhealthy"),
-        ([3, 0, 5 << 8], "incorrect configuration 5"),
-        ([3, 999, 0], "nvml:999"),
+        ([3, 0, 0, 0], None),
+        ([3, 0, 0b10_10_10_10, 1], None),
+        ([3, 0, 1 << 8, 0], None),
+        ([0, 0, 0, 0], None),
+        ([2, 999, 0, 0], None),
+        ([3, 0, 0b01, 0], "degraded bandwidth"),
+        ([3, 0, 1 << 4, 0], "route unhealthy"),
+        ([3, 0, 5 << 8, 0], "incorrect configuration: insufficient NVLinks"),
+        ([3, 0, 12 << 8, 0], "incorrect configuration: 12"),
+        ([3, 0, 0, 2], "unhealthy"),
+        ([3, 0, 0, 3], "limited capacity"),
+        ([3, 999, 0, 0], "nvml:999"),
+        ([3, 0, 1], None),
         ("nonsense", None),
     ],
 )
@@ -135,7 +184,7 @@ def test_fabric_masks(row: Any, trouble: str | None) -> None:
 
 
 def test_a_fabric_under_way_is_waiting() -> None:
-    assert [is_waiting((0, [state, 0, 0])) for state in range(4)] == [False, True, True, False]
+    assert [is_waiting((0, [state, 0, 0, 0])) for state in range(4)] == [False, True, True, False]
     assert not is_waiting((3, None))
 
 
@@ -145,6 +194,7 @@ NAMES = (
     *("ecc_corrected", "ecc_uncorrected", "pcie_replays", "remap_failed", "remap_pending"),
     *("memory_temperature", "throttle", "pcie_width", "pcie_width_max", "links"),
     *("pcie_generation", "pcie_generation_max", "processes", "fabric", "surprise"),
+    *("mig", "c2c", "row_banks", "sram_threshold", "repair_pending", "unrepairable_memory"),
 )
 ANYTHING = st.recursive(
     st.none()
