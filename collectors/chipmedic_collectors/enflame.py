@@ -74,7 +74,7 @@ def _read_box(text: str, command: CommandLine, report: ToolReport) -> None:
     chips = []
     for record in table.records:
         chip = ChipReport()
-        chip.index, chip.name = box.split_name(record.cell("NAME"))
+        chip.index, chip.name = box.split_name(record)
         chip.pci = normalise_pci((record.cell("BUS-ID").split() or [""])[0])
         _fill_second_line(chip, record)
         chips.append(chip)

@@ -13,6 +13,7 @@ from chipmedic import Metric
 from chipmedic.tool_report import ChipReport, ProblemKind, ProcessReport, ToolReader, ToolReport
 from chipmedic_collectors.pci_bus import ACCELERATORS, PciPattern
 from chipmedic_collectors.reading import box, cells, fields
+from chipmedic_collectors.reading.blocks import read_blocks, read_processes
 from chipmedic_collectors.reading.command_line import CommandLine
 from chipmedic_collectors.reading.csv_rows import read_query
 from chipmedic_collectors.reading.judging import note_silence
@@ -39,12 +40,16 @@ def _read_xml(text: str, command: CommandLine, report: ToolReport) -> None:
         chip = _gpu(node)
         report.chips.append(chip)
         note_silence(report, chip)
-    attached = integer(log.value("attached_gpus"))
     if not log.is_closed:
         report.add_problem(ProblemKind.TRUNCATED, "the XML ends before </ixsmi_log>")
-    if attached is not None and attached > len(gpus) and not command.has("-i", "--id"):
-        report.add_problem(ProblemKind.PARTIAL, f"{attached} GPUs attached, {len(gpus)} listed")
-    elif not gpus and not report.problems:
+    _note_count(integer(log.value("attached_gpus")), command, report)
+
+
+def _note_count(attached: int | None, command: CommandLine, report: ToolReport) -> None:
+    listed = len(report.chips)
+    if attached is not None and attached > listed and not command.has("-i", "--id"):
+        report.add_problem(ProblemKind.PARTIAL, f"{attached} GPUs attached, {listed} listed")
+    elif not listed and not report.problems:
         report.add_problem(ProblemKind.NO_DEVICES, "no GPU is listed")
 
 
@@ -107,10 +112,53 @@ def _read_box(text: str, command: CommandLine, report: ToolReport) -> None:
     chips = []
     for record in table.records:
         chip = ChipReport()
-        chip.index, chip.name = box.split_name(record.cell("Name"))
+        chip.index, chip.name = box.split_name(record)
         box.fill_common(chip, record, "GPU-Util")
         chips.append(chip)
     box.finish(table, chips, report)
+
+
+_HEADING = re.compile(r"\s*GPU (?P<pci>[0-9A-Fa-f]+:[0-9A-Fa-f:]+\.[0-7])\s*$")
+_KEYS: fields.FieldMap = {
+    "minor number": fields.INDEX,
+    "product name": fields.NAME,
+    "serial number": fields.SERIAL,
+    "gpu uuid": fields.UUID,
+    "memory usage/total": fields.MEMORY_TOTAL,
+    "fb memory usage/total": fields.MEMORY_TOTAL,
+    "memory usage/used": fields.MEMORY_USED,
+    "fb memory usage/used": fields.MEMORY_USED,
+    "utilization/gpu": fields.UTILIZATION,
+    "ecc errors/single bit": fields.ECC_CORRECTED,
+    "ecc errors/double bit": fields.ECC_UNCORRECTED,
+    "temperature/gpu current temp": fields.TEMPERATURE,
+    "temperature/memory current temp": fields.MEMORY_TEMPERATURE,
+    "power readings/gpu power draw": fields.POWER,
+    "power readings/power draw": fields.POWER,
+    "power readings/current gpu power limit": fields.POWER_LIMIT,
+    "power readings/power limit": fields.POWER_LIMIT,
+}
+
+
+def _is_log(text: str, command: CommandLine) -> bool:
+    return any(_HEADING.match(line) for line in text.splitlines())
+
+
+def _read_log(text: str, command: CommandLine, report: ToolReport) -> None:
+    """Read `-q`: the values of `-q -x` as lines of `key : value`."""
+    attached = None
+    for block in read_blocks(text, _HEADING):
+        if block.heading is None:
+            report.driver_version = identity(block.value("driver version"))
+            report.tool_version = identity(block.value("ix-ml version"))
+            attached = integer(block.value("attached gpus"))
+            continue
+        chip = ChipReport(pci=normalise_pci(block.heading["pci"]))
+        fields.fill(chip, block.pairs, _KEYS)
+        chip.processes = read_processes(block)
+        report.chips.append(chip)
+        note_silence(report, chip)
+    _note_count(attached, command, report)
 
 
 def _is_list(text: str, command: CommandLine) -> bool:
@@ -142,6 +190,7 @@ READER = Language(
     layouts=(
         Layout(_is_xml, _read_xml),
         Layout(_is_box, _read_box),
+        Layout(_is_log, _read_log),
         Layout(_is_list, _read_list),
         Layout(_is_query, _read_query),
     ),

@@ -1,6 +1,7 @@
 """MetaX: the reader of `mx-smi`, and the collector that polls it.
 
-Moffett ships a tool called `mx-smi` too; this one begins with `mx-smi  version:` and a box.
+Moffett ships a tool called `mx-smi` too; this one begins with `mx-smi  version:` and a box. MetaX
+sells cards under the name Mars as well, whose tool is called `ht-smi` and prints the same.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from chipmedic_collectors.usual_metrics import LOAD
 from chipmedic_collectors.values import identity, integer, normalise_pci, number
 
 VENDOR = "metax"
-_BANNER = re.compile(r"(?P<whose>MX-SMI|Kernel Mode Driver Version:)\s*(?P<version>[^\s|]+)")
+_BANNER = re.compile(r"(?P<whose>(?:MX|HT)-SMI|Kernel Mode Driver Version:)\s*(?P<version>[^\s|]+)")
 _ATTACHED = re.compile(r"^\s*Attached GPUs\s*:\s*(\d+)", re.MULTILINE)
 _GPU = re.compile(
     r"\s*GPU#(?P<index>\d{1,4})\s+(?P<name>\S+)"
@@ -57,7 +58,7 @@ def _judge(report: ToolReport, chip: ChipReport, state: str, *, has_readings: bo
 
 
 def _is_box(text: str, command: CommandLine) -> bool:
-    return box.is_box(text, "MX-SMI", "GPU-State", "sGPU-M")
+    return box.is_box(text, "MX-SMI", "HT-SMI", "GPU-State", "sGPU-M")
 
 
 _HEADER = [
@@ -70,14 +71,14 @@ def _read_box(text: str, command: CommandLine, report: ToolReport) -> None:
     table = box.read_box(text, _HEADER)
     for line in table.banner:
         for banner in _BANNER.finditer(line):
-            if banner["whose"] == "MX-SMI":
+            if banner["whose"].endswith("-SMI"):
                 report.tool_version = identity(banner["version"])
             else:
                 report.driver_version = identity(banner["version"])
     chips = []
     for record in table.records:
         chip = ChipReport()
-        chip.index, chip.name = box.split_name(record.cell("Name"))
+        chip.index, chip.name = box.split_name(record)
         if record.place("Board") is not None:  # the first number is the board's
             chip.index = integer((record.cell("GPU").split() or [""])[0])
         box.fill_common(chip, record, "GPU-Util")
@@ -103,7 +104,9 @@ def _read_list(text: str, command: CommandLine, report: ToolReport) -> None:
     """Read `-L` and the `--show-…` blocks: one headline per GPU."""
     for block in read_blocks(text, _GPU):
         if block.heading is None:
-            report.tool_version = identity(block.value("mx-smi version"))
+            report.tool_version = identity(
+                block.value("mx-smi version") or block.value("ht-smi version")
+            )
             report.driver_version = identity(block.value("kmd version"))
             continue
         chip = ChipReport(
@@ -143,11 +146,12 @@ def _total(counts: list[int | None]) -> int | None:
 
 READER = Language(
     vendor=VENDOR,
-    tools=frozenset({"mx-smi"}),
+    tools=frozenset({"mx-smi", "ht-smi"}),
     mark=re.compile(
-        r"MX-SMI\s+\d|MetaX System Management|^mx-smi\s+version:|\bMXC\d", re.MULTILINE
+        r"(?:MX|HT)-SMI\s+\d|(?:MetaX|Mars) System Management|^(?:mx|ht)-smi\s+version:|\bMXC\d",
+        re.MULTILINE,
     ),
-    version=re.compile(r"^mx-smi\s+version:\s*(\S+)", re.MULTILINE),
+    version=re.compile(r"^(?:mx|ht)-smi\s+version:\s*(\S+)", re.MULTILINE),
     layouts=(Layout(_is_box, _read_box), Layout(_is_list, _read_list)),
     sentences=(sentence(ProblemKind.DRIVER_DOWN, r"libmxsml|metax.*driver.*(?:not|fail)"),),
 ).reader()

@@ -30,12 +30,19 @@ _FIELDS: tuple[tuple[str, Any, tuple[str, ...]], ...] = (
     (
         "temperature_celsius",
         positive,
-        ("temperature/hotspot", "temperature/edge", "hotspot", "edge", "hotspot_temperature"),
+        (
+            "temperature/hotspot",
+            "temperature/edge",
+            "hotspot",
+            "edge",
+            "hotspot_temperature",
+            "edge_temperature",
+        ),
     ),
     (
         "memory_temperature_celsius",
         positive,
-        ("temperature/mem", "temperature/vram", "memory_temperature"),
+        ("temperature/mem", "temperature/vram", "memory_temperature", "vram_temperature"),
     ),
     (
         "power_watts",
@@ -56,8 +63,12 @@ _FIELDS: tuple[tuple[str, Any, tuple[str, ...]], ...] = (
         ("limit/socket_power", "limit/power", "socket_power_limit", "current_power_limit"),
     ),
     ("utilization_ratio", share, ("usage/gfx_activity", "gfx_activity", "gfx_util", "gfx")),
-    ("memory_used_bytes", memory_bytes, ("used_vram", "vram_used")),
-    ("memory_total_bytes", memory_bytes, ("total_vram", "vram_total", "vram/size", "vram_size")),
+    ("memory_used_bytes", memory_bytes, ("used_vram", "vram_used", "fb_used")),
+    (
+        "memory_total_bytes",
+        memory_bytes,
+        ("total_vram", "vram_total", "vram/size", "vram_size", "fb_total"),
+    ),
     ("ecc_corrected_total", counter, ("total_correctable_count",)),
     ("ecc_uncorrected_total", counter, ("total_uncorrectable_count",)),
 )

@@ -6,7 +6,7 @@ import re
 
 from chipmedic.tool_report import ChipReport, Health, LinkReport, ProblemKind, ToolReport
 from chipmedic_collectors.reading import box, cells, fields
-from chipmedic_collectors.reading.blocks import read_blocks
+from chipmedic_collectors.reading.blocks import Block, read_blocks
 from chipmedic_collectors.reading.command_line import CommandLine
 from chipmedic_collectors.reading.csv_rows import is_csv, read_query
 from chipmedic_collectors.reading.fields import FieldMap
@@ -42,6 +42,9 @@ _KEYS: FieldMap = {
 _HEADING = re.compile(
     r"\s*(?:\[(?P<index>\d{1,4})\]\s*)?AIP\b\s*(?:\(\w+\))?\s*(?P<pci>[0-9A-Fa-f:]+\.[0-7])\s*$"
 )
+_SENSOR = re.compile(r"\[\s*\d{1,3}\]\s*(?P<part>.+)")
+_REPLACED = ("single", "double")
+_ANSWERS = {"yes": True, "no": False}
 _PORT = re.compile(r"\s*port\s+(?P<port>\d{1,4})\s*:\s*(?P<state>\w+)\s*$", re.IGNORECASE)
 _LINK_STATES = {"up": True, "down": False}
 _PORT_KINDS = ("internal", "external")
@@ -72,7 +75,7 @@ def _read_box(text: str, command: CommandLine, report: ToolReport) -> None:
     chips = []
     for record in table.records:
         chip = ChipReport()
-        chip.index, chip.name = box.split_name(record.cell("Name"))
+        chip.index, chip.name = box.split_name(record)
         box.fill_common(chip, record, "AIP-Util")
         # The column was renamed from "Volatile Uncorr. ECC" to "Volatile Uncor-Events" at 1.22.
         chip.ecc_uncorrected_total = cells.counter(record.cell("Volatile"))
@@ -129,21 +132,36 @@ def _read_log(text: str, command: CommandLine, report: ToolReport) -> None:
             report.tool_version = version[0] if version else None
             attached = integer(block.value("attached aips"))
             continue
-        chip = ChipReport(
-            index=integer(block.heading["index"] or ""),
-            pci=normalise_pci(block.heading["pci"]),
-        )
-        fields.fill(chip, block.pairs, _KEYS)
-        if status := block.value("module status"):
-            is_good = status.lower() == "operational"
-            worsen(chip, Health.OK if is_good else Health.CRITICAL)
-        report.chips.append(chip)
+        report.chips.append(_device(block, block.heading))
     if attached and attached > len(report.chips) and not command.has("-i", "--id"):
         report.add_problem(
             ProblemKind.PARTIAL, f"{attached} AIPs attached, {len(report.chips)} listed"
         )
     elif attached == 0:
         report.add_problem(ProblemKind.NO_DEVICES, "0 AIPs attached")
+
+
+def _device(block: Block, heading: re.Match[str]) -> ChipReport:
+    index, pci = integer(heading["index"] or ""), normalise_pci(heading["pci"])
+    chip = ChipReport(index=index, pci=pci)
+    fields.fill(chip, block.pairs, _KEYS)
+    if chip.temperature_celsius is None:
+        chip.temperature_celsius = _hottest(block, "on chip")
+    if chip.memory_temperature_celsius is None:
+        chip.memory_temperature_celsius = _hottest(block, "hbm")
+    rows = [cells.counter(block.value(f"replaced rows/{kind} bit ecc")) for kind in _REPLACED]
+    chip.retired_pages = sum(filter(None, rows)) if any(n is not None for n in rows) else None
+    chip.remap_pending = _ANSWERS.get(block.value("replaced rows/pending").lower())
+    if status := block.value("module status"):
+        worsen(chip, Health.OK if status.lower() == "operational" else Health.CRITICAL)
+    return chip
+
+
+def _hottest(block: Block, part: str) -> float | None:
+    """Return the highest of the sensors of a part: `[ 1] On Chip 0 : 29 C`."""
+    rows = ((_SENSOR.match(key), value) for key, value in block.pairs)
+    found = [cells.measured(value) for row, value in rows if row and row["part"].startswith(part)]
+    return max((value for value in found if value is not None), default=None)
 
 
 READER = Language(

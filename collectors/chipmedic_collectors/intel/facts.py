@@ -8,6 +8,7 @@ from chipmedic.tool_report import ChipReport, Health
 from chipmedic_collectors.reading import fields
 from chipmedic_collectors.reading.fields import Field, FieldMap
 from chipmedic_collectors.reading.judging import worst_health
+from chipmedic_collectors.values import is_placeholder
 
 _STATES = {"ok": Health.OK, "warning": Health.WARNING, "critical": Health.CRITICAL}
 
@@ -49,6 +50,17 @@ def health_of(words: Iterable[str]) -> Health | None:
     return worst_health(
         _STATES.get(word.strip().lower(), Health.UNKNOWN) for word in words if word.strip()
     )
+
+
+def state_word(text: str) -> str:
+    """Return a device's state as a status word: `normal` is ok, every other one critical.
+
+    Level Zero knows two others: wedged (`ZES_RESET_REASON_FLAG_WEDGED`) and waiting for a repair.
+    """
+    bare = text.strip().lower()
+    if bare == "normal":
+        return "ok"
+    return "unknown" if is_placeholder(bare) else "critical"
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -119,11 +119,14 @@ def _device(index: int, entry: dict[str, Any], report: ToolReport) -> ChipReport
     if total:
         chip.memory_total_bytes = total
         chip.memory_used_bytes = total - free if free is not None and free <= total else None
-    chip.health = facts.health_of(
+    states = [
         str(value["status"])
         for value in entry.values()
         if isinstance(value, dict) and "status" in value
-    )
+    ]
+    if isinstance(state := entry.get("device_state"), str):
+        states.append(facts.state_word(state))
+    chip.health = facts.health_of(states)
     _fill_stats(chip, entry.get("device_level"))
     tiles: list[ChipReport] = []
     for tile in entry.get("tile_level") or []:

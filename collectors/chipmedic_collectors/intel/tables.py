@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from chipmedic.tool_report import ChipReport, ProblemKind, ProcessReport, ToolReport
 from chipmedic_collectors.intel import facts
-from chipmedic_collectors.reading import fields
+from chipmedic_collectors.reading import box, cells, fields
 from chipmedic_collectors.reading.cells import counter
 from chipmedic_collectors.reading.command_line import CommandLine
 from chipmedic_collectors.reading.fields import split_unit
@@ -24,6 +24,39 @@ _PROCESS = re.compile(
     r"(?P<memory>\d+)\s*$"
 )
 _GPU = re.compile(r"^\s*GPU (?P<device>\d{1,4})/(?P<tile>\d{1,3})\s*\|", re.MULTILINE)
+
+
+_BANNER = re.compile(r"XPU-SMI v(?P<tool>\S+)\s+Driver:\s*(?P<driver>\S+)")
+_SUMMARY_HEADER = [
+    ["GPU  Name  Persistence-M", "Bus-Id  Disp.A", "Volatile Uncorr. ECC"],
+    ["Fan  Temp  Pwr:Usage/Cap", "Memory-Usage", "GPU-Util  Compute M."],
+]
+
+
+def is_summary(text: str, command: CommandLine) -> bool:
+    """Say whether this is what `xpu-smi` of 2.0 prints without arguments."""
+    return box.is_box(text, "XPU-SMI", "GPU-Util") and not is_box(text, command)
+
+
+def read_summary(text: str, command: CommandLine, report: ToolReport) -> None:
+    """Read the table in the manner of nvidia-smi.
+
+    Its ECC column says whether ECC is on, and is wrong about it
+    (https://github.com/intel/xpumanager/issues/169); it holds no count.
+    """
+    table = box.read_box(text, _SUMMARY_HEADER)
+    for line in table.banner:
+        if banner := _BANNER.search(line):
+            report.tool_version = identity(banner["tool"])
+            report.driver_version = identity(banner["driver"])
+    chips = []
+    for record in table.records:
+        chip = ChipReport()
+        chip.index, chip.name = box.split_name(record)
+        box.fill_common(chip, record, "GPU-Util")
+        chip.ecc_uncorrected_total = cells.counter(record.cell("ECC"))
+        chips.append(chip)
+    box.finish(table, chips, report)
 
 
 def is_box(text: str, command: CommandLine) -> bool:
@@ -90,6 +123,8 @@ def _fill(chip: ChipReport, pairs: list[tuple[str, str]], report: ToolReport) ->
         name, unit = split_unit(printed)
         if name == "status":
             states.append(text)
+        elif name == "device state":
+            states.append(facts.state_word(text))
         elif name == "driver version":
             report.driver_version = identity(text) or report.driver_version
         elif name in facts.CORRECTED or name in facts.UNCORRECTED:

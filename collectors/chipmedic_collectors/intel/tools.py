@@ -25,12 +25,13 @@ READER = Language(
     tools=frozenset({"xpu-smi", "xpumcli"}),
     mark=re.compile(
         r"Intel\(R\)|^CLI:\s*$|XPUM_STATS_|Level Zero|Intel XPU System Management"
-        r"|^\s*\|\s*Device ID\s*\||^Timestamp, DeviceId\b|^No device discovered",
+        r"|^\s*\|\s*Device ID\s*\||Intel XPU-SMI v\d|^Timestamp, DeviceId\b|^No device discovered",
         re.MULTILINE,
     ),
     version=re.compile(r"^CLI:\s*\n\s*Version:\s*(\S+)", re.MULTILINE),
     layouts=(
         Layout(json_answers.is_json, json_answers.read_json),
+        Layout(tables.is_summary, tables.read_summary),
         Layout(tables.is_box, tables.read_box),
         Layout(tables.is_process_list, tables.read_process_list),
         Layout(tables.is_topology, tables.read_topology),

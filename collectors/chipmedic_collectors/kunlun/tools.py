@@ -15,6 +15,8 @@ from chipmedic.tool_report import (
     ProcessReport,
     ToolReport,
 )
+from chipmedic_collectors.kunlun import text_forms
+from chipmedic_collectors.kunlun.text_forms import note_count
 from chipmedic_collectors.reading import box, cells
 from chipmedic_collectors.reading.command_line import CommandLine
 from chipmedic_collectors.reading.judging import note_silence, worsen
@@ -58,10 +60,7 @@ def _read_xml(text: str, command: CommandLine, report: ToolReport) -> None:
     attached = integer(log.value("attached_xpus"))
     if not log.is_closed or any(not node.is_closed for node in devices):
         report.add_problem(ProblemKind.TRUNCATED, "the XML ends before </xpu_smi_log>")
-    if attached is not None and attached > len(devices) and not command.has("-i", "--id", "-d"):
-        report.add_problem(ProblemKind.PARTIAL, f"{attached} XPUs attached, {len(devices)} listed")
-    elif not devices and not report.problems:
-        report.add_problem(ProblemKind.NO_DEVICES, "no XPU is listed")
+    note_count(attached, command, report)
 
 
 def _device(node: Node) -> ChipReport:
@@ -182,7 +181,7 @@ def _read_box(text: str, command: CommandLine, report: ToolReport) -> None:
     chips = []
     for record in table.records:
         chip = ChipReport()
-        chip.index, chip.name = box.split_name(record.cell("Name"))
+        chip.index, chip.name = box.split_name(record)
         box.fill_common(chip, record, "XPU-Util")
         chip.ecc_uncorrected_total = cells.counter(record.cell("ECC"))
         chips.append(chip)
@@ -271,12 +270,16 @@ def _add_legacy_process(chip: ChipReport, values: dict[str, str]) -> None:
 READER = Language(
     vendor=VENDOR,
     tools=frozenset({"xpu_smi", "xpu-smi"}),
-    mark=re.compile(r"XPU-SMI\s+Driver Version|<xpu_smi_log|XPU-RT Version|KUNLUNXIN|/dev/xpu\d"),
+    mark=re.compile(
+        r"XPU-SMI\s+Driver Version|<xpu_smi_log|XPUSMI LOG|XPU-RT Version|KUNLUNXIN|/dev/xpu\d"
+    ),
     layouts=(
         Layout(_is_xml, _read_xml),
         Layout(_is_box, _read_box),
         Layout(_is_legacy, _read_legacy),
         Layout(_is_monitor, _read_monitor),
+        Layout(text_forms.is_log, text_forms.read_log),
+        Layout(text_forms.is_list, text_forms.read_list),
     ),
     sentences=(
         sentence(ProblemKind.NO_DEVICES, r"Initialize default context for dev -1 fail"),

@@ -6,6 +6,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from chipmedic.tool_report import ProcessReport
+from chipmedic_collectors.values import identity, memory_bytes, process_id
+
 _PAIR = re.compile(r"\s*(?P<key>[^:\s](?:[^:]*[^:\s])?)\s*:(?:\s+(?P<value>.*))?$")
 _SECTION = re.compile(r"\s*(?P<key>[A-Za-z][\w .()/-]*?)\s*$")
 
@@ -42,3 +45,21 @@ def read_blocks(text: str, heading: re.Pattern[str]) -> Iterator[Block]:
         elif named := _SECTION.match(line):
             section = named["key"].lower()
     yield block
+
+
+def read_processes(block: Block) -> list[ProcessReport] | None:
+    """Return the processes of a block; None where it has no such section.
+
+    Each begins with its id; name and memory follow. `Processes : None` is an idle chip.
+    """
+    if block.value("processes").lower() == "none":
+        return []
+    found: list[ProcessReport] = []
+    for key, value in block.pairs:
+        if key in ("process id", "pid") and (pid := process_id(value)) is not None:
+            found.append(ProcessReport(pid))
+        elif found and key in ("name", "process name"):
+            found[-1] = ProcessReport(found[-1].pid, identity(value), found[-1].memory_bytes)
+        elif found and key.startswith("used ") and key.endswith("memory"):
+            found[-1] = ProcessReport(found[-1].pid, found[-1].name, memory_bytes(value))
+    return found or None

@@ -34,6 +34,15 @@ class Record:
 
     header: Rows
     rows: Rows
+    rest_of_name: str = ""
+    """What of a long name stands on a line of its own below the first."""
+
+    def fold_name(self) -> None:
+        """Where a chip has more lines than the header, take out those that go on with its name."""
+        for row in self.rows[1:]:
+            if len(self.rows) > len(self.header) > 0 and row[0] and not any(row[1:]):
+                self.rows.remove(row)
+                self.rest_of_name = f"{self.rest_of_name} {row[0]}".strip()
 
     def cell(self, *names: str) -> str:
         """Return the cell below the first header cell that bears one of these words, or nothing."""
@@ -107,6 +116,7 @@ class _Walk:
         self._group: Rows = []
         self._record: Record | None = None
         self._in_processes = False
+        self._columns_are_named = False
         self._rows_have_begun = False
 
     def banner(self, line: str) -> None:
@@ -121,7 +131,7 @@ class _Walk:
             self._header, self._group = self._group, []
         if self._in_processes:
             self.box.has_processes = self.box.has_processes or self._rows_have_begun
-            self._rows_have_begun = self._rows_have_begun or "=" in line
+            self._rows_have_begun = self._rows_have_begun or self._columns_are_named or "=" in line
             self.box.is_closed = self.box.has_processes
         else:
             # The rule of equals signs below the header opens the rows; it closes nothing.
@@ -134,6 +144,7 @@ class _Walk:
         if _PROCESS_TITLE.match(line):
             self._close_record()
             self._in_processes, self._rows_have_begun = True, False
+            self._columns_are_named = False
         elif self._in_processes:
             self._process(line.strip("| "))
         elif self._record is not None:
@@ -165,10 +176,12 @@ class _Walk:
 
     def _close_record(self) -> None:
         if self._record is not None:
+            self._record.fold_name()
             self.box.records.append(self._record)
             self._record = None
 
     def _process(self, text: str) -> None:
+        self._columns_are_named = self._columns_are_named or "PID" in text.split()
         if not self._rows_have_begun or _IDLE.search(text):
             return
         match = _PROCESS.fullmatch(text)
@@ -189,13 +202,13 @@ def fill_common(chip: ChipReport, record: Record, *utilization: str) -> None:
     chip.utilization_ratio = cells.percent(record.cell(*utilization))
 
 
-def split_name(cell: str) -> tuple[int | None, str | None]:
+def split_name(record: Record) -> tuple[int | None, str | None]:
     """Return number and name of `0  P800 OAM     N/A`, whose last word is persistence mode."""
-    number, _, name = cell.partition(" ")
+    number, _, name = record.cell("Name").partition(" ")
     words = name.split()
     if len(words) > 1 and words[-1].lower() in _FLAGS:
         words.pop()
-    return integer(number), identity(" ".join(words))
+    return integer(number), identity(" ".join([*words, record.rest_of_name]))
 
 
 def finish(

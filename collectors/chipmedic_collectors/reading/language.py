@@ -140,8 +140,8 @@ class Language:
 
 
 def _is_value(line: str) -> bool:
-    """`ECC Mode : Not Supported` may be a value, and so may a line of CSV."""
-    return bool(re.search(r"\s:\s|,.*,|\[[^\]]*\]", line))
+    """`ECC Mode : Not Supported` may be a value, and so may a line of CSV or a numbered row."""
+    return bool(re.search(r"\s:\s|,.*,|\[[^\]]*\]|^\s*\d{1,4}\s{2,}\S", line))
 
 
 def _note_shell(run: ToolRun, report: ToolReport) -> None:

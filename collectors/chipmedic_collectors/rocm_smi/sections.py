@@ -22,7 +22,9 @@ _BLOCK = re.compile(
 _PAGE = re.compile(r"^\s*0x[0-9a-fA-F]+\s+\S+\s+(?P<status>reserved|pending|unreservable)\b", re.I)
 _DRIVER = re.compile(r"^\s*Driver [Vv]ersion\s*:\s*(\S+)", re.MULTILINE)
 _TOOL = re.compile(r"^\s*(?:ROCM|HY|HCU)-SMI version\s*:\s*(\S+)", re.MULTILINE | re.IGNORECASE)
-_IN_BAND = re.compile(r"Unexpected data received|\bERROR:\s*\d+|Exception caught", re.IGNORECASE)
+_IN_BAND = re.compile(
+    r"Unexpected data received|\bERROR:\s*\d+|Exception caught|\bUnable to get\b", re.IGNORECASE
+)
 _KFD_ROW = re.compile(
     r"^(?P<pid>\d{1,9})\s+(?P<name>\S.*?)\s+(?P<cards>\d{1,4})\s+(?P<memory>\d+|UNKNOWN)(?:\s+\S+)*$"
 )

@@ -221,3 +221,22 @@ def test_processes_without_cards_are_put_on_no_card() -> None:
     assert set(kinds(report)) == {ProblemKind.PARTIAL}
     alone = read("rocm-smi --showuse --showpids", "GPU[0]\t\t: GPU use (%): 9\n" + table)
     assert only(alone).processes == [ProcessReport(7001, "ray::Train Wo", 4096)]
+
+
+def test_a_row_that_says_unsupported_is_a_row() -> None:
+    table = (
+        "GPU  Temp (DieEdge)  AvgPwr  SCLK  MCLK     Fan  Perf     PwrCap       VRAM%  GPU%\n"
+        "0    47.0c           31.5W   None  2400Mhz  0%   auto     Unsupported   61%   8%\n"
+        "1    N/A             N/A     None  1000Mhz  0%   unknown  Unsupported    0%   0%\n"
+        "==================================================================================\n"
+        "=============================== End of ROCm SMI Log ==============================\n"
+    )
+    good, silent = read("rocm-smi", table).chips
+    assert (good.index, good.power_watts, good.power_limit_watts) == (0, 31.5, None)
+    assert (good.memory_used_ratio, good.utilization_ratio) == (0.61, 0.08)
+    assert (silent.index, silent.health) == (1, Health.UNKNOWN)
+
+
+def test_value_that_could_not_be_had_is_said() -> None:
+    report = read("rocm-smi --showpower", "GPU[2]\t\t: Unable to get Average Graphics Power\n")
+    assert ProblemKind.PARTIAL in kinds(report)

@@ -133,3 +133,48 @@ def test_version() -> None:
 def test_failures(text: str, stderr: str, exit_code: int, kind: ProblemKind) -> None:
     report = read(text, "hl-smi -Q index -f csv,noheader", stderr=stderr, exit_code=exit_code)
     assert (report.vendor, report.chips, kinds(report)) == ("gaudi", [], [kind])
+
+
+def log(*, pending: str = "No", hbm: str = "44 C") -> str:
+    """Return a whole block of `-q` as 1.12 prints it."""
+    return (
+        "================ HL-SMI LOG ================\n\n"
+        "Attached AIPs                           : 1\n\n"
+        "[5] AIP (accel5) 0000:5a:00.0\n"
+        "        Product Name                    : HL-225\n"
+        "        Module status                   : Operational\n"
+        "        Fan Speed\n                                        : N/A\n"
+        "        Memory Usage\n"
+        "                Total                   : 98304 MB\n"
+        "                Used                    : 1768 MB\n"
+        "        Temperature\n"
+        "                [ 1] On Chip 0          :  41 C\n"
+        "                [ 2] On Chip 1          :  43 C\n"
+        "                [ 5] HBM 0 Temp         :  39 C\n"
+        f"                [10] HBM 5 Temp         :  {hbm}\n"
+        "                [22] VRM2 Temp          :  77 C\n"
+        "        Power Readings (54V PSU)\n"
+        "                Power Draw              : 150 W\n"
+        "                Power Limit             : 550 W\n"
+        "        Power Readings (12V PSU)\n"
+        "                Power Draw              : 31 W\n"
+        "                Power Limit             : 50 W\n"
+        "        Replaced Rows\n"
+        "                Single Bit ECC          : 2\n"
+        "                Double Bit ECC          : 1\n"
+        f"                Pending                 : {pending}\n"
+    )
+
+
+def test_whole_block_gives_the_hottest_sensors_and_the_replaced_rows() -> None:
+    (chip,) = read(log(), "hl-smi -q").chips
+    assert (chip.index, chip.pci, chip.health) == (5, "0000:5a:00.0", Health.OK)
+    assert (chip.temperature_celsius, chip.memory_temperature_celsius) == (43, 44)
+    assert (chip.power_watts, chip.power_limit_watts) == (150, 550)
+    assert (chip.memory_used_bytes, chip.memory_total_bytes) == (1768 * MIB, 98304 * MIB)
+    assert (chip.retired_pages, chip.remap_pending) == (3, False)
+
+
+def test_row_that_waits_for_its_replacement_is_pending() -> None:
+    (chip,) = read(log(pending="Yes", hbm="N/A"), "hl-smi -q").chips
+    assert (chip.remap_pending, chip.memory_temperature_celsius) == (True, 39)

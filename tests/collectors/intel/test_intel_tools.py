@@ -188,3 +188,39 @@ def test_version() -> None:
 def test_failures(text: str, stderr: str, exit_code: int, kind: ProblemKind) -> None:
     report = read(text, "xpumcli discovery -j", stderr=stderr, exit_code=exit_code)
     assert (report.vendor, report.chips, kinds(report)) == ("intel", [], [kind])
+
+
+def test_summary_of_version_2() -> None:
+    report = read(recorded("xpu-smi-intel-table-2.0.txt"), "xpu-smi")
+    busy, silent = report.chips
+    assert (report.vendor, report.tool_version) == ("intel", "2.0")
+    assert report.driver_version == "0A1B2C3D4E5F60718293A4B"
+    assert (busy.index, busy.pci) == (0, "0000:1a:00.0")
+    assert busy.name == "Intel(R) Arc(TM) Pro B60 Graphics"
+    assert (busy.temperature_celsius, busy.power_watts, busy.power_limit_watts) == (58, 101, 200)
+    assert (busy.memory_used_bytes, busy.memory_total_bytes) == (4410 * MIB, 24480 * MIB)
+    assert busy.utilization_ratio == pytest.approx(0.77)
+    assert busy.ecc_uncorrected_total is None
+    assert [(p.pid, p.memory_bytes) for p in busy.processes or []] == [(51102, 4300 * MIB)]
+    assert (silent.pci, silent.health) == ("0000:1b:00.0", Health.UNKNOWN)
+    assert kinds(report) == [ProblemKind.PARTIAL]
+
+
+@pytest.mark.parametrize(
+    ("state", "health"),
+    [
+        ("normal", Health.OK),
+        ("wedged", Health.CRITICAL),
+        ("survivability", Health.CRITICAL),
+        ("unknown", Health.UNKNOWN),
+    ],
+)
+def test_state_of_a_device_is_its_health(state: str, health: Health) -> None:
+    rule = "+-----------+------------------------------------------------------------+"
+    rows = [f"Device State: {state}", "PCI BDF Address: 0000:1a:00.0"]
+    first, *rest = [f"| {'0' if i == 0 else '':9} | {row:58} |" for i, row in enumerate(rows)]
+    title = f"| Device ID | {'Device Information':58} |"
+    text = "\n".join([rule, title, rule, first, *rest, rule])
+    answer = json.dumps({"device_list": [{"device_id": 0, "device_state": state}]})
+    for report in (read(text, "xpu-smi discovery"), read(answer, "xpu-smi discovery -j")):
+        assert [chip.health for chip in report.chips] == [health]

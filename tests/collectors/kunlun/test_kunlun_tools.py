@@ -155,3 +155,30 @@ def test_failures(text: str, stderr: str, exit_code: int, kind: ProblemKind) -> 
 def test_arguments_tell_whose_tool_is_missing(command: str, vendor: str) -> None:
     report = read("", command, stderr="sh: 1: tool: not found", exit_code=127)
     assert (report.vendor, kinds(report)) == (vendor, [ProblemKind.TOOL_MISSING])
+
+
+def test_text_of_q_takes_lifetime_counters_and_gives_processes() -> None:
+    report = read(recorded("xpu-smi-q-p800-5.0.txt"), "xpu-smi -q")
+    good, silent = report.chips
+    assert (report.vendor, report.driver_version) == ("kunlun", "5.0.33.7")
+    assert (good.index, good.pci, good.name) == (4, "0000:2d:00.0", "P800 PCIe")
+    assert (good.ecc_corrected_total, good.ecc_uncorrected_total) == (5, 2)
+    assert (good.temperature_celsius, good.memory_temperature_celsius) == (57, 63)
+    assert (good.power_watts, good.power_limit_watts) == (141, 350)
+    assert (good.memory_used_bytes, good.memory_total_bytes) == (1530 * MIB, 98304 * MIB)
+    assert good.utilization_ratio == pytest.approx(0.62)
+    assert [(p.pid, p.name, p.memory_bytes) for p in good.processes or []] == [
+        (40127, "python3", 1500 * MIB)
+    ]
+    assert (silent.index, silent.health, silent.processes) == (5, Health.UNKNOWN, [])
+    assert [p for p in report.problems if "3 XPUs attached, 2 listed" in p.message]
+
+
+def test_list_names_cards() -> None:
+    text = "XPU 0: P800 OAM (UUID: GPU-aa)\nXPU 3: P800 OAM (UUID: GPU-bb)\n"
+    report = read(text, "xpu-smi -L")
+    assert [(chip.index, chip.name, chip.uuid) for chip in report.chips] == [
+        (0, "P800 OAM", "GPU-aa"),
+        (3, "P800 OAM", "GPU-bb"),
+    ]
+    assert (report.vendor, report.problems) == ("kunlun", [])

@@ -63,6 +63,18 @@ def test_metax_card_that_is_unavailable_is_critical_and_one_is_missing() -> None
     assert kinds(report) == [ProblemKind.PARTIAL, ProblemKind.PARTIAL]
 
 
+def test_metax_tool_of_the_mars_brand() -> None:
+    text = recorded("mx-smi-table-c500-2.2.5-unavailable.txt")
+    for ours, theirs in (("mx-smi", "ht-smi"), ("MX-SMI", "HT-SMI"), ("MetaX", "Mars")):
+        text = text.replace(ours, theirs)
+    report = read(text, "ht-smi")
+    assert (report.vendor, report.tool_version) == ("metax", "2.2.5")
+    assert [(chip.index, chip.name) for chip in report.chips] == [
+        (0, "Mars C500"),
+        (2, "Mars C500"),
+    ]
+
+
 def test_metax_list_names_a_card_that_is_gone() -> None:
     text = (
         "GPU#0 MXC500 0000:0a:00.0 Available (UUID: GPU-11112222-0000-0000-0000-000000000001)\n"
@@ -144,6 +156,39 @@ def test_iluvatar_table_with_a_chip_that_has_no_power() -> None:
     assert (second.power_watts, second.power_limit_watts) == (42, 350)
     assert [(p.pid, p.memory_bytes) for p in first.processes or []] == [(90111, 6000 * MIB)]
     assert report.problems == []
+
+
+def test_iluvatar_text_of_q() -> None:
+    text = (
+        "==============IXSMI LOG==============\n\n"
+        "Driver Version                      : 4.4.6\n"
+        "IX-ML Version                       : 4.4.5\n"
+        "Attached GPUs                       : 2\n"
+        "GPU 00000000:4B:00.0\n"
+        "    Product Name                    : Iluvatar MR-V50\n"
+        "    Serial Number                   : 99230261115000\n"
+        "    Minor Number                    : 1\n"
+        "    Memory Usage\n        Total   : 16384 MiB\n        Used    : 70 MiB\n"
+        "    Utilization\n        Gpu     : 9 %\n"
+        "    ECC Errors\n        Single Bit : 6\n        Double Bit : 1\n"
+        "    Temperature\n        GPU Current Temp : 41 C\n        Memory Current Temp : 44 C\n"
+        "    Power Readings\n        GPU Power Draw : 39 W\n"
+        "        Current GPU Power Limit     : 75 W\n"
+        "    Processes                       : None\n"
+    )
+    report = read(text, "ixsmi -q")
+    (chip,) = report.chips
+    assert (report.vendor, report.driver_version, report.tool_version) == (
+        "iluvatar",
+        "4.4.6",
+        "4.4.5",
+    )
+    assert (chip.index, chip.pci, chip.serial) == (1, "0000:4b:00.0", "99230261115000")
+    assert (chip.memory_used_bytes, chip.memory_total_bytes) == (70 * MIB, 16384 * MIB)
+    assert (chip.temperature_celsius, chip.memory_temperature_celsius) == (41, 44)
+    assert (chip.power_watts, chip.power_limit_watts) == (39, 75)
+    assert (chip.ecc_corrected_total, chip.ecc_uncorrected_total, chip.processes) == (6, 1, [])
+    assert kinds(report) == [ProblemKind.PARTIAL]
 
 
 def test_iluvatar_query() -> None:

@@ -27,7 +27,7 @@ VENDORS = (
 READERS = {reader.vendor: reader for reader in load_readers() if reader.vendor in VENDORS}
 PREFIXES = ("xpu", "hl-", "cnmon", "mx-", "mthreads", "ixsmi", "efsmi")
 NAMES = sorted(path.name for path in RECORDED.iterdir() if path.name.startswith(PREFIXES))
-ENDLESS = ("hl-smi-L", "efsmi", "hl-smi-table-hl205", "xpu-smi-intel")
+ENDLESS = ("hl-smi-L", "xpu-smi-q-p800-5.0", "efsmi", "hl-smi-table-hl205", "xpu-smi-intel")
 """Texts without an end of their own, as of a table of one device or two, or recorded without."""
 COMMANDS = (
     "xpu-smi",
