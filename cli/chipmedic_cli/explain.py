@@ -207,14 +207,21 @@ def _names(sightings: list[tuple[Place, Sighting]], language: str) -> str:
     """Return codes with counts and places, the first few of them."""
     words = []
     for place, sighting in sightings[:NAMES_SHOWN]:
-        code = sighting.finding.code
-        name = code if not code.startswith(("kernel:", "train:")) else sighting.row.name
+        name = _short(sighting, language)
         times = f" ×{sighting.count}" if sighting.count > 1 else ""
         words.append(f"{name}{times}" + (f" ({place.name})" if place.name else ""))
     more = len(sightings) - NAMES_SHOWN
     if more > 0:
         words.append(f"+{more}")
     return TEXTS[language]["separator"].join(words)
+
+
+def _short(sighting: Sighting, language: str) -> str:
+    """Return a vendor's code, or words in the reader's language where there is none."""
+    code = sighting.finding.code
+    if not code.startswith(("kernel:", "train:")):
+        return code
+    return KINDS_ZH.get(sighting.finding.kind, code) if language == "zh" else sighting.row.name
 
 
 def _field(label: str, text: str) -> Iterator[str]:

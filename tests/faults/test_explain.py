@@ -73,6 +73,44 @@ def test_only_symptoms_are_said_to_be_symptoms() -> None:
     assert "rank that stopped first" in " ".join(render(report, "en"))
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "RuntimeError: CUDA error: uncorrectable ECC error encountered",
+        "RuntimeError: CUDA error: unspecified launch failure",
+        "RuntimeError: No CUDA GPUs are available",
+        " exitcode  : -9 (pid: 71)",
+        "slurmstepd: error: Detected 3 oom_kill events in StepId=71.0.",
+    ],
+)
+def test_what_a_program_says_follows_from_what_the_kernel_saw(said: str) -> None:
+    report = explained(said, HEAD + LOST, NCCL.format(1))
+    assert roots(report) == [("xid:79", "0000:4a:00")]
+    assert len(report.causes[0].echoes) == 2
+    assert len(explained(said, NCCL.format(1)).causes) == 1
+
+
+def test_a_full_disk_is_no_echo_of_a_chip() -> None:
+    full = "OSError: [Errno 28] No space left on device: '/ckpt/step_71'"
+    assert {code for code, _ in roots(explained(full, HEAD + LOST))} == {
+        "xid:79",
+        "train:disk_full",
+    }
+
+
+@pytest.mark.parametrize(
+    ("why", "code"),
+    [("TIME LIMIT", "train:time_limit"), ("NODE FAILURE, SEE LOG", "train:node_failed")],
+)
+def test_what_the_scheduler_decided_explains_the_rest(why: str, code: str) -> None:
+    report = explained(
+        " exitcode  : -9 (pid: 71)",
+        f"slurmstepd: error: *** JOB 71 ON n7 CANCELLED AT 2026-03-04T07:08:09 DUE TO {why} ***",
+        "torch.distributed.elastic.multiprocessing.errors.ChildFailedError:",
+    )
+    assert roots(report) == [(code, "")]
+
+
 def test_a_harmless_correction_explains_no_hang() -> None:
     line = HEAD + "pcieport 0000:48:01.0: AER: Corrected error received: id=00e5"
     report = explained(line, NCCL.format(1))
@@ -120,6 +158,39 @@ def test_the_uuid_of_the_chip_is_shown() -> None:
         ("traceback : Signal 9 (SIGKILL) received by PID 71", "train:killed"),
         ("Memory access fault by GPU node-3 on address 0x7f", "train:amd_fault"),
         ("[c10d] recvValue failed: Connection reset by peer", "train:peer_gone"),
+        (
+            "ProcessGroupNCCL.cpp:9] Timeout at NCCL work: 71, last enqueued 72",
+            "train:nccl_timeout",
+        ),
+        ("[PG 0 Rank 3] Heartbeat monitor timed out! Process will be", "train:nccl_timeout"),
+        ("Detected timeout process_group: 0 comm_task (op:ALLREDUCE)", "train:nccl_timeout"),
+        ("NCCL WARN NET/IB : mlx5_3:1 Got async event : port error", "train:ib_event"),
+        ("NCCL WARN NET/IB : mlx5_3:1 Got async event : GID table change", None),
+        ("NCCL INFO [Service thread] Connection closed by localRank 3", None),
+        ("NCCL WARN socketProgress: Connection closed by remote peer n7<71>", "train:peer_gone"),
+        ("ncclUnhandledCudaError: Call to CUDA function failed.", "train:nccl_aborted"),
+        ("Task from HCCL run failed", "train:nccl_aborted"),
+        ("Setting HCCL timeout to 1836 s", None),
+        ("HCCL_EXEC_TIMEOUT is 1836, HCCL connect timeout = 120", None),
+        ("Timed out after 71 seconds waiting for clients. 7/8 clients joined.", "train:rendezvous"),
+        ("Failed to initialize NVML: Driver/library version mismatch", "train:mismatch"),
+        ("Failed to initialize NVML: Unknown Error", "train:no_device"),
+        ("cudaGetDeviceCount() Error 802: system not yet initialized", "train:fabric"),
+        ("CUDA error: all CUDA-capable devices are busy or unavailable", "train:no_device"),
+        ("backend failed with error: 20 (UR_RESULT_ERROR_DEVICE_LOST)", "train:no_device"),
+        ("HW Exception by GPU node-3 (Agent handle: 0x71) reason :GPU Hang", "train:gpu_hang"),
+        ("HSA_STATUS_ERROR_MEMORY_APERTURE_VIOLATION: x", "train:amd_fault"),
+        ("HIP error: unspecified launch failure", "train:launch_failed"),
+        ("CUDA error: Invalid access of peer GPU memory over nvlink or", "train:nvlink"),
+        ("CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`", "train:device_memory"),
+        ("OSError: [Errno 116] Stale file handle: '/data/71'", "train:file_server"),
+        ("DataLoader worker (pid 71) is killed by signal: Bus error. x", "train:shared_memory"),
+        ("RuntimeError: DataLoader worker (pid(s) 71) exited unexpectedly", "train:killed"),
+        ("srun: error: n7: task 3: Killed", "train:killed"),
+        ("srun: error: n7: task 3: Out Of Memory", "train:step_oom"),
+        ("api.py:874] failed (exitcode: 1) local_rank: 3 (pid: 71) of binary", "train:rank_failed"),
+        ("Fatal Python error: Segmentation fault", "train:crashed"),
+        ("ACL stream synchronize failed, error code:507035", "cann:507035"),
         ("step 71: loss 2.31, lr 1e-4, EI0 EZ, 9 SIGNALS", None),
         ("saving checkpoint; previous timeout was 30", None),
     ],

@@ -39,6 +39,15 @@ _UUID = re.compile(r"NVRM: GPU at PCI:([0-9a-fA-F:.]+): (GPU-[0-9a-f-]+)")
 _DEAD = frozenset({"chip.lost", "chip.firmware", "chip.hung"})
 _ECHO_OF_DEATH = frozenset({"link.down", "link.errors"})
 _PCIE = "pcie.errors"
+_SAID_BY_PROGRAMS = frozenset(
+    {
+        *("job.crashed", "job.hung", "app.fault", "memory.uncorrectable", "link.errors"),
+        *("chip.hung", "nic.errors", "host.oom", "driver.fault"),
+    }
+)
+"""What a program reports when its chip, its host or another rank failed: it sees only its end."""
+_NODE_FAILED = "train:node_failed"
+_DECIDED_BY_SCHEDULER = frozenset({"train:time_limit", _NODE_FAILED})
 _CAUSE_ORDER = (
     "host.panic",
     "host.memory_error",
@@ -176,6 +185,7 @@ class _Reader:
                 symptoms += [(place, s) for s in ordered if s.finding.kind != "info"]
         causes = _with_one_program(causes)
         causes = _with_echoes(sorted(causes, key=lambda cause: _weight(cause.root)))
+        causes = _with_programs(causes)
         told = [(p, s) for p, s in symptoms if s.row.is_companion]
         if causes and _ends_a_job(causes[0]):
             causes[0].echoes += told
@@ -199,6 +209,8 @@ def _weight(sighting: Sighting) -> tuple[int, int, int]:
     """Sort key: gravest first, then what explains others, then what came first."""
     kind = sighting.finding.kind
     order = _CAUSE_ORDER.index(kind) if kind in _CAUSE_ORDER else len(_CAUSE_ORDER)
+    if sighting.finding.code in _DECIDED_BY_SCHEDULER:
+        order = -1
     return (-sighting.finding.severity, order, sighting.line)
 
 
@@ -238,6 +250,28 @@ def _with_echoes(causes: list[Cause]) -> list[Cause]:
             continue
         dead.echoes += [(cause.place, s) for s in (cause.root, *cause.also)]
     return kept
+
+
+def _with_programs(causes: list[Cause]) -> list[Cause]:
+    """Attach what programs say to what a kernel says: a kernel sees the fault, a program its end.
+
+    Only a cause that ends a job explains it. What the scheduler decided explains all the rest of a
+    job's output in the same way.
+    """
+    seen = next((c for c in causes if c.root.row.vendor != "job" and _ends_a_job(c)), None)
+    decided = next((c for c in causes if c.root.finding.code in _DECIDED_BY_SCHEDULER), None)
+    cause = seen or decided
+    if cause is None:
+        return causes
+    said = [c for c in causes if c is not cause and _is_said_by_program(c)]
+    cause.echoes += [(c.place, s) for c in said for s in (c.root, *c.also)]
+    return [c for c in causes if c not in said]
+
+
+def _is_said_by_program(cause: Cause) -> bool:
+    finding = cause.root.finding
+    is_program = cause.root.row.vendor == "job" and finding.code != _NODE_FAILED
+    return is_program and finding.kind in _SAID_BY_PROGRAMS
 
 
 def _explains(cause: Cause, other: Cause) -> bool:

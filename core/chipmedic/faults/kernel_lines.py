@@ -18,8 +18,10 @@ from chipmedic.faults import (
     lines_host,
     lines_intel,
     lines_io,
+    lines_net,
     lines_nvidia,
     lines_other,
+    lines_pcie,
 )
 from chipmedic.faults.finding import Finding
 from chipmedic.faults.prefix import Stripped, strip_prefix
@@ -34,7 +36,9 @@ RULES: tuple[Rule, ...] = (
     *lines_intel.RULES,
     *lines_other.RULES,
     *lines_host.RULES,
+    *lines_pcie.RULES,
     *lines_io.RULES,
+    *lines_net.RULES,
 )
 
 PREVIOUS_BOOT_SECONDS = 1.0

@@ -46,7 +46,7 @@ def _by_source(match: re.Match[str], finding: Finding) -> Finding:
 
 def _by_errno(match: re.Match[str], finding: Finding) -> Finding:
     """A reset that ended with "no such device" (19) met a chip that is gone."""
-    errno = match["errno"] or match["errno_after"]
+    errno = match["errno"] or match["errno_asic"] or match["errno_after"]
     return as_row(finding, "kernel:amd.lost") if errno and int(errno) == _NO_DEVICE else finding
 
 
@@ -56,7 +56,7 @@ RULES = (
         _DRIVER,
         rf"{_D}.*(?:but soft recovered|errors detected in total in|\bno (?:un)?correctable|"
         r"callbacks suppressed|Process information: |BACO reset|finishing device|aca entry\[|"
-        r"ACA\[\d+/\d+\]|ECC is (?:not )?(?:active|present))",
+        r"ACA\[\d+/\d+\]|ECC is (?:not )?(?:active|present)|[Pp]oison is (?:created|generated))",
     ),
     rule(
         "amd.lost",
@@ -68,7 +68,8 @@ RULES = (
     rule(
         "amd.uncorrectable",
         _DRIVER,
-        rf"{_D}.*?\b(?P<n>\d+) (?:new )?uncorrectable hardware errors detected in (?P<block>\w+)",
+        rf"{_D}.*?\b(?P<n>\d+) (?:new )?uncorrectable (?:hardware )?errors "
+        r"(?:and \d+ deferred hardware errors )?detected in (?P<block>\w+)",
         _by_count,
     ),
     rule(
@@ -88,8 +89,10 @@ RULES = (
     rule(
         "amd.bad_page_limit",
         _DRIVER,
-        rf"{_D}.*(?:exceeds? (?:the )?(?:bad page )?threshold|[Bb]ad page threshold exceeded)",
+        rf"{_D}.*(?:exceeds? (?:the )?(?:bad page )?threshold|[Bb]ad page threshold exceeded|"
+        r"reaches threshold value|Replace this GPU)",
     ),
+    rule("amd.bad_pages_near", _DRIVER, rf"{_D}.*exceeds 90% of threshold"),
     rule(
         "amd.ras_table",
         _DRIVER,
@@ -100,6 +103,7 @@ RULES = (
         "amd.reset_failed",
         _DRIVER,
         rf"{_D}.*(?:GPU reset end with ret = -(?P<errno>\d+)|GPU reset\(\d+\) failed|"
+        r"ASIC reset failed with error, -(?P<errno_asic>\d+)|"
         r"GPU Recovery Failed:? ?-?(?P<errno_after>\d+)?)",
         _by_errno,
     ),
@@ -109,11 +113,15 @@ RULES = (
         rf"{_D}.*GPU reset begin ?!?(?:\.? ?Source: *(?P<source>\d))?",
         _by_source,
     ),
-    rule("amd.reset_done", _DRIVER, rf"{_D}.*GPU reset\(\d+\) succeeded"),
+    rule("amd.reset_done", _DRIVER, rf"{_D}.*GPU reset(?:\(\d+\))? succeeded"),
     rule(
         "amd.too_hot",
         _DRIVER,
-        rf"{_D}.*(?:over temperature range|Critical Temperature Fault|GPU HW CTF)",
+        rf"{_D}.*(?:over temperature range|Critical Temperature Fault|GPU HW CTF|"
+        r"shutdown due to GPU)",
+    ),
+    rule(
+        "amd.throttled", _DRIVER, rf"{_D}.*(?:thermal throttling temperature reached|is throttled)"
     ),
     rule(
         "amd.ring_timeout",
@@ -132,12 +140,13 @@ RULES = (
         (*_DRIVER, "MES might", "Queue preemption", "process queues", "cp might"),
         r"MES might be in unrecoverable state|Failed to (?:evict|restore) (?:process )?queues?|"
         r"Queue preemption (?:failed|time ?out)|cp might be in an? unrecoverable state|"
-        rf"{_D}.*MES failed to respond to msg|Failed to (?:evict|restore) process queues",
+        rf"{_D}.*(?:MES failed to respond to msg|[Ff]ailed to remove (?:hardware )?queue)",
     ),
     rule("amd.mailbox", "ACK should not assert", r"trn=\d+ ACK should not assert"),
     rule(
         "amd.init_failed",
         (*_DRIVER, "hw_init of IP", "Fatal error during GPU"),
+        rf"{_D}.*probe (?:of|with driver) .*failed with error|"
         rf"(?:{_D}.*|\[drm.*)(?:hw_init of IP block <\w+> failed|Fatal error during GPU init|"
         r"amdgpu_device_ip_init failed)",
     ),

@@ -1,7 +1,7 @@
-"""The host itself: crash, lock-up, memory, processor, PCIe.
+"""The host itself: crash, lock-up, memory, processor.
 
 Source: the kernel's own format strings over the versions 3.10 to 6.12; wordings that changed are
-both here. Disks, file systems and networks are in `lines_io.py`.
+both here. PCIe, disks and networks have files of their own.
 """
 
 from __future__ import annotations
@@ -10,19 +10,25 @@ import re
 from dataclasses import replace
 
 from chipmedic.faults.finding import Finding
-from chipmedic.faults.rule import BDF, rule
+from chipmedic.faults.rule import normal_pci, rule
 from chipmedic.model import Action, Severity
 
-_NARROW_DRIVERS = (
-    r"(?:mlx5_core|mlx4_core|nvidia|amdgpu|hycu|hydcu|bnxt_en|ice|hns3|habanalabs|i915|xe|nvme)"
+_IN_CONTAINER = re.compile(
+    r"CONSTRAINT_MEMCG|emory cgroup out of memory|killed as a result of limit"
 )
 
 
 def _contained(match: re.Match[str], finding: Finding) -> Finding:
     """A container that hit its own limit is not a node without memory."""
-    if "CONSTRAINT_MEMCG" in finding.message or "emory cgroup out of memory" in finding.message:
+    if _IN_CONTAINER.search(finding.message):
         return replace(finding, severity=Severity.WARNING)
     return finding
+
+
+def _at_address(match: re.Match[str], finding: Finding) -> Finding:
+    """Give the address that an Intel IOMMU prints in brackets the form of all others."""
+    where = match["device_address"]
+    return finding if where is None else replace(finding, pci=normal_pci(where), device=None)
 
 
 def _page_recovered(match: re.Match[str], finding: Finding) -> Finding:
@@ -38,22 +44,32 @@ RULES = (
     rule("host.panic", "Kernel panic", r"Kernel panic - not syncing"),
     rule(
         "host.oops",
-        ("BUG", "Oops", "general protection fault", "[#", "Unable to handle", "Internal error"),
+        (
+            "BUG",
+            "Oops",
+            "general protection fault",
+            "[#",
+            "Unable to handle",
+            "Internal error",
+            "recursive fault but",
+        ),
         r"BUG: unable to handle|\bOops: |Internal error: |(?<!traps: )general protection fault[,:]|"
         r"^(?:divide error|invalid opcode|stack segment|double fault|bounds): 0000 \[#|"
         r"kernel BUG at |"
-        r"Unable to handle kernel |BUG: kernel NULL pointer",
+        r"Unable to handle kernel |BUG: kernel NULL pointer|Fixing recursive fault but reboot",
     ),
+    rule("host.bad_page", "BUG: Bad ", r"BUG: Bad (?:page (?:state|map|cache)|rss-counter state) "),
     # the processor stands still
     rule(
         "host.lockup",
-        ("lockup", "LOCKUP", "detected stall", "-detected stall", "kthread starved"),
+        ("lockup", "LOCKUP", "detected stall", "detected expedited", "kthread starved", "CSD lock"),
         r"BUG: soft lockup|detected hard LOCKUP|Hard LOCKUP|BUG: workqueue lockup|"
-        r"detected (?:expedited )?stalls|self-detected stall|kthread starved for",
+        r"detected (?:expedited )?stalls|self-detected stall|kthread starved for|"
+        r"Detected non-responsive CSD lock",
     ),
     rule(
         "host.hung_task",
-        "blocked for more than",
+        ("blocked for more than", "blocked in I/O"),
         r"\btask .+:\d+ blocked (?:.*? )?for more than \d+ seconds",
     ),
     # memory
@@ -66,11 +82,14 @@ RULES = (
             "invoked oom-killer",
             "Killed process",
             "Kill process",
+            "Task in ",
         ),
         r"ut of memory(?:\s*\([^)]*\))?: Kill|oom-kill:constraint=|invoked oom-killer|"
+        r"Out of memory and no killable processes|^Task in \S+ killed as a result of limit|"
         r"^Kill(?:ed)? process \d+ \(",
         _contained,
     ),
+    rule("host.no_pages", "page allocation", r"page allocation (?:failure: order:|stalls for )"),
     rule("host.file_max", "file-max limit", r"VFS: file-max limit \d+ reached"),
     rule(
         "",
@@ -81,7 +100,8 @@ RULES = (
     rule(
         "host.memory_page",
         "Memory failure",
-        r"Memory failure: 0x[0-9a-f]+: recovery action for .*: (?P<outcome>\w+)",
+        r"Memory failure: 0x[0-9a-f]+: (?:recovery action for .*: (?P<outcome>\w+)|"
+        r"unhandlable page)",
         _page_recovered,
     ),
     rule(
@@ -111,8 +131,11 @@ RULES = (
     # processor
     rule(
         "host.mce_uncorrected",
-        ("[Hardware Error]", "_STATUS["),
+        ("[Hardware Error]", "_STATUS[", "SError Interrupt", "external abort", "NMI: "),
         r"Uncorrected, software (?:restartable|containable) error|System Fatal error|"
+        r"SError Interrupt on CPU\d|[Ss]ynchronous [Ee]xternal [Aa]bort|"
+        r"NMI: (?:PCI system error|IOCK error|memory parity error)|"
+        r"\[Hardware Error\]: Machine check: |"
         r"MC\d+_STATUS\[[^\]]*\|UE\||\[Hardware Error\]: event severity: (?:fatal|recoverable)",
     ),
     rule(
@@ -121,6 +144,15 @@ RULES = (
         r"\[Hardware Error\]: CPU ?\d+: Machine Check(?: Exception)?:",
     ),
     rule("host.mce_logged", "[Hardware Error]", r"\[Hardware Error\]: Machine check events logged"),
+    rule("host.nmi_unknown", "NMI received", r"NMI received for unknown reason"),
+    rule(
+        "host.iommu",
+        ("AMD-Vi", "DMAR"),
+        r"AMD-Vi: .*Event logged \[\w+ (?:domain=\w+ )?device=(?P<pci>[0-9a-f:.]+)|"
+        r"AMD-Vi: Completion-Wait loop timed out|"
+        r"DMAR: \[(?:DMA|INTR)[^\]]*\] Request device \[(?P<device_address>[0-9a-f:.]+)\]",
+        _at_address,
+    ),
     rule(
         "host.cpu_hot",
         "temperature above threshold",
@@ -130,55 +162,6 @@ RULES = (
         "host.too_hot",
         "critical temperature",
         r"thermal.*critical temperature reached|critical temperature reached.*shutting down",
-    ),
-    # PCIe; the address is that of the reporting port, which stands first
-    rule(
-        "",
-        ("AER", "PCIe Bus Err"),
-        r"AER: (?:found no error details|can't find device|.*aer_status:|"
-        r"device recovery successful)|"
-        r"snd_hda_intel .*AER: can't recover",
-    ),
-    rule(
-        "pcie.fatal",
-        ("AER", "PCIe Bus Err"),
-        rf"(?P<pci>{BDF}).*(?:AER: (?:Multiple )?Uncorrect(?:ed|able) \(Fatal\)|"
-        r"severity=Uncorrect(?:ed|able) \(Fatal\)|severity=Fatal)|"
-        r"AER: (?:Multiple )?Uncorrect(?:ed|able) \(Fatal\)|severity=Uncorrect(?:ed|"
-        r"able) \(Fatal\)",
-    ),
-    rule(
-        "pcie.nonfatal",
-        ("AER", "PCIe Bus Err"),
-        r"AER: (?:Multiple )?Uncorrect(?:ed|able) \(Non-?Fatal\)|"
-        r"severity=Uncorrect(?:ed|able) \(Non-?Fatal\)",
-    ),
-    rule(
-        "pcie.corrected",
-        ("AER", "PCIe Bus Err"),
-        r"AER: (?:Multiple )?Correct(?:ed|able) error|PCIe Bus Error: severity=Correct(?:ed|able)",
-    ),
-    rule("pcie.recovery_failed", "AER", r"AER: device recovery failed"),
-    rule(
-        "pcie.no_recovery",
-        "AER",
-        rf"\b(?:amdgpu|xe|i915|habanalabs|mlx5_core|nvme) (?P<pci>{BDF}): AER: can't recover",
-    ),
-    rule(
-        "pcie.contained",
-        "DPC: ",
-        r"DPC: (?:containment event|.*unmasked uncorrectable error detected)",
-    ),
-    rule(
-        "pcie.gone",
-        "pciehp",
-        r"pciehp: Slot\([^)]*\): (?:Link Down|Card not present)|pciehp .*(?:Link Down|"
-        r"Card not present)",
-    ),
-    rule(
-        "pcie.narrow",
-        "PCIe bandwidth, limited",
-        rf"\b{_NARROW_DRIVERS} (?P<pci>{BDF}): [\d.]+ Gb/s available PCIe bandwidth, limited by",
     ),
     # user processes
     rule(

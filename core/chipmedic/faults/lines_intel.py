@@ -26,8 +26,9 @@ RULES = (
     rule("", "GPU hang", r"GPU hangs can indicate a bug|Please file a _?new_? bug report"),
     rule(
         "intel.wedged",
-        "wedged",
-        rf"declared device (?P<pci>{BDF}) as wedged|device wedged, needs recovery",
+        ("wedged", "Failed to reset "),
+        rf"declared device (?P<pci>{BDF}) as wedged|device wedged, needs recovery|"
+        r"\b(?:i915|xe) .*Failed to reset (?:chip|GPU)",
     ),
     rule(
         "intel.lost",
@@ -52,6 +53,27 @@ RULES = (
         ("Engine reset: ", "Resetting "),
         r"Engine reset: engine_class=|Resetting \w+ for (?:preemption time ?out|stopped heartbeat)",
     ),
+    rule(
+        "intel.guc",
+        ("GuC ", "TLB invalidation"),
+        r"\b(?:i915|xe) .*(?:GuC mmio request .*no reply|"
+        r"TLB invalidation (?:time'd out|response timed out|fence timeout))",
+    ),
+    rule(
+        "intel.hardware_fatal",
+        "[Hardware Error]",
+        r"\b(?:i915|xe) .*\[Hardware Error\].*\b(?i:fatal)\b",
+    ),
+    rule(
+        "intel.hardware_error",
+        "[Hardware Error]",
+        r"\b(?:i915|xe) .*\[Hardware Error\].*\b(?i:non-?fatal)\b",
+    ),
+    rule(
+        "intel.hardware_corrected",
+        "[Hardware Error]",
+        r"\b(?:i915|xe) .*\[Hardware Error\].*\b(?i:correctable)\b",
+    ),
     rule("intel.cat_error", "memory CAT error", r"Engine memory CAT error"),
     rule("intel.page_fault", "Fault response", r"\bxe .*Fault response: Unsuccessful"),
     rule("intel.gsc", "mei_gsc", r"mei_gsc.*id exceeded"),
@@ -66,9 +88,29 @@ RULES = (
     rule(
         "gaudi.unusable",
         _GAUDI_NEEDLES,
-        rf"{_GAUDI}.*(?:Failed to reset! Device is NOT usable|is not usable)",
+        rf"{_GAUDI}.*Failed to reset.*Device is (?:NOT|not) usable",
         _gaudi_device,
     ),
+    rule(
+        "gaudi.init_failed",
+        _GAUDI_NEEDLES,
+        rf"{_GAUDI}.*(?:Device is (?:NOT|not) usable|"
+        r"[Ff]ailed to initialize (?:the H/W|hl\d|accel\d)|"
+        r"Failed to communicate with Device CPU|Device boot .*(?:error|failed)|"
+        r"Failed to load firmware)",
+        _gaudi_device,
+    ),
+    rule(
+        "gaudi.stuck",
+        _GAUDI_NEEDLES,
+        rf"{_GAUDI}.*(?:Command submission \d+ has timed out|CS \d+ has (?:got stuck|timed out))",
+        _gaudi_device,
+    ),
+    rule(
+        "gaudi.hot", _GAUDI_NEEDLES, rf"{_GAUDI}.*Received high temp H/W interrupt", _gaudi_device
+    ),
+    rule("gaudi.page_fault", _GAUDI_NEEDLES, rf"{_GAUDI}.*page fault on va", _gaudi_device),
+    rule("gaudi.interrupt", _GAUDI_NEEDLES, rf"{_GAUDI}.*Received H/W interrupt", _gaudi_device),
     rule(
         "gaudi.reset_begin",
         _GAUDI_NEEDLES,

@@ -144,7 +144,8 @@ RULES = (
     rule(
         "nvidia.api_mismatch",
         "NVRM",
-        r"NVRM: API mismatch: |NVRM: .*is not supported by .*NVIDIA .*driver|"
+        r"NVRM: API mismatch: |NVRM: .*(?:is not supported by .*NVIDIA .*driver|"
+        r"installed in this system is not supported)|"
         r"NVRM: .*requires use of the NVIDIA open kernel modules",
     ),
     rule("nvidia.uvm_fatal", "NVRM", r"uvm encountered global fatal error"),
@@ -163,7 +164,7 @@ RULES = (
     rule(
         "nvidia.gsp_boot",
         "NVRM",
-        r"NVRM: .*(?:cannot bootstrap (?:riscv/)?gsp|GSP-?\w* boot failed|"
+        r"NVRM: .*(?:cannot bootstrap (?:riscv/)?gsp|Cannot initialize GSP|GSP-?\w* boot failed|"
         r"GSP-FMC reported an error|"
         r"failed to (?:load|find) GSP firmware|FSP boot failed|"
         r"kfspSendBootCommands\w*: .*[Ff]ailed)",
