@@ -88,6 +88,8 @@ class KernelLog(Collector):
         """None: this host was watched before, so everything that was not read yet is news."""
         self._sequence: int | None = None
         """Of the last record that was read, or that an earlier run of the agent had read."""
+        self._drained_at: float | None = None
+        """When the log was last read to its end: what comes after it was written since."""
         self._malformed = 0
         self._named_gpu: tuple[str, float] | None = None
 
@@ -121,6 +123,8 @@ class KernelLog(Collector):
                 self._take(raw, now, events, gaps)
                 if count >= RECORDS_PER_SCAN_MAX:
                     break
+            else:
+                self._drained_at = now
         except OSError as e:
             self._give_up()
             if not events:
@@ -177,6 +181,7 @@ class KernelLog(Collector):
         ahead = now - time.monotonic()
         if abs(ahead - self._clock_ahead) >= CLOCK_SET_SECONDS:
             self._clock_ahead = ahead
+            self._drained_at = None
             self._boot = replace(self._boot, at=read_boot(self._host).at)
 
     def _look_for_reboot(self, source: KmsgFile) -> None:
@@ -217,7 +222,7 @@ class KernelLog(Collector):
                 component=collector_component(SOURCE),
                 code=LOST_CODE,
                 message=f"kernel log: {words} (sequence {first} to {record.sequence - 1})",
-                at=self._boot.time_of(record.uptime_seconds, now=now),
+                at=self._time_of(record, now),
                 id=f"{self._boot.id}/{first}-{record.sequence - 1}",
                 kind="collector.failed",
                 severity=Severity.WARNING,
@@ -235,7 +240,7 @@ class KernelLog(Collector):
         if finding is None:
             return None
         finding = self._joined(finding, record)
-        at = self._boot.time_of(record.uptime_seconds, now=now)
+        at = self._time_of(record, now)
         component = component_of(finding)
         return Event(
             component=component,
@@ -248,6 +253,15 @@ class KernelLog(Collector):
             action=finding.action,
             device=finding.device if component == HOST else None,
         )
+
+    def _time_of(self, record: Record, now: float) -> float:
+        """Return when a record was written.
+
+        The clock that the kernel stamps its log with is not corrected by NTP: after months it is
+        minutes off. A record that was not there at the last look is younger than that look.
+        """
+        at = self._boot.time_of(record.uptime_seconds, now=now)
+        return at if self._drained_at is None else max(at, min(self._drained_at, now))
 
     def _is_history(self, at: float) -> bool:
         """Tell whether a line is older than our first look at this host.

@@ -69,6 +69,18 @@ def test_a_fault_is_seen_once_with_where_when_and_which(
     assert collector.scan().events == ()
 
 
+def test_the_kernels_own_clock_may_be_minutes_off(log: SimulatedKernelLog, tmp_path: Path) -> None:
+    log.reboot(at=time.time() - 3600)
+    log.write(LOST, at=time.time() - 600)
+    collector = opened(tmp_path)
+    (old,) = collector.scan().events
+    looked_at = time.time()
+    log.write(LOST, at=time.time() - 600)
+    (fresh,) = collector.scan().events
+    assert old.at < looked_at - 590, "written before we looked: its own time is the best there is"
+    assert looked_at - 1 <= fresh.at <= time.time()
+
+
 def test_the_same_text_twice_is_two_events(log: SimulatedKernelLog, collector: KernelLog) -> None:
     log.write(LOST)
     log.write(LOST)

@@ -28,10 +28,11 @@ from chipmedic_agent.detectors.escalations import (
 from chipmedic_agent.detectors.occurrences import (
     SAME_SECONDS,
     Occurrence,
-    is_repeat,
     key_of_code,
     program_of,
+    repeated_by,
     unit_of,
+    with_details,
     with_occurrence,
     with_repeat,
 )
@@ -73,8 +74,9 @@ class CodeStep:
         row = described(event.code, event.message)
         kind = event.kind or row.kind
         known = self.occurrences.get(key_of_code(event.component, event.code), ())
-        is_new = not is_repeat(event, self.scan.source, known)
-        self._remember(event, known, is_new=is_new)
+        repeated = repeated_by(event, self.scan.source, known)
+        is_new = repeated is None
+        self._remember(event, known, repeated)
         if not is_new and not self._says_more(event, row, known):
             self._see_again(event, row)
             return
@@ -97,19 +99,23 @@ class CodeStep:
         is_known = key_of(event.component, kind) in self.board.open
         self._report(replace(fault, count=0) if is_known and not is_new else fault, event)
 
-    def _remember(self, event: Event, known: tuple[Occurrence, ...], *, is_new: bool) -> None:
-        """Note one more occurrence, or one more word of the newest."""
+    def _remember(
+        self, event: Event, known: tuple[Occurrence, ...], repeated: Occurrence | None
+    ) -> None:
+        """Note one more occurrence, or one more word of one that is known."""
         key = key_of_code(event.component, event.code)
-        if not is_new:
-            self.occurrences[key] = with_repeat(known, event)
+        program, unit = program_of(event, self.jobs), unit_of(event.message)
+        if repeated is not None:
+            fuller = with_details(known, repeated, program=program, unit=unit)
+            self.occurrences[key] = with_repeat(fuller, event)
             self._judge_lasting(event)
             return
         occurrence = Occurrence(
             event.at,
             self.scan.source,
             event.id,
-            program_of(event, self.jobs),
-            unit_of(event.message),
+            program,
+            unit,
             is_lasting=event.quiet_seconds is not None,
         )
         self.occurrences[key] = with_occurrence(known, occurrence)

@@ -74,18 +74,32 @@ def unit_of(message: str) -> str:
     return SEVERAL_UNITS if len(units) > 1 else next(iter(units), "")
 
 
-def is_repeat(event: Event, source: str, known: Iterable[Occurrence]) -> bool:
-    """Say whether an event is one that was seen already, told a second time."""
+def repeated_by(event: Event, source: str, known: Iterable[Occurrence]) -> Occurrence | None:
+    """Return the occurrence that an event tells a second time, or None for a new one.
+
+    What counts is when it happened, not when it was told: one source may be held up for minutes.
+    """
     for occurrence in known:
         if source != occurrence.source:
-            if abs(event.at - occurrence.at) <= SAME_SECONDS:
-                return True
+            first = occurrence.at if occurrence.is_lasting else occurrence.begin
+            if first - SAME_SECONDS <= event.at <= occurrence.at + SAME_SECONDS:
+                return occurrence
         elif event.id:
             if event.id == occurrence.id:
-                return True
+                return occurrence
         elif event.quiet_seconds is not None:
-            return abs(event.at - occurrence.at) < event.quiet_seconds
-    return False
+            return occurrence if abs(event.at - occurrence.at) < event.quiet_seconds else None
+    return None
+
+
+def with_details(
+    known: tuple[Occurrence, ...], occurrence: Occurrence, *, program: str, unit: str
+) -> tuple[Occurrence, ...]:
+    """Add what another word of an occurrence knows of it: NVML tells the bare number of an Xid."""
+    fuller = replace(
+        occurrence, program=occurrence.program or program, unit=occurrence.unit or unit
+    )
+    return tuple(fuller if one is occurrence else one for one in known)
 
 
 def with_occurrence(

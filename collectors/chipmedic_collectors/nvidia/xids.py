@@ -17,7 +17,7 @@ import pynvml
 XID, UNAVAILABLE, RECOVERY_ACTION = 0x8, 0x4000, 0x8000
 WANTED = XID | UNAVAILABLE | RECOVERY_ACTION
 WAIT_MILLISECONDS = 1000
-RETRY_SECONDS = 10.0
+RETRY_SECONDS = 5.0
 READY_SECONDS = 1.0
 """How long the first answer waits for the set, so that no Xid after it is missed."""
 NOT_SUPPORTED, TIMED_OUT, LOST, NOT_READY = 3, 10, 15, 27

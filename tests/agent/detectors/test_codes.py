@@ -152,6 +152,29 @@ def test_nvml_and_the_kernel_log_tell_one_event_once() -> None:
     assert len(opened(told)[0].evidence) == 1
 
 
+def test_a_late_word_about_the_beginning_of_a_burst_is_no_new_event() -> None:
+    """The event set's words come in one go after the driver let go of it."""
+    burst = [xid(at, 48) for at in (0.0, 20.0, 40.0)]
+    late = [
+        replace(scan, at=60.0)
+        for at in (0.5, 20.5, 40.5)
+        for scan in [xid(at, 48, source="nvidia")]
+    ]
+    assert opened(run(detector("codes"), [*burst, *late]))[0].count == 3
+
+
+@pytest.mark.parametrize("order", [("nvidia", "kernel_log"), ("kernel_log", "nvidia")])
+def test_the_bare_number_takes_over_what_the_kernel_log_says_of_it(order: tuple[str, str]) -> None:
+    unit = "pid=9, Graphics SM Warp Exception on (GPC 2, TPC 4, SM 1): Out Of Range Address"
+    scans = [
+        xid(at + delay, 13, source=source, words=unit if source == "kernel_log" else "")
+        for at in (0.0, 600.0, 1200.0)
+        for delay, source in zip((0.0, 0.2), order, strict=True)
+    ]
+    told = words(run(detector("codes"), [*scans, *idle(1300)]), with_kind=True)
+    assert "chip.internal:raised" in told
+
+
 def test_a_record_that_is_read_again_after_a_restart_counts_once() -> None:
     told = run(detector("codes"), [xid(0, 48, id="b/17"), xid(0, 48, id="b/17")])
     assert words(told) == "raised@0"
