@@ -15,6 +15,7 @@ import typer
 
 from chipmedic.errors import ChipmedicError, ConfigError
 from chipmedic_cli import recoveries
+from chipmedic_cli import replay as replay_command
 from chipmedic_cli import report as report_command
 from chipmedic_cli.options import JsonOption, WatchdogOption, WhoOption, print_json
 
@@ -36,6 +37,7 @@ app.add_typer(incidents_app, name="incidents")
 app.add_typer(recoveries.app, name="recoveries")
 app.command("give-back")(recoveries.give_back)
 app.command("report")(report_command.report)
+app.command("replay")(replay_command.replay)
 
 
 def _become(program: str, arguments: list[str]) -> NoReturn:

@@ -47,7 +47,7 @@ def read_picture(
     """Read all that the correlation needs; faults of nodes that are catching up are left out."""
     fresh = [
         fault
-        for fault in _faults(
+        for fault in fault_facts(
             connection,
             _FAULT.state == "open",
             _FAULT.incident.is_(None),
@@ -78,7 +78,7 @@ def read_picture(
     )
 
 
-def _faults(connection: Connection, *conditions: Any) -> list[tuple[FaultFact, str]]:
+def fault_facts(connection: Connection, *conditions: Any) -> list[tuple[FaultFact, str]]:
     """Return faults with the incident of each."""
     table = schema.faults.outerjoin(schema.nodes, _FAULT.node == schema.nodes.c.node)
     query = select(*_FAULT_COLUMNS).select_from(table).where(*conditions).order_by(_FAULT.id)
@@ -114,7 +114,7 @@ def _incidents(connection: Connection, resolved_since: float) -> list[IncidentFa
     ids = [row.id for row in rows]
     members: dict[str, list[FaultFact]] = {}
     for part in _chunks(ids):
-        for fault, incident in _faults(connection, _FAULT.incident.in_(part)):
+        for fault, incident in fault_facts(connection, _FAULT.incident.in_(part)):
             members.setdefault(incident, []).append(fault)
     recoveries: dict[str, set[str]] = {}
     steps = schema.recoveries
