@@ -24,6 +24,8 @@ class Metric(StrEnum):
     ECC_CORRECTED = "ecc_corrected_total"
     """Corrected memory errors over the chip's life; falls only when a counter is reset."""
     ECC_UNCORRECTED = "ecc_uncorrected_total"
+    ECC_DEFERRED = "ecc_deferred_total"
+    """Bad data that was marked and not used yet (AMD); the job fails when it is used."""
     RETIRED_PAGES = "retired_pages_total"
     """Retired pages plus remapped rows, both causes. Ascend: isolated pages."""
     REMAP_PENDING = "remap_pending"

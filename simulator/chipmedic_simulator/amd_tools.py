@@ -1,5 +1,5 @@
 """A fake `amd-smi` (7.x) and a fake `rocm-smi` (6.x), with the layouts and the lies of the real
-ones. Both read the state anew at each call (`rocm_state`); they need Python and nothing else.
+ones. Both read the state anew at each call (`tool_state`); they need Python and nothing else.
 """  # noqa: D205
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from chipmedic_simulator.rocm_state import RocmChip, RocmHost, install, load_named
+from chipmedic_simulator.tool_state import ToolChip, ToolHost, install, load_named
 
 TOOLS = {
     "amd-smi": "chipmedic_simulator.amd_tools:amd_smi",
@@ -21,7 +21,7 @@ AMD_SMI_VERSION = "26.2.1+e3a1b07f"
 _NO_MODULE = "ERROR:root:Driver not initialized (amdgpu not found in modules)"
 
 Sleep = Callable[[float], None]
-Numbered = list[tuple[int, RocmChip]]
+Numbered = list[tuple[int, ToolChip]]
 
 
 def install_tools(bin_dir: Path, *names: str) -> None:
@@ -35,13 +35,13 @@ def install_tools(bin_dir: Path, *names: str) -> None:
 def amd_smi(
     argv: Sequence[str] | None = None,
     *,
-    host: RocmHost | None = None,
+    host: ToolHost | None = None,
     sleep: Sleep = time.sleep,
 ) -> int:
     """Run amd-smi; returns its exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
     host = load_named() if host is None else host
-    if unknown := [word for word in words if word in host.unknown_options]:
+    if unknown := [word for word in words if word in host.unknown_words]:
         sys.stderr.write(f"amd-smi: error: unrecognized arguments: {' '.join(unknown)}\n")
         return 2
     if host.driver != "up":
@@ -66,14 +66,14 @@ def amd_smi(
     return 0
 
 
-def _chosen(host: RocmHost, words: list[str], option: str) -> Numbered:
+def _chosen(host: ToolHost, words: list[str], option: str) -> Numbered:
     if option not in words:
         return host.shown()
     numbers = words[words.index(option) + 1 : words.index(option) + 2]
     return [(number, chip) for number, chip in host.shown() if str(number) in numbers]
 
 
-def _document(words: list[str], chips: Numbered, host: RocmHost) -> str:
+def _document(words: list[str], chips: Numbered, host: ToolHost) -> str:
     command, options = (words[0] if words else ""), set(words[1:])
     ask = {
         "metric": lambda chip: _metric(chip, options),
@@ -87,12 +87,12 @@ def _document(words: list[str], chips: Numbered, host: RocmHost) -> str:
     return json.dumps({"gpu_data": gpus} if is_wrapped else gpus, indent=4) + "\n"
 
 
-def _value(number: float, unit: str, chip: RocmChip) -> Any:
+def _value(number: float, unit: str, chip: ToolChip) -> Any:
     is_dark = chip.is_dead or chip.partition > 0
     return "N/A" if is_dark else {"value": number, "unit": unit}
 
 
-def _metric(chip: RocmChip, options: set[str]) -> dict[str, Any]:
+def _metric(chip: ToolChip, options: set[str]) -> dict[str, Any]:
     groups: dict[str, dict[str, Any]] = {}
     if "-u" in options:
         groups["usage"] = {
@@ -137,7 +137,7 @@ def _metric(chip: RocmChip, options: set[str]) -> dict[str, Any]:
     return groups
 
 
-def _static(chip: RocmChip, host: RocmHost) -> dict[str, Any]:
+def _static(chip: ToolChip, host: ToolHost) -> dict[str, Any]:
     return {
         "asic": {"market_name": chip.name, "asic_serial": f"0x{chip.uuid.upper()}"},
         "limit": {
@@ -150,7 +150,7 @@ def _static(chip: RocmChip, host: RocmHost) -> dict[str, Any]:
     }
 
 
-def _processes(chip: RocmChip) -> list[dict[str, Any]]:
+def _processes(chip: ToolChip) -> list[dict[str, Any]]:
     if not chip.pids:
         return [{"process_info": "No running processes detected"}]
     return [
@@ -166,7 +166,7 @@ def _processes(chip: RocmChip) -> list[dict[str, Any]]:
     ]
 
 
-def _bad_pages(chip: RocmChip) -> dict[str, Any]:
+def _bad_pages(chip: ToolChip) -> dict[str, Any]:
     def pages(count: int, status: str) -> Any:
         if not count:
             return "No bad pages found."
@@ -194,13 +194,13 @@ def _links(chips: Numbered) -> str:
 def rocm_smi(
     argv: Sequence[str] | None = None,
     *,
-    host: RocmHost | None = None,
+    host: ToolHost | None = None,
     sleep: Sleep = time.sleep,
 ) -> int:
     """Run rocm-smi; it ends with 0 whatever happened, but for an option that it does not know."""
     words = list(sys.argv[1:] if argv is None else argv)
     host = load_named() if host is None else host
-    if unknown := [word for word in words if word in host.unknown_options]:
+    if unknown := [word for word in words if word in host.unknown_words]:
         sys.stderr.write(
             f"usage: rocm-smi [-h]\nrocm-smi: error: unrecognized arguments: {unknown[0]}\n"
         )
@@ -227,7 +227,7 @@ def rocm_smi(
     return 0
 
 
-def _card(chip: RocmChip, options: set[str]) -> dict[str, str]:
+def _card(chip: ToolChip, options: set[str]) -> dict[str, str]:
     is_dark = chip.is_dead or chip.partition > 0
     pairs = {}
     if "--showtemp" in options:
@@ -278,7 +278,7 @@ def _report(words: list[str], chips: Numbered) -> str:
     return "\n".join([*lines, " End of ROCm SMI Log ".center(84, "="), ""])
 
 
-def _ras(chip: RocmChip) -> list[str]:
+def _ras(chip: ToolChip) -> list[str]:
     return [
         "         Block       Status    Correctable Error  Uncorrectable Error  ",
         f"           UMC        ENABLED  {chip.corrected:17}  {chip.uncorrected:19}  ",

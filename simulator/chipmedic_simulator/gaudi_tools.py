@@ -10,8 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from chipmedic_simulator.rocm_state import install
-from chipmedic_simulator.tool_state import ToolChip, ToolHost, load_named, value_of
+from chipmedic_simulator.tool_state import ToolChip, ToolHost, install, load_named, value_of
 
 _FIELDS: dict[str, Callable[[int, ToolChip], object]] = {
     "index": lambda number, chip: number,

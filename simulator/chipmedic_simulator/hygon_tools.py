@@ -1,6 +1,6 @@
 """A fake `hy-smi` (driver 6.3), which the DTK also ships as `rocm-smi`: layouts and lies.
 
-It reads the state anew at each call (`rocm_state`) and needs Python and nothing else.
+It reads the state anew at each call (`tool_state`) and needs Python and nothing else.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from chipmedic_simulator.rocm_state import RocmChip, RocmHost, install, load_named
+from chipmedic_simulator.tool_state import ToolChip, ToolHost, install, load_named
 
 _TARGET = "chipmedic_simulator.hygon_tools:hy_smi"
 _WIDTH = 96
 
-Numbered = list[tuple[int, RocmChip]]
+Numbered = list[tuple[int, ToolChip]]
 
 
 def install_tools(bin_dir: Path, *names: str) -> None:
@@ -27,7 +27,7 @@ def install_tools(bin_dir: Path, *names: str) -> None:
 def hy_smi(
     argv: Sequence[str] | None = None,
     *,
-    host: RocmHost | None = None,
+    host: ToolHost | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> int:
     """Run hy-smi; it ends with 0 whatever happened."""
@@ -73,7 +73,7 @@ def _json(words: list[str], chips: Numbered) -> str:
     return "{" + ", ".join(cards) + "}\n"
 
 
-def _text(words: list[str], chips: Numbered, host: RocmHost) -> str:
+def _text(words: list[str], chips: Numbered, host: ToolHost) -> str:
     lines = ["", " System Management Interface ".center(_WIDTH, "=")]
     if "--showdriverversion" in words:
         lines += [f"Driver Version: {host.driver_version}"]

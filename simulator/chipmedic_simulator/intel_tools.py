@@ -11,8 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from chipmedic_simulator.rocm_state import install
-from chipmedic_simulator.tool_state import ToolChip, ToolHost, load_named, value_of
+from chipmedic_simulator.tool_state import ToolChip, ToolHost, install, load_named, value_of
 
 _EXIT_BAD_ARGUMENT = 2
 _EXIT_NO_SUCH_DEVICE = 4

@@ -1,10 +1,12 @@
-"""What a simulated host with Kunlunxin, Intel or Gaudi chips is like now: one JSON file."""
+"""What a simulated host is like now that vendor tools show: one JSON file, always whole."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import os
+import shlex
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,21 +20,34 @@ class ToolChip:
     pci: str
     uuid: str
     serial: str
-    temperature_celsius: int = 41
-    power_watts: int = 90
-    use_percent: int = 0
+    name: str = ""
+    """Empty: the tool has its own."""
+    temperature_celsius: float = 41
+    memory_temperature_celsius: float = 39.0
+    power_watts: float = 90
+    power_cap_watts: float = 1000.0
+    use_percent: float = 0
     used_mib: int = 768
     total_mib: int = 98304
     corrected: int = 0
     uncorrected: int = 0
+    deferred: int = 0
+    retired_pages: int = 0
+    pending_pages: int = 0
     health: str = "Ok"
     """Intel: `Ok`, `Warning`, `Critical`, `Unknown`."""
     down_ports: list[int] = field(default_factory=list)
+    links: str = "UUUUUUUX"
+    """AMD: one letter per XGMI link."""
     pids: list[int] = field(default_factory=list)
+    is_hot: bool = False
+    """The socket's thermal limit lowers the clock."""
+    partition: int = 0
+    """Above 0: a further partition of a device, which prints no sensors."""
     is_lost: bool = False
     """Off the bus: no row, and the numbers of the chips behind it move up."""
     is_dead: bool = False
-    """Answers nothing: its row holds zeroes (Kunlunxin) or N/A."""
+    """Answers nothing: its row holds zeroes (Kunlunxin) or N/A, and 0 for use and memory (AMD)."""
     hang_seconds: float = 0.0
     """Every question that reaches this chip waits for so long."""
 
@@ -42,6 +57,7 @@ class ToolHost:
     """One host."""
 
     chips: list[ToolChip] = field(default_factory=list)
+    driver_version: str = "6.14.14"
     driver: str = "up"
     """`up`, `down` (the tool cannot reach its driver) or `gone` (no device is found)."""
     prints_nothing: bool = False
@@ -62,6 +78,26 @@ class ToolHost:
                     serial=f"SIM55120{number:03d}",
                     temperature_celsius=41 + number,
                     power_watts=90 + number,
+                )
+                for number in range(count)
+            ]
+        )
+
+    @classmethod
+    def rocm(cls, count: int, *, prefix: str = "5c77a1e0") -> ToolHost:
+        """Return a healthy host with so many chips of AMD or Hygon."""
+        return cls(
+            [
+                ToolChip(
+                    pci=f"0000:{0x05 + 0x1D * number:02x}:00.0",
+                    uuid=f"{prefix}{number:02x}",
+                    serial=f"SIM-7730-{number:03d}",
+                    name="AMD Instinct MI325X",
+                    temperature_celsius=44.0 + number,
+                    power_watts=151.0 + number,
+                    use_percent=0.0,
+                    used_mib=291,
+                    total_mib=262128,
                 )
                 for number in range(count)
             ]
@@ -115,3 +151,20 @@ def value_of(words: list[str], *options: str) -> str | None:
         if option in words[:-1]:
             return words[words.index(option) + 1]
     return None
+
+
+def install(bin_dir: Path, tools: dict[str, str]) -> None:
+    """Write tools (name: module and function, `a.b:main`) into a folder that is to be on PATH."""
+    bin_dir.mkdir(parents=True, exist_ok=True)
+    root = Path(__file__).resolve().parents[1]
+    for tool, target in tools.items():
+        module, _, function = target.partition(":")
+        code = (
+            f"import sys; sys.path.insert(0, {str(root)!r}); "
+            f"from {module} import {function}; sys.exit({function}())"
+        )
+        # Without the site packages: the tools start in the time that the real ones take.
+        call = f"exec {shlex.quote(sys.executable)} -E -S -c {shlex.quote(code)}"
+        path = bin_dir / tool
+        path.write_text(f'#!/bin/sh\n{call} "$@"\n', encoding="utf-8")
+        path.chmod(0o755)

@@ -16,7 +16,7 @@ from chipmedic_collectors.amd import Amd
 from chipmedic_collectors.hygon import Hygon
 from chipmedic_collectors.tool_collector import ToolCollector
 from chipmedic_simulator import amd_tools, hygon_tools
-from chipmedic_simulator.rocm_state import STATE_VARIABLE, RocmHost, save
+from chipmedic_simulator.tool_state import STATE_VARIABLE, ToolHost, save
 
 pytestmark = pytest.mark.system
 
@@ -33,7 +33,7 @@ class Bench:
 
     def __init__(self, folder: Path, kind: str, count: int = 3) -> None:
         self.kind, install, names, vendor, pci_class = KINDS[kind]
-        self.rocm = RocmHost.simulated(count)
+        self.rocm = ToolHost.rocm(count)
         self._folder = folder
         self.save()
         self.bin = folder / "bin"
@@ -264,7 +264,7 @@ def test_partitions_and_links(tmp_path: Path) -> None:
 
 def test_an_old_version_lacks_options(tmp_path: Path) -> None:
     bench = Bench(tmp_path, "amd-smi")
-    bench.rocm.unknown_options = ["--link-status", "--throttle"]
+    bench.rocm.unknown_words = ["--link-status", "--throttle"]
     bench.save()
     scan = bench.scan()
     assert len(scan.values(Metric.TEMPERATURE)) == 3

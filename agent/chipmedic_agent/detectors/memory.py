@@ -199,6 +199,15 @@ def memory_detectors(settings: DetectorSettings) -> list[Uncorrected | Rate | Le
             clear_per_hour=settings.corrected_per_hour / 4,
             component_kinds=frozenset({ComponentKind.CHIP}),
         ),
+        Rate(
+            name="memory_deferred",
+            metric=Metric.ECC_DEFERRED,
+            kind="memory.correctable",
+            words="deferred memory errors (marked as bad, fatal to the job that reads them)",
+            per_hour=1,
+            clear_per_hour=0,
+            component_kinds=frozenset({ComponentKind.CHIP}),
+        ),
         Level(
             name="remap_pending",
             kind="memory.remap_pending",

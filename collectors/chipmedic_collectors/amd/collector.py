@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
-from chipmedic import Chip, Metric
+from chipmedic import Chip, Host, Metric
 from chipmedic.tool_report import ChipReport, Health, Problem, ProblemKind, ToolReader
 from chipmedic_collectors import pci_bus
 from chipmedic_collectors.amd.documents import Tree, read_json, text_of, walk
+from chipmedic_collectors.amd.facts import fill_chip
 from chipmedic_collectors.amd.tools import READER, VENDOR
 from chipmedic_collectors.pci_bus import PciPattern
+from chipmedic_collectors.reading.cells import counter
 from chipmedic_collectors.report_scan import ScanDraft, has_values
 from chipmedic_collectors.tool_asking import Asked
 from chipmedic_collectors.tool_collector import Plan, Question, ToolCollector
@@ -18,6 +21,9 @@ from chipmedic_collectors.usual_metrics import ECC
 _SENSORS = frozenset({Metric.TEMPERATURE, Metric.POWER, Metric.UTILIZATION})
 _MEMORY = frozenset({Metric.MEMORY_USED, Metric.MEMORY_TOTAL})
 _THROTTLE = ("amd-smi", "metric", "--throttle", "--json")
+_ECC = ("amd-smi", "metric", "--ecc", "--json")
+_PAGES = ("amd-smi", "bad-pages", "--json")
+_LIMITS = ("amd-smi", "static", "-l", "-r", "--json")
 _THERMAL = frozenset(f"{part}_thermal_violation_status" for part in ("socket", "vr", "hbm"))
 _BRAKE = "prochot_violation_status"
 
@@ -36,17 +42,9 @@ _AMD_SMI = Plan(
         Question(argv=("amd-smi", "xgmi", "--link-status"), every_seconds=60.0),
         Question(argv=_THROTTLE, every_seconds=60.0),
         # Asking for the counters can itself make the driver log errors of disabled blocks.
-        Question(argv=("amd-smi", "metric", "--ecc", "--json"), every_seconds=300.0, states=ECC),
-        Question(
-            argv=("amd-smi", "bad-pages", "--json"),
-            every_seconds=600.0,
-            states=frozenset({Metric.RETIRED_PAGES}),
-        ),
-        Question(
-            argv=("amd-smi", "static", "-l", "-r", "--json"),
-            every_seconds=600.0,
-            states=frozenset({Metric.POWER_LIMIT}),
-        ),
+        Question(argv=_ECC, every_seconds=300.0, states=ECC),
+        Question(argv=_PAGES, every_seconds=600.0, states=frozenset({Metric.RETIRED_PAGES})),
+        Question(argv=_LIMITS, every_seconds=600.0, states=frozenset({Metric.POWER_LIMIT})),
     ),
     one_chip=("amd-smi", "metric", "-g", "{index}", "-m", "-u", "-p", "-t", "--json"),
 )
@@ -84,6 +82,36 @@ _ROCM_SMI = Plan(
 )
 
 
+class _BadPages:
+    """Holds the pages out of use against the limit; the tool tells the two in separate answers.
+
+    The driver refuses a GPU at its next start once the pages reach the limit (128 on MI300), and
+    AMD takes it back; up to amd-smi 6.2 no `BAD_PAGE_THRESHOLD_EXCEEDED` says so.
+    """
+
+    def __init__(self) -> None:
+        self._pages: dict[str, int] = {}
+        self._limits: dict[str, int] = {}
+
+    def read_pages(self, tree: Tree, chip: Chip, draft: ScanDraft) -> None:
+        row = ChipReport()
+        fill_chip(row, tree)
+        if row.retired_pages is not None:
+            self._pages[chip.uid] = row.retired_pages
+            self._judge(chip, draft)
+
+    def read_limit(self, tree: Tree, chip: Chip, draft: ScanDraft) -> None:
+        limit = _count(tree, "bad_page_threshold")
+        if limit:  # 0 turns the limit off
+            self._limits[chip.uid] = limit
+            self._judge(chip, draft)
+
+    def _judge(self, chip: Chip, draft: ScanDraft) -> None:
+        pages, limit = self._pages.get(chip.uid), self._limits.get(chip.uid)
+        if pages is not None and limit is not None and pages >= limit:
+            draft.read(chip.component, Metric.REMAP_FAILED, True)
+
+
 class Amd(ToolCollector):
     """Reads AMD GPUs through `amd-smi`, or `rocm-smi` where that is all there is.
 
@@ -100,6 +128,11 @@ class Amd(ToolCollector):
         foreign_drivers=frozenset({"radeon"}),
     )
     folders: ClassVar[tuple[str, ...]] = ("/opt/rocm/bin",)
+
+    def __init__(self, host: Host, *, limit_seconds: float = math.inf) -> None:
+        """See `ToolCollector`."""
+        super().__init__(host, limit_seconds=limit_seconds)
+        self._pages = _BadPages()
 
     def prepare_row(self, row: ChipReport, chip: Chip) -> None:
         """See `ToolCollector.prepare_row`: a dead GPU still prints 0 bytes of memory in use."""
@@ -125,13 +158,19 @@ class Amd(ToolCollector):
         return problem
 
     def read_more(self, question: Question, asked: Asked, draft: ScanDraft) -> None:
-        """See `ToolCollector.read_more`: which limit lowers the clock now (MI300 and newer)."""
-        if question.argv != _THROTTLE:
+        """See `ToolCollector.read_more`: throttling (MI300 and newer), deferred errors, pages."""
+        read = {
+            _THROTTLE: _read_throttle,
+            _ECC: _read_deferred,
+            _PAGES: self._pages.read_pages,
+            _LIMITS: self._pages.read_limit,
+        }.get(tuple(question.argv))
+        if read is None:
             return
         for tree in read_json(asked.text, asked.report):
             chip = self.chip_at(tree.get("gpu"))
             if chip is not None and draft.shows(chip):
-                _read_throttle(tree, chip, draft)
+                read(tree, chip, draft)
 
     def _is_further_partition(self, chip: Chip) -> bool:
         if chip.pci is None:
@@ -143,6 +182,16 @@ class Amd(ToolCollector):
             and other.index < chip.index
             for other in self.chips
         )
+
+
+def _count(tree: Tree, name: str) -> int | None:
+    found = (counter(text_of(value)) for path, value in walk(tree) if path and path[-1] == name)
+    return next((value for value in found if value is not None), None)
+
+
+def _read_deferred(tree: Tree, chip: Chip, draft: ScanDraft) -> None:
+    if (count := _count(tree, "total_deferred_count")) is not None:
+        draft.read(chip.component, Metric.ECC_DEFERRED, count)
 
 
 def _read_throttle(tree: Tree, chip: Chip, draft: ScanDraft) -> None:
