@@ -42,11 +42,31 @@ def read_tool_run(run: ToolRun, readers: Iterable[ToolReader]) -> ToolReport:
     surest: ToolReader | None = None
     certainty = 0
     for reader in readers:
-        if (mine := reader.recognises(run)) > certainty:
+        if (mine := _certainty(reader, run)) > certainty:
             surest, certainty = reader, mine
     if surest is None:
         report = ToolReport(vendor=UNKNOWN_VENDOR)
         tool = run.argv[0] if run.argv else "(no command)"
         report.add_problem(ProblemKind.UNSUPPORTED, f"{tool}: no reader knows this tool")
         return report
-    return surest.read(run)
+    return _read(surest, run)
+
+
+def _read(reader: ToolReader, run: ToolRun) -> ToolReport:
+    """Read a run with this reader; if it breaks its word and raises, no chip is known, and why."""
+    try:
+        return reader.read(run)
+    except Exception as error:  # noqa: BLE001  the wall around foreign code
+        logger.warning("tool reader failed: vendor=%s why=%r", reader.vendor, error)
+        report = ToolReport(vendor=reader.vendor)
+        words = f"the reader of {reader.vendor} failed on this answer: {error!r}"
+        report.add_problem(ProblemKind.MALFORMED, words)
+        return report
+
+
+def _certainty(reader: ToolReader, run: ToolRun) -> int:
+    try:
+        return reader.recognises(run)
+    except Exception as error:  # noqa: BLE001  the wall around foreign code
+        logger.warning("tool reader failed: vendor=%s why=%r", reader.vendor, error)
+        return 0

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from chipmedic.tool_readers import load_readers, read_tool_run
-from chipmedic.tool_report import ToolReader, ToolReport, ToolRun
+from chipmedic.tool_report import ProblemKind, ToolReader, ToolReport, ToolRun
 
 
 def reader(vendor: str, certainty: int) -> ToolReader:
@@ -32,12 +32,35 @@ def test_a_tool_that_nobody_knows_is_said_so(argv: list[str]) -> None:
     assert [problem.kind.value for problem in report.problems] == ["unsupported"]
 
 
+def failing(run: ToolRun) -> ToolReport:
+    raise ValueError(f"no row in {run.stdout}")
+
+
+def test_a_reader_that_raises_is_a_report_without_chips_and_the_reason(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    report = read_tool_run(ToolRun(["smi"], "x9"), [ToolReader("foreign", lambda run: 2, failing)])
+    assert (report.vendor, report.chips) == ("foreign", [])
+    (problem,) = report.problems
+    assert problem.kind is ProblemKind.MALFORMED
+    assert "ValueError('no row in x9')" in problem.message
+    assert "vendor=foreign" in caplog.text
+
+
+def test_a_reader_that_raises_when_asked_leaves_the_run_to_the_others() -> None:
+    def unsure(run: ToolRun) -> int:
+        raise KeyError(0)
+
+    readers = [ToolReader("foreign", unsure, failing), reader("ours", 1)]
+    assert read_tool_run(ToolRun(["smi"], "x"), readers).vendor == "ours"
+
+
 def test_a_broken_reader_is_told_and_costs_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A package on the path: one module fails, one object is no reader, one is good."""
     (tmp_path / "fine_reader_for_test.py").write_text(
-        "from chipmedic.tool_report import ToolReader, ToolReport\n"
+        "from chipmedic.tool_report import ProblemKind, ToolReader, ToolReport\n"
         "READER = ToolReader('fine', lambda run: 1, lambda run: ToolReport(vendor='fine'))\n"
         "NUMBER = 7\n"
     )

@@ -277,3 +277,30 @@ def test_a_login_node_has_tools_and_no_chip(tmp_path: Path) -> None:
     folder = bench.device(bench.rocm.chips[0].pci)
     (folder / "vendor").write_text("0x15b3\n", encoding="utf-8")
     assert Amd.discover(bench.host) is None
+
+
+def test_pages_at_the_limit_send_a_chip_back_though_the_tool_does_not_say_so(
+    tmp_path: Path,
+) -> None:
+    """The simulated answer says that the limit of 128 is not exceeded."""
+    bench = Bench(tmp_path, "amd-smi")
+    bench.rocm.chips[0].retired_pages = 127
+    bench.rocm.chips[1].retired_pages = 128
+    bench.save()
+    scan = bench.scan()
+    assert scan.values(Metric.RETIRED_PAGES)[bench.chip(1)] == 128
+    assert scan.values(Metric.REMAP_FAILED) == {
+        bench.chip(0): 0.0,
+        bench.chip(1): 1.0,
+        bench.chip(2): 0.0,
+    }
+
+
+def test_deferred_errors_are_counted_apart(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "amd-smi")
+    bench.rocm.chips[2].deferred = 3
+    bench.save()
+    scan = bench.scan()
+    assert scan.values(Metric.ECC_DEFERRED)[bench.chip(2)] == 3
+    assert scan.values(Metric.ECC_DEFERRED)[bench.chip(0)] == 0
+    assert scan.values(Metric.ECC_UNCORRECTED)[bench.chip(2)] == 0

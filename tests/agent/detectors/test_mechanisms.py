@@ -46,6 +46,9 @@ DISK = Component(ComponentKind.DISK, "/scratch")
         ),
         ("memory_corrected", M.ECC_CORRECTED, 36_000, [0, 50_000, 100_000], ""),  # 5,000 per hour
         ("memory_corrected", M.ECC_CORRECTED, 600, [0, 15_000, 3, 4], "raised@600 cleared@1200"),
+        # Deferred errors: each new one is said, an old one is a baseline.
+        ("memory_deferred", M.ECC_DEFERRED, 600, [7, 7, 7], ""),
+        ("memory_deferred", M.ECC_DEFERRED, 1800, [7, 8, 8, 8], "raised@1800 cleared@5400"),
         # What the chip says of itself counts at first sight.
         ("remap_pending", M.REMAP_PENDING, 60, [1, 1, 0], "raised@0 cleared@120"),
         ("remap_failed", M.REMAP_FAILED, 60, [0, 1, None], "raised@60"),
