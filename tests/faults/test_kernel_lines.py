@@ -99,6 +99,11 @@ FAULTS = [
     ("habanalabs hl3: Failed to reset! Device is NOT usable", "gaudi.unusable", None),
     ("[ascend] [ERROR] [drv] Heartbeat lost! (device_id=6; n=4)", "ascend.heartbeat_lost", None),
     ("[ascend] [drv_pcie] [f 12] Device is abnormal. (dev_id=5)", "ascend.abnormal", "chip.lost"),
+    (
+        "[ascend] [devdrv] [f 3] devdrv_manager_send_msg unsuccessful. (ret=-19; dev_id=2)",
+        "ascend.abnormal",
+        "chip.lost",
+    ),
     ("[ascend] [ERROR] [x] [f 1] no idea what this is", "ascend.driver_error", "driver.fault"),
     ("device fault: event_id=0x80e01801, severity=3", "ascend:80E01801", "memory.uncorrectable"),
     (

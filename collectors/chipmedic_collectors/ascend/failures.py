@@ -15,23 +15,20 @@ _TEXTS: tuple[tuple[re.Pattern[str], ProblemKind], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), kind)
     for pattern, kind in (
         (
-            r"shared librar|shared object file|undefined symbol|symbol lookup error"
-            r"|davinci_manager.*fail|fail.*davinci_manager"
-            r"|version `.*not found",
+            r"shared object file|undefined symbol|davinci_manager.*fail|fail.*davinci_manager",
             ProblemKind.DRIVER_DOWN,
         ),
         (
             # "get board type failed": a container without the mounts; the card itself may work
-            r"the device is used|get board type failed|permission denied"
-            r"|operation not permitted|root user|on a VM or container|must be run as root"
-            r"|run (?:permission|environment)",
+            r"the device is used|get board type failed|permission denied|operation not permitted"
+            r"|a password is required|not in the sudoers|root user|on a VM or container"
+            r"|must be run as root|run (?:permission|environment)",
             ProblemKind.PERMISSION,
         ),
         (
-            r"command not found|: not found\b|no such file or directory|executable file not found",
-            ProblemKind.TOOL_MISSING,
+            r"invalid (?:card|chip|device|npu) ?id|device(?: \d+)? (?:does )?not exist",
+            ProblemKind.CHIP_LOST,
         ),
-        (r"invalid (?:card|chip|device|npu) ?id|device (?:does )?not exist", ProblemKind.CHIP_LOST),
         (
             r"no NPU card on this server|failed to get card number|no NPU chip on this card",
             ProblemKind.NO_DEVICES,
@@ -59,9 +56,6 @@ _DCMI_KINDS = {
 }
 """By the last three digits; npu-smi shows -80xx as -90xx. All others: the driver is in trouble."""
 _DRIVER_LOG = re.compile(r"DrvMngGetConsoleLogLevel failed", re.IGNORECASE)
-_EXIT_NOT_EXECUTABLE = 126
-_EXIT_NOT_FOUND = 127
-_STOPPED = {124: "stopped by its time limit", 137: "killed", 143: "terminated", -9: "killed"}
 
 
 def kind_of_line(line: str) -> ProblemKind | None:
@@ -89,14 +83,8 @@ def kind_of_exit(exit_code: int) -> tuple[ProblemKind, str] | None:
     """Return what an exit status says where the tool printed nothing; None for success."""
     if exit_code == 0:
         return None
-    if exit_code == _EXIT_NOT_FOUND:
-        return ProblemKind.TOOL_MISSING, "exit status 127: no such program"
-    if exit_code == _EXIT_NOT_EXECUTABLE:
-        return ProblemKind.PERMISSION, "exit status 126: not executable"
-    if exit_code in _STOPPED:
-        return ProblemKind.TRUNCATED, f"exit status {exit_code}: {_STOPPED[exit_code]}"
     known = (*range(8001, 8024), 8255, *range(9001, 9013))
     code = next((code for code in known if -code % 256 == exit_code), None)
     if code is None:
-        return ProblemKind.MALFORMED, f"exit status {exit_code} and no text"
+        return ProblemKind.MALFORMED, f"exit status {exit_code}"
     return kind_of_dcmi(code), f"exit status {exit_code}, perhaps DCMI code -{code}"

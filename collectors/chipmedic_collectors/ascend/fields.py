@@ -65,7 +65,15 @@ def _fill_identity(chip: ChipReport, fields: Fields) -> None:
 
 def _fill_readings(chip: ChipReport, fields: Fields) -> None:
     chip.temperature_celsius = cells.measured(
-        _first(fields, ("npu temperature(c)", "temperature(c)", "chip temperature(c)"))
+        _first(
+            fields,
+            (
+                "npu temperature(c)",
+                "temperature(c)",
+                "chip temperature(c)",
+                "soc max temperature(c)",
+            ),
+        )
     )
     chip.memory_temperature_celsius = cells.measured(fields.get("hbm temperature(c)", ""))
     # "Rated Power Dissipation" of the 310 is a limit of the design, not a reading.
@@ -103,9 +111,17 @@ def _fill_ecc(chip: ChipReport, fields: Fields) -> None:
     chip.ecc_corrected_total = sums.get(("single", lifetime), sums.get(("single", volatile)))
     chip.ecc_uncorrected_total = sums.get(("double", lifetime), sums.get(("double", volatile)))
     isolated = [n for (_, what), n in sums.items() if what == "isolated pages count"]
+    isolated += _counts(fields, "hbm isolated page count")
     chip.retired_pages = sum(isolated) if isolated else None
     pending = [n for (_, what), n in sums.items() if what == "next-isolated pages count"]
+    pending += _counts(fields, "hbm pending retire page count")
     chip.remap_pending = any(pending) if pending else None
+
+
+def _counts(fields: Fields, key: str) -> list[int]:
+    """Return the counter of one key, the 950's word for a sum of both kinds; nothing without it."""
+    value = cells.count(fields.get(key, ""))
+    return [] if value is None else [value]
 
 
 def _fill_health(chip: ChipReport, fields: Fields) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from chipmedic.tool_report import ProblemKind, ToolReader, ToolReport, ToolRun
+from chipmedic.tool_report import ChipReport, ProblemKind, ToolReader, ToolReport, ToolRun
 from chipmedic_collectors.ascend import cells
 from chipmedic_collectors.ascend.arguments import HCCN_TOOL, Arguments, read_arguments
 from chipmedic_collectors.ascend.columns import (
@@ -19,11 +19,15 @@ from chipmedic_collectors.ascend.failures import is_driver_log, kind_of_exit, ki
 from chipmedic_collectors.ascend.hccn import read_hccn
 from chipmedic_collectors.ascend.info_table import read_info_table
 from chipmedic_collectors.ascend.key_value import is_key_value, is_pair, read_key_values
+from chipmedic_collectors.tool_failures import shell_failure
 
 VENDOR = "ascend"
 _MARK = re.compile(r"^\|\s*npu-smi \S+\s+Version:|\bdcmi mod[eu]le? initialize|NpuID\(Idx\)", re.M)
 _VERSION = re.compile(r"^\s*npu-smi version\s*:\s*(\S+)", re.MULTILINE)
 _ROW = re.compile(r"^\s*\|", re.M)
+_CHIP_BOX = re.compile(r"\bnpu-smi \S+\s+Version:|\|\s*(?:Health|Bus-Id|Process id)\b", re.I)
+_LINK_COLUMNS = re.compile(r"^\s*hccs link\s+\S+\(\S+\)", re.M)
+"""`-t hccs-bw`: the traffic of each link, which is no fault of any of them."""
 
 
 def read(run: ToolRun) -> ToolReport:
@@ -61,10 +65,21 @@ def _read_answer(text: str, arguments: Arguments, report: ToolReport) -> None:
         read_topology(text, report)
     elif is_watch(text):
         read_watch(text, report)
+    elif arguments.card is not None and _is_of_one_chip(text):
+        report.chips.append(ChipReport(index=arguments.card, die=arguments.chip or 0))
     elif _ROW.search(text):
         read_info_table(text, report)
     elif is_key_value(text):
         read_key_values(text, arguments, report)
+
+
+def _is_of_one_chip(text: str) -> bool:
+    """Say whether the text is a table about the chip that was asked for, without its state.
+
+    Virtual chips and templates (`-t info-vnpu`, `-t template-info`), link bandwidth.
+    """
+    is_box = _ROW.search(text) is not None and _CHIP_BOX.search(text) is None
+    return is_box or _LINK_COLUMNS.search(text) is not None
 
 
 def _read_complaints(run: ToolRun, arguments: Arguments, report: ToolReport) -> None:
@@ -91,9 +106,12 @@ def _read_silence(run: ToolRun, report: ToolReport) -> None:
     """No chip and no known complaint: say what there was, never that all is well."""
     lines = (*run.stdout.splitlines(), *run.stderr.splitlines())
     text = next((line.strip() for line in lines if line.strip()), "")
+    if problem := shell_failure(run):
+        report.add_problem(problem.kind, problem.message)
+        return
     status = kind_of_exit(run.exit_code) if run.exit_code is not None else None
     if status is not None:
-        report.add_problem(status[0], f"{status[1]} {text}")
+        report.add_problem(status[0], f"{status[1]}: {text or 'no text'}")
     elif text:
         report.add_problem(ProblemKind.MALFORMED, text)
     else:

@@ -63,6 +63,7 @@ RULES = (
         "ascend.abnormal",
         _ASCEND,
         r"\[ascend\].*(?:Device is abnormal|device is not ready|[Pp]cie? link (?:is )?down|"
+        r"send_?msg\b.*\bret=-19\b|"
         r"hot ?reset .*fail)",
         _with_device,
     ),

@@ -215,13 +215,6 @@ def test_topology_names_chips_and_nothing_else() -> None:
     assert kinds(report) == set()
 
 
-def test_table_of_something_else() -> None:
-    text = "+---+\n| NPU resource static info as follow: |\n+---+\n| Total number | 1 |\n+---+\n"
-    report = answer(text, "npu-smi info -t info-vnpu -i 0 -c 0")
-    assert report.chips == []
-    assert kinds(report) == {ProblemKind.MALFORMED}
-
-
 def test_watch_samples_of_one_chip_are_one_chip() -> None:
     report = recorded("watch-a3", "npu-smi info watch")
     first, second = report.chips
@@ -320,7 +313,9 @@ def test_net_health(state: str, health: Health | None) -> None:
         ("", "", 180, ProblemKind.CHIP_LOST),
         ("", "", 137, ProblemKind.TRUNCATED),
         ("", "", 1, ProblemKind.MALFORMED),
-        ("Segmentation fault\n", "", 139, ProblemKind.MALFORMED),
+        ("Segmentation fault\n", "", 139, ProblemKind.TRUNCATED),
+        ("sudo: a password is required\n", "", 1, ProblemKind.PERMISSION),
+        ("Something new happened.\n", "", 1, ProblemKind.MALFORMED),
     ],
 )
 def test_a_summary_that_failed_has_no_chips_and_one_problem(
@@ -335,6 +330,7 @@ def test_a_summary_that_failed_has_no_chips_and_one_problem(
     ("text", "stderr", "kind"),
     [
         ("Invalid card id.\nUsage: npu-smi info <watch|-t type>\n", "", ProblemKind.CHIP_LOST),
+        ("", "The device 9 does not exist.\n", ProblemKind.CHIP_LOST),
         ("dcmi get failed. ret is -8008\n", "", ProblemKind.CHIP_LOST),
         ("This device does not support querying topo.\n", "", ProblemKind.UNSUPPORTED),
         ("Error parameter of -t\nUsage: npu-smi info <watch>\n", "", ProblemKind.UNSUPPORTED),
@@ -427,3 +423,55 @@ def test_no_output_is_too_strange(text: str, stderr: str, command: str, exit_cod
     READER.recognises(run)
     json.dumps(to_json(report))
     assert report.chips or report.problems or report.tool_version
+
+
+def test_the_950_names_pages_and_sensors_in_its_own_way() -> None:
+    (ecc,) = answer(
+        "\tNPU ID                         : 3\n"
+        "\tHBM Double Bit Aggregate Total Err Cnt   : 4\n"
+        "\tHBM Pending Retire Page Count            : 0\n"
+        "\tHBM Isolated Page Count                  : 6\n",
+        "npu-smi info -t ecc -i 3",
+    ).chips
+    assert (ecc.ecc_uncorrected_total, ecc.retired_pages, ecc.remap_pending) == (4, 6, False)
+    (sensors,) = answer(
+        "\tNPU ID                         : 3\n"
+        "\tSoc Max Temperature (C)        : 58\n"
+        "\tSFP Temperature (C)            : 39\n"
+        "\tHBM Temperature (C)            : 54\n",
+        "npu-smi info -t sensors -i 3",
+    ).chips
+    assert (sensors.temperature_celsius, sensors.memory_temperature_celsius) == (58, 54)
+
+
+@pytest.mark.parametrize(
+    ("command", "text"),
+    [
+        (
+            "npu-smi info -t hccs-bw -i 5 -c 1",
+            "hccs link  rx_bandwidth(GB/S)\n0  1.25\ntotal 1.25\n",
+        ),
+        (
+            "npu-smi info -t info-vnpu -i 5 -c 1",
+            "+-----------------------+\n| AICORE    Memory      |\n| 8/8       21/21       |\n"
+            "+-----------------------+\n",
+        ),
+    ],
+)
+def test_a_table_without_states_names_the_chip_that_was_asked_for(command: str, text: str) -> None:
+    report = answer(text, command)
+    assert [(chip.index, chip.die, chip.health) for chip in report.chips] == [(5, 1, None)]
+    assert report.problems == []
+
+
+def test_a_table_that_nobody_asked_for_is_malformed() -> None:
+    assert kinds(answer("+----+\n| a  |\n+----+\n")) == {ProblemKind.MALFORMED}
+
+
+def test_the_module_of_a_port_says_nothing_of_the_chips_temperature() -> None:
+    report = answer(
+        "optical info:\npresent : present\ntemperature : 44 C\nRx Power0 : 1.1 mW\n",
+        "hccn_tool -i 6 -optical -g",
+    )
+    (chip,) = report.chips
+    assert (chip.index, chip.temperature_celsius, chip.links) == (6, None, None)
