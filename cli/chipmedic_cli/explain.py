@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import sys
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
 from chipmedic.errors import ChipmedicError
@@ -15,6 +13,7 @@ from chipmedic.faults.explain import Cause, Place, Report, Sighting, explain_str
 from chipmedic.faults.finding import Finding
 from chipmedic.faults.kernel_lines import read_line, read_lines
 from chipmedic_cli.explain_texts import ACTIONS, KINDS_ZH, LANGUAGES, SEVERITIES, TEXTS
+from chipmedic_cli.log_source import opened
 
 CAUSES_SHOWN = 3
 """More causes are named in one line; a screen has room for three with their first steps."""
@@ -35,7 +34,7 @@ def run(file: str, *, as_json: bool, independent: bool, language: str) -> None:
     """
     if language not in LANGUAGES:
         raise ChipmedicError(f"--language {language}: there are {' and '.join(LANGUAGES)}")
-    with _opened(file) as stream:
+    with opened(file) as stream:
         if independent:
             _write_lines(stream, sys.stdout)
             return
@@ -44,18 +43,6 @@ def run(file: str, *, as_json: bool, independent: bool, language: str) -> None:
         sys.stdout.write(json.dumps(report_to_json(report, language), ensure_ascii=False) + "\n")
     else:
         sys.stdout.write("\n".join(render(report, language)) + "\n")
-
-
-@contextlib.contextmanager
-def _opened(file: str) -> Iterator[BinaryIO]:
-    if file == "-":
-        yield sys.stdin.buffer
-        return
-    try:
-        with Path(file).open("rb") as stream:
-            yield stream
-    except OSError as e:
-        raise ChipmedicError(f"{file}: {e.strerror}") from e
 
 
 def _write_lines(stream: BinaryIO, out: TextIO) -> None:
@@ -140,6 +127,8 @@ def render(report: Report, language: str) -> list[str]:
     """Return the report as lines for one screen."""
     texts = TEXTS[language]
     lines = f"{report.lines:,}"
+    if report.lines == 0:
+        return [texts["empty"], texts["nothing_next"]]
     if not report.causes and not report.symptoms:
         return [texts["nothing"].format(lines=lines), texts["nothing_next"]]
     if not report.causes:

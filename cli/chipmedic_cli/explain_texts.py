@@ -90,13 +90,14 @@ KINDS_ZH = {
 
 TEXTS = {
     "en": {
-        "nothing": "Nothing in {lines} lines that is known as a fault.",
+        "empty": "The log is empty: it says nothing, good or bad.",
+        "nothing": "Lines read: {lines}. Nothing in them is known as a fault.",
         "nothing_next": (
             "A kernel log tells most: dmesg -T | chipmedic explain -   "
             "(or journalctl -k -b -1 for the boot before)"
         ),
-        "read": "{lines} lines, {causes} to look at. Start with the first.",
-        "read_one": "{lines} lines, one thing to look at.",
+        "read": "Lines read: {lines}. {causes} things to look at; start with the first.",
+        "read_one": "Lines read: {lines}. One thing to look at.",
         "host": "the host",
         "on": "{part} on {host}",
         "chip": "{vendor} chip {name}",
@@ -120,6 +121,7 @@ TEXTS = {
         "colon": ": ",
     },
     "zh": {
+        "empty": "日志为空：不能说明好坏。",
         "nothing": "共 {lines} 行，没有发现已知故障。",
         "nothing_next": (
             "内核日志信息最多：dmesg -T | chipmedic explain -   "

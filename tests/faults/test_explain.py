@@ -211,7 +211,7 @@ def test_one_screen_whatever_the_log() -> None:
 
 def test_nothing_is_said_of_nothing() -> None:
     out = render(explained("all is well", "step 3"), "en")
-    assert "Nothing in 2 lines" in out[0]
+    assert "Lines read: 2. Nothing" in out[0]
 
 
 def test_both_languages_say_everything() -> None:

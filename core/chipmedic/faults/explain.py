@@ -27,9 +27,9 @@ from chipmedic.faults.kernel_lines import (
 from chipmedic.faults.lines_training import NEEDLES as TRAINING_NEEDLES
 from chipmedic.faults.lines_training import read_training_text
 from chipmedic.faults.nvlink5 import described
-from chipmedic.faults.prefix import strip_prefix
 from chipmedic.faults.rule import normal_pci
 from chipmedic.faults.sieve import Sieve
+from chipmedic.faults.wrapped import strip_line
 from chipmedic.model import Action, Severity
 
 SIGHTINGS_MAX = 5000
@@ -148,7 +148,7 @@ class _Reader:
 
     def take(self, number: int, text: str) -> None:
         """Note what one line states."""
-        stripped = strip_prefix(text)
+        stripped = strip_line(text)
         host = stripped.host or ""
         if known := _UUID.search(stripped.text):
             self._uuids[host, _bus(known[1])] = known[2]

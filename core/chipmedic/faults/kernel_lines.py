@@ -24,9 +24,10 @@ from chipmedic.faults import (
     lines_pcie,
 )
 from chipmedic.faults.finding import Finding
-from chipmedic.faults.prefix import Stripped, strip_prefix
+from chipmedic.faults.prefix import Stripped
 from chipmedic.faults.rule import Rule
 from chipmedic.faults.sieve import LINE_MAX, needed
+from chipmedic.faults.wrapped import strip_line
 from chipmedic.model import Action, Severity
 
 RULES: tuple[Rule, ...] = (
@@ -55,7 +56,7 @@ def read_line(line: str) -> list[Finding]:
     line = line[:LINE_MAX]
     if not is_candidate(line):
         return []
-    stripped = strip_prefix(line)
+    stripped = strip_line(line)
     if stripped.program in QUOTING_PROGRAMS:
         return []
     finding = read_stripped(stripped)

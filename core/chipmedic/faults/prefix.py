@@ -45,7 +45,7 @@ _MONTH = (
     r"(?:(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z.]*|\d{1,2}月|[^\W\d_]{3,5}\.?)"
 )
 _CLOCK = r"\d{1,2}:\d{2}:\d{2}(?:[.,]\d+)?"
-_ZONE = r"(?: ?(?:Z|UTC|[+-]\d{2}:?\d{2}))?"
+_ZONE = r"(?:Z| ?(?:[A-Z]{3,5}(?= )|[+-]\d{2}:?\d{2}))?"
 _WORD = r"[A-Za-z0-9_][\w.-]*"
 
 _KMSG = re.compile(r"(\d{1,4}),(\d+),(\d+),[^,;\s]{1,3}(?:,[^;]*)?;")
@@ -63,7 +63,8 @@ _PIECES = tuple(
         rf"\[(?P<date>[^\]\[]{{0,12}}?{_MONTH} +\d+ {_CLOCK}(?: \d{{4}})?)\]",
         rf"\[(?P<iso_date>\d{{4}}-\d{{2}}-\d{{2}}[T -]{_CLOCK}[^\]]{{0,10}})\]",
         rf"(?P<container>\d{{4}}-\d{{2}}-\d{{2}}T{_CLOCK}{_ZONE}) std(?:out|err) [FP](?= )",
-        rf"(?P<iso>\d{{4}}-\d{{2}}-\d{{2}}[T ]{_CLOCK}{_ZONE})(?=[\s|:])",
+        rf"(?:[A-Z][a-z]{{2}} )?(?P<iso>\d{{4}}-\d{{2}}-\d{{2}}[T ]{_CLOCK}{_ZONE})(?=[\s|:])",
+        r"(?P<unix>1\d{9}\.\d{6})(?= )",
         rf"(?P<syslog>{_MONTH} +\d{{1,2}} (?:\d{{4}} )?{_CLOCK})(?= )",
         rf"(?P<clock>{_CLOCK})(?= )",
         r"[a-z]+\d? *: *(?:emerg|alert|crit|err|warn|notice|info|debug) *:",
@@ -138,7 +139,7 @@ def _take(found: dict[str, str | None], answer: Stripped) -> bool:
             | {"container": str(stamp)}
         ):
             answer.stamp = answer.stamp or f"[{stamp}]"
-        case {"iso": str(stamp)} | {"syslog": str(stamp)}:
+        case {"iso": str(stamp)} | {"syslog": str(stamp)} | {"unix": str(stamp)}:
             answer.stamp = answer.stamp or stamp
         case _:
             pass
@@ -152,7 +153,8 @@ def _take_tag(program: str, host: str | None, pid: str | None, answer: Stripped)
     kernel's own words, so a tag other than `kernel` counts only behind a syslog stamp, and before
     any uptime.
     """
-    if answer.program is not None or answer.uptime_seconds is not None:
+    is_kernel = program == "kernel" and host is not None  # `journalctl -o short-monotonic`
+    if answer.program is not None or (answer.uptime_seconds is not None and not is_kernel):
         return False
     is_behind_stamp = bool(answer.stamp) and answer.stamp[0] != "[" and "," not in answer.stamp
     if program != "kernel" and not (is_behind_stamp and (host or pid)):
