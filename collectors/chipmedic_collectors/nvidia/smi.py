@@ -80,6 +80,8 @@ def _layout(text: str, command: CommandLine, report: ToolReport) -> Callable[[],
         return partial(smi_lists.read_list, text, report)
     if smi_lists.is_topology(text):
         return partial(smi_lists.read_topology, text, report)
+    if smi_lists.is_slices(text):
+        return partial(smi_lists.read_slices, text, report)
     if smi_lists.is_version(text):
         return partial(smi_lists.read_version, text, report)
     if smi_csv.is_csv(text, command):
@@ -99,6 +101,9 @@ def _note_nothing(answer: str, command: CommandLine, report: ToolReport) -> None
         report.add_problem(ProblemKind.UNSUPPORTED, "the output of dcgmi is not read")
         return
     if smi_csv.may_be_empty(answer, command):
+        return
+    if smi_lists.has_no_link(answer):
+        report.add_problem(ProblemKind.UNSUPPORTED, answer.strip())
         return
     first = next((line.strip() for line in answer.splitlines() if line.strip()), None)
     if first is not None:

@@ -1,4 +1,4 @@
-"""The short answers of `nvidia-smi`: `-L`, `nvlink`, `topo -m` and `--version`."""
+"""The short answers of `nvidia-smi`: `-L`, `nvlink`, `c2c`, `topo`, `mig` and `--version`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,15 @@ _GPU = re.compile(
     r"GPU (?P<index>\d+):\s*(?P<name>.*?)\s*"
     r"\((?:UUID|S/N|Serial):?\s*(?P<uuid>[^)\s]*)\)(?:\s*\(S/N:\s*(?P<serial>[^)]*)\))?(?P<rest>.*)"
 )
-_LINK = re.compile(r"Link\s+(?P<index>\d+):\s*(?P<state>.*)")
+_LINK = re.compile(r"(?:C2C )?Link\s+(?P<index>\d+):\s*(?P<state>.*)")
 _NO_LINK = re.compile(r"all links are inactive", re.IGNORECASE)
 _SPEED = re.compile(r"[\d.]+\s*[GMT]i?[Bb]/s")
-_TOPOLOGY_ROW = re.compile(r"GPU(\d+)\s+(?:X|NV\d+|SYS|NODE|PHB|PXB|PIX|PSB|N/A)\b")
+_TOPOLOGY_ROW = re.compile(
+    r"GPU(\d+)\s+(?:X|NV\d+|C2C|SYS|SOC|NODE|PHB|PXB|PIX|PSB|N/A|OK|CNS|GNS|TNS|NS|DR|U)\b"
+)
+"""How GPUs are connected (`-m`), or what each may do with another (`-p2p`)."""
+_SLICES_TITLE = re.compile(r"\|\s*(?:GPU|Compute) instances?(?: profiles)?:", re.IGNORECASE)
+_SLICE_ROW = re.compile(r"(?:\|\s+(\d+)\s+(?:\d+\s+)?MIG\s|GPU\s+(\d+)\s+Profile ID\b)")
 _VERSION = re.compile(
     r"(?P<what>NVIDIA-SMI|DRIVER|KMD)\s+version\s*:\s*(?P<version>\S+)", re.IGNORECASE
 )
@@ -25,6 +30,11 @@ _VERSION = re.compile(
 def is_list(text: str) -> bool:
     """Say whether this is a list of GPUs by name, with or without their links."""
     return any(_GPU.match(line.strip()) for line in text.splitlines())
+
+
+def has_no_link(text: str) -> bool:
+    """Say whether the tool states of nobody in particular that no link is active."""
+    return _NO_LINK.search(text) is not None
 
 
 def read_list(text: str, report: ToolReport) -> None:
@@ -90,7 +100,7 @@ def _is_up(state: str) -> bool | None:
 
 
 def is_topology(text: str) -> bool:
-    """Say whether this is the matrix of `topo -m`."""
+    """Say whether this is a matrix of `topo`."""
     return any(_TOPOLOGY_ROW.match(line.strip()) for line in text.splitlines())
 
 
@@ -105,6 +115,20 @@ def read_topology(text: str, report: ToolReport) -> None:
     missing = sorted(columns - {chip.index for chip in report.chips})
     if missing:
         report.add_problem(ProblemKind.TRUNCATED, f"no row of GPU {missing[0]}")
+
+
+def is_slices(text: str) -> bool:
+    """Say whether this is an answer of `mig`: the slices of a GPU, or what it may be cut into."""
+    lines = [line.strip() for line in text.splitlines()]
+    return any(_SLICES_TITLE.match(line) or _SLICE_ROW.match(line) for line in lines)
+
+
+def read_slices(text: str, report: ToolReport) -> None:
+    """Read which GPUs are named; how they are cut is no state of a chip."""
+    chips = Chips(report)
+    for line in text.splitlines():
+        if row := _SLICE_ROW.match(line.strip()):
+            chips.add(ChipReport(index=integer(row[1] or row[2])))
 
 
 def is_version(text: str) -> bool:

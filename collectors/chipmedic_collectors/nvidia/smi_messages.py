@@ -28,6 +28,7 @@ _LOST_LINE = re.compile(
     re.IGNORECASE,
 )
 _GONE = re.compile(r"lost|fallen off|unknown error|not found|no longer", re.IGNORECASE)
+_NOT_OFFERED = re.compile(r"not supported", re.IGNORECASE)
 _DENIED = re.compile(r"permission|blocked by the operating system|not permitted", re.IGNORECASE)
 
 # The first that matches decides.
@@ -39,6 +40,10 @@ _SENTENCES: tuple[tuple[ProblemKind, re.Pattern[str]], ...] = tuple(
         (
             ProblemKind.PERMISSION,
             r"^(?:error:?\s+)?(?:you (?:need|must)|this operation requires).*root",
+        ),
+        (
+            ProblemKind.UNSUPPORTED,
+            r"^no (?:mig-\w+ devices|supported devices in vgpu mode|devices support)\b",
         ),
         (
             ProblemKind.NO_DEVICES,
@@ -101,6 +106,18 @@ def split_messages(text: str) -> tuple[str, list[str]]:
     return "\n".join(answer), [line.strip() for line in messages]
 
 
+def _joined(messages: Iterable[str]) -> list[str]:
+    """Put the reason of a failed handle that was printed in the next line behind it."""
+    lines: list[str] = []
+    for line in messages:
+        handle = _HANDLE.search(lines[-1]) if lines else None
+        if handle and not handle["reason"] and lines[-1].endswith(":") and not _HANDLE.search(line):
+            lines[-1] = f"{lines[-1]} {line}"
+        else:
+            lines.append(line)
+    return lines
+
+
 def _is_message(line: str) -> bool:
     if not line or line.startswith("|"):
         return False
@@ -110,7 +127,7 @@ def _is_message(line: str) -> bool:
 
 def note_messages(messages: Iterable[str], report: ToolReport) -> None:
     """Note what the sentences tell of the run and of single chips, beside what the answer told."""
-    for line in messages:
+    for line in _joined(messages):
         if handle := _HANDLE.search(line):
             _note_handle(handle, line, report)
         elif damaged := _INFOROM.search(line):
@@ -165,6 +182,8 @@ def _note_handle(handle: re.Match[str], line: str, report: ToolReport) -> None:
         report.add_problem(ProblemKind.PERMISSION, line)
     elif _GONE.search(reason) or not reason:
         facts.mark_lost(report, chip, line)
+    elif _NOT_OFFERED.search(reason):
+        report.add_problem(ProblemKind.UNSUPPORTED, line)
     elif facts.trouble_of([reason]) is facts.Trouble.RESET_REQUIRED:
         facts.mark_reset_required(report, chip, line)
     else:

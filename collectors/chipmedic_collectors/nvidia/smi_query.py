@@ -16,6 +16,8 @@ from chipmedic_collectors.values import identity, integer, normalise_pci
 _ROOT = "nvidia_smi_log"
 _HEADLINE = re.compile(r"(?P<key>GPU)\s+(?P<id>[0-9A-Fa-f:.]+)\s*:?")
 """What begins the section of one chip in the text form."""
+_PARTS = ("-d", "--display", "vgpu")
+"""With one of these only some sections were asked for."""
 _DRIVER = ("driver_version", "kmd_version")
 _TOOL = ("nvidia_smi_version", "nvsmi_version")
 
@@ -52,7 +54,7 @@ def read_query_text(text: str, command: CommandLine, report: ToolReport) -> None
     last = gpus[-1]
     if "[...]" in text:
         report.add_problem(ProblemKind.PARTIAL, "parts of the answer were left out: [...]")
-    elif _stops_early(last, gpus[0], is_everything=not command.has("-d", "--display")):
+    elif _stops_early(last, gpus[0], is_everything=not command.has(*_PARTS)):
         report.add_problem(ProblemKind.TRUNCATED, f"the answer stops inside GPU {last.id}")
 
 

@@ -14,7 +14,14 @@ from chipmedic.tool_report import ChipReport, ProblemKind, ToolReport
 from chipmedic_collectors.nvidia import smi_facts as facts
 from chipmedic_collectors.nvidia.smi_chips import Chips
 from chipmedic_collectors.nvidia.smi_process_table import ProcessTable
-from chipmedic_collectors.values import identity, integer, memory_bytes, normalise_pci, number
+from chipmedic_collectors.values import (
+    identity,
+    integer,
+    is_placeholder,
+    memory_bytes,
+    normalise_pci,
+    number,
+)
 
 _VERSIONS = re.compile(
     r"NVIDIA-SMI\s+(?P<tool>\d[\d.]*)(?:.*?(?:Driver|KMD) Version:\s*(?P<driver>\d[\d.]*))?"
@@ -27,6 +34,8 @@ _TEMPERATURE = re.compile(r"(?<!\S)(\d+)\s?C(?!\S)")
 _POWER = re.compile(r"(\S+)\s*/\s*(\S+)$")
 _SIZES = re.compile(r"(\d+\s?[KMGT]i?B)\s*/\s*(\d+\s?[KMGT]i?B)")
 _PERCENT = re.compile(r"(\d+)\s?%")
+_VIRTUAL = re.compile(r"\bvGPU-Util\b")
+"""In the heading of the table of virtual GPUs, whose rows have other cells."""
 
 _Rows = list[list[str]]
 
@@ -39,6 +48,7 @@ class _Sample:
     driver_version: str | None = None
     chips: list[_Rows] = field(default_factory=list)
     processes: ProcessTable | None = None
+    is_virtual: bool = False
     is_closed: bool = True
 
 
@@ -55,7 +65,8 @@ def read_table(text: str, report: ToolReport) -> None:
     for sample in samples:
         report.tool_version = sample.tool_version or report.tool_version
         report.driver_version = sample.driver_version or report.driver_version
-        found = [_chip(rows, report) for rows in sample.chips]
+        read_chip = _host_of_virtual if sample.is_virtual else _chip
+        found = [read_chip(rows, report) for rows in sample.chips]
         if sample.processes is not None:
             sample.processes.give_to(found)
         for chip in found:
@@ -64,9 +75,10 @@ def read_table(text: str, report: ToolReport) -> None:
         report.add_problem(ProblemKind.PARTIAL, "the table's header is missing")
     last = samples[-1]
     is_header_only = not last.chips and last.processes is None
-    if not last.is_closed or is_header_only or any(len(rows) < 2 for rows in last.chips):
+    least = 1 if last.is_virtual else 2
+    if not last.is_closed or is_header_only or any(len(rows) < least for rows in last.chips):
         report.add_problem(ProblemKind.TRUNCATED, "the table stops before its closing line")
-    elif last.processes is None:
+    elif last.processes is None and not last.is_virtual:
         report.add_problem(ProblemKind.PARTIAL, "the table of processes is missing")
     elif not report.chips:
         report.add_problem(ProblemKind.NO_DEVICES, "the table lists no GPU")
@@ -87,6 +99,7 @@ def _samples(text: str) -> Iterator[_Sample]:
                 sample.processes.read_rule(line)
         elif line.startswith("|"):
             sample.is_closed = False
+            sample.is_virtual = sample.is_virtual or _VIRTUAL.search(line) is not None
             if ProcessTable.is_title(line):
                 sample.processes = ProcessTable()
             elif sample.processes is not None:
@@ -107,9 +120,12 @@ def _starts_chip(line: str) -> bool:
     if not line.lstrip().startswith("|"):
         return False
     cells = _cells(line)
-    if len(cells) < 2 or not cells[1] or not _INDEX.fullmatch(cells[0]):
+    if len(cells) < 2 or not cells[1] or not (title := _INDEX.fullmatch(cells[0])):
         return False
-    return normalise_pci(cells[1].split()[0]) is not None
+    bus_id = cells[1].split()[0]
+    # A chip of Tegra has no address there; the numbers of a MIG slice are no name.
+    is_nameless_place = is_placeholder(bus_id) and re.search(r"[A-Za-z]", title[2])
+    return normalise_pci(bus_id) is not None or bool(is_nameless_place)
 
 
 def _chip(rows: _Rows, report: ToolReport) -> ChipReport:
@@ -127,6 +143,16 @@ def _chip(rows: _Rows, report: ToolReport) -> ChipReport:
     texts = [*identities, without_fan, *readings[1:], *(cell for row in modes for cell in row)]
     is_silent = chip.power_watts is None and chip.utilization_ratio is None
     facts.note_trouble(report, chip, facts.trouble_of(texts), is_silent=is_silent)
+    return chip
+
+
+def _host_of_virtual(rows: _Rows, report: ToolReport) -> ChipReport:
+    """Read a row of the table of virtual GPUs; the rows below it are those of virtual machines."""
+    del report
+    index, title = _split_index(rows[0][0])
+    chip = ChipReport(index=index, name=_name(title), pci=normalise_pci(rows[0][1].split()[0]))
+    if percent := _PERCENT.search(_cell(rows[0], 2)):
+        chip.utilization_ratio = facts.ratio_of_percent(percent[1])
     return chip
 
 

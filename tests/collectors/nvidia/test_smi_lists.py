@@ -77,6 +77,51 @@ def test_topology_tells_which_chips_there_are() -> None:
     assert kinds(read("topo -m", text[: text.index("GPU1\tNV12")])) == {"truncated"}
 
 
+def test_what_each_gpu_may_do_with_another_tells_which_there_are() -> None:
+    text = (
+        " \tGPU0\tGPU1\tGPU2\n GPU0\tX\tOK\tNS\n GPU1\tOK\tX\tCNS\n GPU2\tNS\tCNS\tX\n\nLegend:\n"
+    )
+    assert [chip.index for chip in read("topo -p2p r", text).chips] == [0, 1, 2]
+    assert kinds(read("topo -p2p r", text)) == set()
+    assert kinds(read("topo -p2p r", text[: text.index(" GPU2\tNS")])) == {"truncated"}
+
+
+INSTANCES = """+-------------------------------------------------------+
+| GPU instances:                                        |
+| GPU   Name             Profile  Instance   Placement  |
+|                          ID       ID       Start:Size |
+|=======================================================|
+|   4  MIG 1g.20gb         15        7          0:2     |
++-------------------------------------------------------+
+|   4  MIG 3g.40gb          9        2          4:4     |
++-------------------------------------------------------+
+|   6  MIG 7g.80gb          0        0          0:8     |
++-------------------------------------------------------+
+"""
+
+
+def test_how_a_gpu_is_cut_tells_which_there_are() -> None:
+    report = read("mig -lgi", INSTANCES)
+    assert [chip.index for chip in report.chips] == [4, 6]
+    assert report.problems == []
+    placements = "GPU  5 Profile ID 19 Placements: {0,1,2,3,4,5,6}:1\n"
+    assert [chip.index for chip in read("mig -lgipp", placements).chips] == [5]
+
+
+def test_links_to_the_cpu() -> None:
+    text = (
+        "GPU 0: NVIDIA GH200 96GB (UUID: GPU-c)\n\t C2C Link 0: 40.500 GB/s\n"
+        "\t C2C Link 1: <inactive>\n"
+    )
+    (chip,) = read("c2c -s", text).chips
+    assert chip.links == [LinkReport(0, True), LinkReport(1, False)]
+
+
+def test_no_link_at_all_on_nobody_in_particular() -> None:
+    text = "NVML: Unable to retrieve NvLink information as all links are inActive\n"
+    assert kinds(read("nvlink -s", text)) == {"unsupported"}
+
+
 def test_versions() -> None:
     text = "NVIDIA-SMI version  : 550.54.14\nNVML version : 550.54\nDRIVER version : 550.54.15\n"
     report = read("--version", text)

@@ -55,12 +55,32 @@ def test_a_lost_chip_is_named(text: str, index: int | None, pci: str | None) -> 
         ("GPU requires reset", Health.CRITICAL, "partial"),
         ("GPU access blocked by the operating system", Health.UNKNOWN, "permission"),
         ("Insufficient External Power", Health.UNKNOWN, "partial"),
+        ("Not Supported", None, "unsupported"),
     ],
 )
-def test_a_chip_without_handle_need_not_be_lost(reason: str, health: Health, kind: str) -> None:
+def test_a_chip_without_handle_need_not_be_lost(
+    reason: str, health: Health | None, kind: str
+) -> None:
     report = read(f"{HANDLE}GPU0000:A1:00.0: {reason}\n")
     assert (report.chips[0].lost, report.chips[0].health) == (None, health)
     assert kinds(report) == [kind]
+
+
+def test_the_reason_may_stand_in_the_next_line() -> None:
+    assert kinds(read(f"{HANDLE}GPU 0000:A1:00.0:\nNot Supported\n")) == ["unsupported"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "No supported devices in vGPU mode",
+        "No MIG-supported devices found.",
+        "No MIG-enabled devices found.",
+        "No Devices support C2C.",
+    ],
+)
+def test_a_mode_that_no_chip_is_in_is_not_the_absence_of_chips(text: str) -> None:
+    assert kinds(read(text + "\n")) == ["unsupported"]
 
 
 @pytest.mark.parametrize(

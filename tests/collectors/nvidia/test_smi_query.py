@@ -198,6 +198,18 @@ def test_text_with_parts_left_out_is_partial() -> None:
     assert kinds(read(text)) == {"partial"}
 
 
+def test_the_query_of_virtual_gpus_has_no_processes() -> None:
+    text = (
+        "GPU 00000000:3D:00.0\n    Active vGPUs                          : 1\n"
+        "    vGPU ID                               : 3251600001\n"
+        "        VM Name                           : desk-one\n"
+        "        Utilization\n            Gpu                           : 12 %\n"
+    )
+    report = READER.read(ToolRun(["nvidia-smi", "vgpu", "-q"], text))
+    assert [(chip.pci, chip.utilization_ratio) for chip in report.chips] == [("0000:3d:00.0", None)]
+    assert report.problems == []
+
+
 def test_units_are_no_gpus() -> None:
     text = "<nvidia_smi_log>\n<attached_units>0</attached_units>\n</nvidia_smi_log>\n"
     assert kinds(read(text, "-u", "-x")) == {"unsupported"}

@@ -143,3 +143,69 @@ def test_processes_of_a_table_that_was_cut_are_unknown_not_none() -> None:
     report = read(text[: text.index("|    0   N/A  N/A     51877")])
     assert [chip.processes for chip in report.chips] == [None, None]
     assert "truncated" in kinds(report)
+
+
+TEGRA = """
++---------------------------------------------------------------------------------------+
+| NVIDIA-SMI 540.9.9                Driver Version: 540.9.9      CUDA Version: 12.6     |
+|-----------------------------------------+----------------------+----------------------+
+| GPU  Name                 Persistence-M | Bus-Id        Disp.A | Volatile Uncorr. ECC |
+| Fan  Temp   Perf          Pwr:Usage/Cap |         Memory-Usage | GPU-Util  Compute M. |
+|                                         |                      |               MIG M. |
+|=========================================+======================+======================|
+|   0  Xavier (nvgpu)                N/A  | N/A              N/A |                  N/A |
+| N/A   N/A  N/A               N/A /  N/A | Not Supported        |     N/A          N/A |
+|                                         |                      |                  N/A |
++-----------------------------------------+----------------------+----------------------+
+
++---------------------------------------------------------------------------------------+
+| Processes:                                                                            |
+|  GPU   GI   CI        PID   Type   Process name                            GPU Memory |
+|        ID   ID                                                             Usage      |
+|=======================================================================================|
+|  No running processes found                                                           |
++---------------------------------------------------------------------------------------+
+"""
+
+
+def test_a_chip_of_tegra_has_no_address() -> None:
+    report = read(TEGRA)
+    (chip,) = report.chips
+    assert (chip.index, chip.name, chip.pci) == (0, "Xavier (nvgpu)", None)
+    assert (chip.power_watts, chip.memory_used_bytes, chip.health) == (None, None, None)
+    assert chip.processes == []
+    assert report.problems == []
+
+
+SLICE = "|  0    7   0   0  |               N/A    | 14      0 |  1   0    0    0    0 |"
+
+
+def test_a_slice_without_memory_is_no_chip() -> None:
+    assert len(read(TEGRA.replace("| Processes:", f"{SLICE}\n| Processes:")).chips) == 1
+
+
+VIRTUAL = """
++-----------------------------------------------------------------------------+
+| NVIDIA-SMI 525.1.5                Driver Version: 525.1.5                   |
+|---------------------------------+------------------------------+------------+
+| GPU  Name                       | Bus-Id                       | GPU-Util   |
+|      vGPU ID     Name           | VM ID     VM Name            | vGPU-Util  |
+|=================================+==============================+============|
+|   0  NVIDIA A16                 | 00000000:A1:00.0             |  31%       |
+|      3251600001  NVIDIA A16-4Q  | 00d1...  desk-one            |     12%    |
+|      3251600002  NVIDIA A16-4Q  | 77aa...  desk-two            |     19%    |
++---------------------------------+------------------------------+------------+
+|   1  NVIDIA A16                 | 00000000:A2:00.0             |   0%       |
++---------------------------------+------------------------------+------------+
+"""
+
+
+def test_the_use_of_virtual_gpus_is_not_the_chips_own() -> None:
+    report = read(VIRTUAL)
+    first, second = report.chips
+    assert (first.pci, first.name) == ("0000:a1:00.0", "NVIDIA A16")
+    assert (first.utilization_ratio, second.utilization_ratio) == (0.31, 0)
+    assert first.ecc_uncorrected_total is None
+    assert report.problems == []
+    cut = VIRTUAL[: VIRTUAL.index("|   1  NVIDIA")]
+    assert "truncated" in {p.kind.value for p in read(cut + "|   1  NVIDIA A16").problems}
