@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO, TextIO
 
 from chipmedic.errors import ChipmedicError
-from chipmedic.faults.explain import Cause, Place, Report, Sighting, explain_stream
+from chipmedic.faults.causes import Cause, Place, Sighting
+from chipmedic.faults.explain import Report, explain_stream
 from chipmedic.faults.finding import Finding
 from chipmedic.faults.kernel_lines import read_line, read_lines
 from chipmedic_cli.explain_texts import ACTIONS, KINDS_ZH, LANGUAGES, SEVERITIES, TEXTS
@@ -176,9 +177,9 @@ def _where(place: Place, root: Sighting, language: str) -> str:
         is_chip = vendor not in ("host", "job")
         part = texts["chip"].format(vendor=vendor, name=name) if is_chip else name
     else:
-        part = texts["job"] if vendor == "job" else texts["host"]
-        if vendor not in ("host", "job"):
-            part = f"{vendor}"
+        part = texts["job"] if place.is_job else texts["host"]
+        if vendor not in ("host", "job") and not place.is_job:
+            part = texts["some_chip"].format(vendor=vendor)
     return texts["on"].format(part=part, host=place.host) if place.host else part
 
 

@@ -90,6 +90,48 @@ def test_what_a_program_says_follows_from_what_the_kernel_saw(said: str) -> None
     assert len(explained(said, NCCL.format(1)).causes) == 1
 
 
+RAS = "amdgpu 0000:c6:00.0: {3}uncorrectable hardware error(ERREVENT_ATHUB_INTERRUPT) detected!"
+GONE = "nvme nvme3: Disabling device after reset failure: -19"
+
+
+@pytest.mark.parametrize(
+    ("cause", "echo"),
+    [
+        (LOST, "INFO: task nvidia-smi:71 blocked for more than 120 seconds."),
+        (LOST, "python[71]: segfault at 0 ip 00 sp 00 error 4 in libnccl.so.2[7f00+1]"),
+        (LOST, "nvidia-nvswitch1: SXid (PCI:0000:06:00.0): 20034, Fatal, Link 48 LTSSM"),
+        (RAS, "amdgpu 0000:c9:00.0: amdgpu: GPU reset begin!. Source:  2"),
+        (RAS, "amdgpu: Failed to restore process queues"),
+        (
+            RAS,
+            "amdgpu 0000:c9:00.0: [Hardware Error]: Accelerator Check Architecture events logged",
+        ),
+        (GONE, "I/O error, dev nvme3n1, sector 71 op 0x1:(WRITE)"),
+        (GONE, "Buffer I/O error on dev dm-0, logical block 71, lost async page write"),
+        (GONE, "XFS (nvme3n1p1): Filesystem has been shut down due to log error (0x2)."),
+    ],
+)
+def test_what_follows_from_a_fault_stands_behind_it(cause: str, echo: str) -> None:
+    report = explained(HEAD + echo, HEAD + cause)
+    assert [c.root.finding.message for c in report.causes] == [cause]
+    assert [s.finding.message for _, s in report.causes[0].echoes] == [echo]
+    assert len(explained(HEAD + cause, HEAD.replace("n7", "n9") + echo).causes) == 2
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (RAS, "NVRM: krcWatchdog: RC watchdog: GPU is probably locked!"),
+        (GONE, "I/O error, dev sdc, sector 71"),
+        (GONE, "nfs: server store-3 not responding, still trying"),
+        (LOST, "EDAC MC3: 1 UE memory read error on DIMM_A1"),
+        (LOST, "NVRM: Xid (PCI:0000:5d:00): 48, DBE"),
+    ],
+)
+def test_two_faults_stay_two(first: str, second: str) -> None:
+    assert len(explained(HEAD + first, HEAD + second).causes) == 2
+
+
 def test_a_full_disk_is_no_echo_of_a_chip() -> None:
     full = "OSError: [Errno 28] No space left on device: '/ckpt/step_71'"
     assert {code for code, _ in roots(explained(full, HEAD + LOST))} == {
