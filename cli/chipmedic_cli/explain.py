@@ -13,6 +13,8 @@ from chipmedic.faults.causes import Cause, Place, Sighting
 from chipmedic.faults.explain import Report, explain_stream
 from chipmedic.faults.finding import Finding
 from chipmedic.faults.kernel_lines import read_line, read_lines
+from chipmedic.tool_report import to_json
+from chipmedic_cli import explain_tool
 from chipmedic_cli.explain_texts import ACTIONS, KINDS_ZH, LANGUAGES, SEVERITIES, TEXTS
 from chipmedic_cli.log_source import opened
 
@@ -39,9 +41,17 @@ def run(file: str, *, as_json: bool, independent: bool, language: str) -> None:
         if independent:
             _write_lines(stream, sys.stdout)
             return
+        text, stream = explain_tool.split_head(stream)
         report = explain_stream(stream)
+    is_known = bool(report.causes or report.symptoms)
+    tool = None if is_known or text is None else explain_tool.read_tool_output(text)
     if as_json:
-        sys.stdout.write(json.dumps(report_to_json(report, language), ensure_ascii=False) + "\n")
+        answer = report_to_json(report, language)
+        if tool is not None:
+            answer["tool"] = to_json(tool)
+        sys.stdout.write(json.dumps(answer, ensure_ascii=False) + "\n")
+    elif tool is not None:
+        sys.stdout.write("\n".join(explain_tool.render(tool, language)) + "\n")
     else:
         sys.stdout.write("\n".join(render(report, language)) + "\n")
 

@@ -104,6 +104,7 @@ FAULTS = [
         "ascend.abnormal",
         "chip.lost",
     ),
+    ("[ascend] [drv_pcie] [f 9] Device[3] lost heartbeat", "ascend.heartbeat_lost", "chip.lost"),
     ("[ascend] [ERROR] [x] [f 1] no idea what this is", "ascend.driver_error", "driver.fault"),
     ("device fault: event_id=0x80e01801, severity=3", "ascend:80E01801", "memory.uncorrectable"),
     (
@@ -215,6 +216,8 @@ def test_the_chip_is_named_by_its_address() -> None:
         assert finding.pci == (pci or "0000:4a:01.0")
     (npu,) = read_line("[ascend] [ERROR] [drv] Heartbeat lost! (device_id=6; n=4)")
     assert (npu.device, npu.pci) == ("npu:6", None)
+    (npu,) = read_line("[ascend] [drv_pcie] [f 9] Device[3] lost heartbeat")
+    assert npu.device == "npu:3"
     (port,) = read_line("mlx5_core 0000:4b:00.0 mlx5_3: Port: 1 Link DOWN")
     assert (port.device, port.pci) == ("mlx5_3/1", "0000:4b:00.0")
 

@@ -16,7 +16,7 @@ from chipmedic.faults.finding import Finding
 from chipmedic.faults.rule import of_row, rule
 
 _ASCEND = ("[ascend]",)
-_DEVICE = re.compile(r"(?:\bdev(?:ice)?(?:_?id)?|\bdevid)[=-] ?(\d+)")
+_DEVICE = re.compile(r"(?:\b[Dd]ev(?:ice)?(?:_?id)?|\bdevid)(?:[=-] ?|\[)(\d+)")
 
 
 def _npu(text: str) -> str | None:
@@ -55,7 +55,7 @@ RULES = (
     ),
     rule(
         "ascend.heartbeat_lost",
-        "eartbeat lost",
+        ("eartbeat lost", "lost heartbeat"),
         r"\[ascend\].*[Hh]eartbeat lost|Device\[\d+\] lost heartbeat",
         _with_device,
     ),
