@@ -44,6 +44,9 @@ class RdmaPorts(Collector):
     def __init__(self, host: Host) -> None:
         self._host = host
         self._refused: dict[str, str] = {}
+        self._first_seen: dict[str, float] = {}
+        """What each counter of errors is counted from: one that appears late must be no burst."""
+        self._summed: set[str] = set()
         self._counted_at: float | None = None
 
     @classmethod
@@ -119,7 +122,9 @@ class RdmaPorts(Collector):
         """Read the counters of a port.
 
         The errors are told as one sum; when one of them could not be read this time, there is none,
-        because a sum of fewer would look like a reset and the next one like a burst.
+        because a sum of fewer would look like a reset and the next one like a burst. One that was
+        never there is left out until it appears (a driver that is loaded again shows its files one
+        after the other) and is counted from then on.
         """
         answers: list[Reading | Gap] = []
         downed = self._counter(component, Metric.LINK_DOWNED, f"{folder}/counters/link_downed")
@@ -127,18 +132,26 @@ class RdmaPorts(Collector):
             downed if isinstance(downed, Gap) else Reading(component, Metric.LINK_DOWNED, downed)
         )
         total, is_whole, is_any_read = 0.0, True, False
+        is_summed = component.name in self._summed
         for name, stops_at in ERRORS.items():
             path = f"{folder}/counters/{name}"
             count = self._counter(component, Metric.LINK_ERRORS, path)
             if isinstance(count, Gap):
                 answers.append(count)
-                is_whole = is_whole and path in self._refused
+                was_never_there = (
+                    count.reason is GapReason.UNSUPPORTED and path not in self._first_seen
+                )
+                is_whole = is_whole and (path in self._refused or was_never_there)
                 continue
-            total, is_any_read = total + count, True
+            first = self._first_seen.setdefault(path, count if is_summed else 0.0)
+            if count < first:  # counted anew since
+                first = self._first_seen[path] = 0.0
+            total, is_any_read = total + count - first, True
             if count == stops_at:
                 why = f"{name} has stopped at {stops_at}: it counts no further"
                 answers.append(Gap(component, Metric.LINK_ERRORS, GapReason.MALFORMED, why))
         if is_whole and is_any_read:
+            self._summed.add(component.name)
             answers.append(Reading(component, Metric.LINK_ERRORS, total))
         return answers
 
@@ -150,7 +163,7 @@ class RdmaPorts(Collector):
         try:
             text = self._host.read(path).strip()
         except OSError as e:
-            if e.errno in _REFUSALS or isinstance(e, FileNotFoundError):
+            if e.errno in _REFUSALS:  # a file that is missing costs nothing to ask for again
                 self._refused[path] = f"{name}: {e.strerror}, not asked again"
             return Gap(component, metric, reason_of(e), f"{name}: {e.strerror}")
         if not (text.isascii() and text.isdecimal()):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import selectors
 import shutil
 import signal
 import subprocess
@@ -15,11 +16,18 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol, cast
 
 from chipmedic.errors import ToolBlocked, ToolFailed, ToolMissing
 
+OUTPUT_BYTES_MAX = 8 << 20
+"""What a tool may write to each of its outputs: eight GPUs in full XML take about 1 MiB.
+
+A tool that prints for ever must not take the agent's memory.
+"""
+_PIECE_BYTES = 1 << 16
 REAP_SECONDS = 2.0
 """How long a killed process group may take to die before it is abandoned (D state)."""
 
@@ -43,7 +51,7 @@ class Host(Protocol):
 
         Raises:
             ToolMissing: there is no such program.
-            ToolFailed: it is there and cannot be started.
+            ToolFailed: it cannot be started, or wrote more than `OUTPUT_BYTES_MAX` and was killed.
             ToolBlocked: no end within the deadline; the group was killed, or abandoned in D state.
         """
         ...
@@ -110,27 +118,30 @@ class LinuxHost:
             raise ToolMissing(f"{argv[0]}: not installed") from e
         except OSError as e:
             raise ToolFailed(f"{argv[0]}: cannot be started: {e.strerror}") from e
-        try:
-            stdout, stderr = process.communicate(timeout=timeout_seconds)
-        except subprocess.TimeoutExpired as e:
-            has_ended = process.poll() is not None
-            is_dead = _kill_group(process)
-            if has_ended:  # what it left behind holds its output open
-                return _answer(e.output, e.stderr, process.returncode)
-            if not is_dead:
-                self._abandoned.append(process)  # waited for when it can die at last
-            counter = self.stuck.killed if is_dead else self.stuck.abandoned
-            counter[Path(argv[0]).name] += 1
-            state = (
-                "killed with its process group"
-                if is_dead
-                else f"abandoned, cannot be killed (pid {process.pid} is stuck in the kernel)"
-            )
-            raise ToolBlocked(
-                f"{argv[0]}: no answer in {timeout_seconds:g} s; {state}",
-                abandoned_pid=None if is_dead else process.pid,
-            ) from e
-        return _answer(stdout, stderr, process.returncode)
+        output = _Output(process)
+        end = output.read(timeout_seconds)
+        has_ended = process.poll() is not None
+        if end is _End.DONE:
+            _close(process)
+            return output.answer()
+        is_dead = _kill_group(process)
+        if has_ended and end is _End.TIMED_OUT:  # what it left behind holds its output open
+            return output.answer()
+        if not is_dead:
+            self._abandoned.append(process)  # waited for when it can die at last
+        counter = self.stuck.killed if is_dead else self.stuck.abandoned
+        counter[Path(argv[0]).name] += 1
+        state = (
+            "killed with its process group"
+            if is_dead
+            else f"abandoned, cannot be killed (pid {process.pid} is stuck in the kernel)"
+        )
+        if end is _End.TOO_MUCH and is_dead:
+            raise ToolFailed(f"{argv[0]}: wrote more than {OUTPUT_BYTES_MAX >> 20} MiB; {state}")
+        raise ToolBlocked(
+            f"{argv[0]}: no answer in {timeout_seconds:g} s; {state}",
+            abandoned_pid=None if is_dead else process.pid,
+        )
 
     def which(self, program: str) -> str | None:
         """See `Host.which`."""
@@ -154,6 +165,58 @@ class LinuxHost:
         return time.time()
 
 
+class _End(Enum):
+    DONE = auto()
+    TIMED_OUT = auto()
+    TOO_MUCH = auto()
+
+
+class _Output:
+    """What a running tool writes, up to a bound."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        pipes = (process.stdout, process.stderr)
+        self._parts = {pipe: bytearray() for pipe in pipes if pipe is not None}
+
+    def read(self, timeout_seconds: float) -> _End:
+        """Read until both outputs and the tool end, the deadline passes, or it is too much."""
+        deadline = time.monotonic() + timeout_seconds
+        with selectors.DefaultSelector() as selector:
+            for pipe in self._parts:
+                selector.register(pipe, selectors.EVENT_READ)
+            while selector.get_map():
+                ready = selector.select(max(0.0, deadline - time.monotonic()))
+                if not ready and time.monotonic() >= deadline:
+                    return _End.TIMED_OUT
+                for key, _ in ready:
+                    piece = os.read(key.fd, _PIECE_BYTES)
+                    if not piece:
+                        selector.unregister(key.fileobj)
+                    part = self._parts[cast("IO[bytes]", key.fileobj)]
+                    part += piece
+                    if len(part) > OUTPUT_BYTES_MAX:
+                        return _End.TOO_MUCH
+                if time.monotonic() >= deadline and selector.get_map():
+                    return _End.TIMED_OUT
+        try:
+            self._process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            return _End.TIMED_OUT
+        return _End.DONE
+
+    def answer(self) -> Answer:
+        """Return what was read and how the tool ended."""
+        stdout, stderr = (part.decode(errors="replace") for part in self._parts.values())
+        return Answer(stdout=stdout, stderr=stderr, exit_code=self._process.returncode)
+
+
+def _close(process: subprocess.Popen[bytes]) -> None:
+    for pipe in (process.stdout, process.stderr):
+        if pipe is not None:
+            pipe.close()
+
+
 def _kill_group(process: subprocess.Popen[bytes]) -> bool:
     """Kill a process and all that it started; say whether it ended."""
     with contextlib.suppress(ProcessLookupError):
@@ -163,15 +226,5 @@ def _kill_group(process: subprocess.Popen[bytes]) -> bool:
     except subprocess.TimeoutExpired:
         return False
     finally:
-        for pipe in (process.stdout, process.stderr):
-            if pipe is not None:
-                pipe.close()
+        _close(process)
     return True
-
-
-def _answer(stdout: bytes | None, stderr: bytes | None, exit_code: int) -> Answer:
-    return Answer(
-        stdout=(stdout or b"").decode(errors="replace"),
-        stderr=(stderr or b"").decode(errors="replace"),
-        exit_code=exit_code,
-    )

@@ -108,6 +108,40 @@ def test_a_counter_that_fails_once_gives_no_smaller_sum() -> None:
     assert subject.scan().values(Metric.LINK_ERRORS) == {nic("mlx5_4/1"): 10}
 
 
+def test_a_counter_that_was_missing_once_is_read_later() -> None:
+    """A driver that is loaded again shows its files one after the other."""
+    path = f"{IB}/ports/1/counters/symbol_error"
+    files = port(IB)
+    later = files.pop(path)
+    host = FakeHost(files=files)
+    subject = collector(host)
+    assert subject.scan().values(Metric.LINK_ERRORS) == {nic("mlx5_4/1"): 1}
+    files[path] = later
+    host.at += 20
+    assert subject.scan().values(Metric.LINK_ERRORS) == {nic("mlx5_4/1"): 1}  # 7 is no burst
+    files[path] = "10\n"
+    host.at += 20
+    assert subject.scan().values(Metric.LINK_ERRORS) == {nic("mlx5_4/1"): 4}
+    files[path] = "2\n"  # the driver was loaded again
+    host.at += 20
+    assert subject.scan().values(Metric.LINK_ERRORS) == {nic("mlx5_4/1"): 3}
+    del files[path]
+    host.at += 20
+    assert subject.scan().values(Metric.LINK_ERRORS) == {}  # a smaller sum would be a reset
+
+
+def test_a_link_that_counts_its_losses_late_counts_them() -> None:
+    path = f"{IB}/ports/1/counters/link_downed"
+    files = port(IB)
+    later = files.pop(path)
+    host = FakeHost(files=files)
+    subject = collector(host)
+    assert subject.scan().values(Metric.LINK_DOWNED) == {}
+    files[path] = later
+    host.at += 20
+    assert subject.scan().values(Metric.LINK_DOWNED) == {nic("mlx5_4/1"): 2}
+
+
 def test_a_counter_that_has_stopped_is_said() -> None:
     files = port(IB) | {f"{IB}/ports/1/counters/link_error_recovery": "255\n"}
     (gap,) = collector(FakeHost(files=files)).scan().gaps

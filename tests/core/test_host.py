@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from chipmedic.errors import ToolBlocked, ToolFailed, ToolMissing
-from chipmedic.host import Answer, LinuxHost
+from chipmedic.host import OUTPUT_BYTES_MAX, Answer, LinuxHost
 
 HOST = LinuxHost()
 
@@ -96,3 +96,34 @@ def test_a_daemon_that_holds_the_output_of_a_killed_tool_is_no_dead_driver() -> 
     with pytest.raises(ToolBlocked, match="killed with its process group") as blocked:
         shell("setsid sleep 8 & sleep 60")
     assert blocked.value.abandoned_pid is None
+
+
+def test_a_tool_that_prints_for_ever_is_killed_before_it_takes_the_memory() -> None:
+    host = LinuxHost()
+    for script in ("yes", "yes >&2", "yes & sleep 60"):
+        started = time.monotonic()
+        with pytest.raises(ToolFailed, match=r"sh: wrote more than 8 MiB; killed with its process"):
+            host.run(["sh", "-c", script], timeout_seconds=60)
+        assert time.monotonic() - started < 30
+    assert host.stuck.killed == {"sh": 3}
+
+
+def test_what_is_just_not_too_much_is_read_whole() -> None:
+    answer = shell(f"head -c {OUTPUT_BYTES_MAX} /dev/zero | tr '\\0' x; echo err >&2", 60)
+    assert (len(answer.stdout), answer.stderr) == (OUTPUT_BYTES_MAX, "err\n")
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "trap '' TERM HUP INT; sleep 60 & sleep 60 & wait",  # ignores every polite signal
+        "exec >&- 2>&-; sleep 60",  # closes its output and goes on
+        "while :; do echo x; sleep 0.1; done",  # goes on talking
+        "sh -c 'sh -c \"sleep 60; echo late\"'; true",
+    ],
+)
+def test_whatever_hangs_ends_at_the_deadline(script: str) -> None:
+    started = time.monotonic()
+    with pytest.raises(ToolBlocked, match=r"no answer in 0\.5 s; killed with its process group"):
+        shell(script, 0.5)
+    assert time.monotonic() - started < 10
