@@ -171,6 +171,8 @@ class Nvidia(Collector):
     def _xid(self, event: Mapping[str, Any]) -> Event:
         chip = self._memory.chip_at(event["index"])
         where = "" if chip is None else f" on GPU {chip.index} ({chip.pci}, {chip.uid})"
+        if chip is not None and (words := self._memory.words_of(chip.uid, event["slice"])):
+            where += f" in {words}"
         return Event(
             component=HOST if chip is None else chip.component,
             code=f"xid:{event['data']}",

@@ -6,17 +6,9 @@ time. Source: nvml.h 13.3, "Multi Instance GPU Management".
 
 from __future__ import annotations
 
-from chipmedic_collectors.nvidia.session import (
-    FUNCTION_NOT_FOUND,
-    NOT_SUPPORTED,
-    SUCCESS,
-    VERSION_MISMATCH,
-    Answer,
-    OpenChip,
-)
+from chipmedic_collectors.nvidia.session import ABSENT, SUCCESS, Answer, OpenChip
 
-NO_PERMISSION, NOT_FOUND, INVALID_ARGUMENT = 4, 6, 2
-ABSENT = (NOT_SUPPORTED, FUNCTION_NOT_FOUND, VERSION_MISMATCH)
+NOT_FOUND, INVALID_ARGUMENT = 6, 2
 SLICES_MAX = 16
 
 

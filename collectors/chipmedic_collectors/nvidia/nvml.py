@@ -32,7 +32,12 @@ from chipmedic.model import (
 )
 from chipmedic_collectors.nvidia import codes
 from chipmedic_collectors.nvidia.naming import identify, name_failed, pci_component
-from chipmedic_collectors.nvidia.partitions import Partition, partitions, processes_of
+from chipmedic_collectors.nvidia.partitions import (
+    Partition,
+    partitions,
+    processes_of,
+    words_of,
+)
 from chipmedic_collectors.nvidia.readings import read_chip
 from chipmedic_collectors.nvidia.reply import SUCCESS, Answer, ChipAnswers, FailedChip, Reply
 from chipmedic_collectors.nvidia.troubles import Troubles
@@ -61,6 +66,10 @@ class Memory:
     """What stands against each chip that is here."""
     trouble_since: float | None = None
     """Since when NVML cannot be reached."""
+
+    def words_of(self, uid: str, place: object) -> str | None:
+        """Return the words for a slice of a chip, `[GPU instance, compute instance]`, if any."""
+        return words_of(place, self.partitions.get(uid, []))
 
     def chip_at(self, index: int | None) -> Chip | None:
         """Return the chip that had this index last."""

@@ -85,7 +85,6 @@ def _partition(row: Any) -> Partition | None:
 
 def processes_of(uid: str, rows: Any, slices: list[Partition]) -> tuple[ChipProcess, ...]:
     """Return the processes of a chip, each with the slice that it runs in; others are left out."""
-    by_place = {(one.gpu_instance, one.compute_instance): one.words for one in slices}
     if not isinstance(rows, list):
         return ()
     return tuple(
@@ -93,18 +92,24 @@ def processes_of(uid: str, rows: Any, slices: list[Partition]) -> tuple[ChipProc
             chip=uid,
             pid=row[0],
             memory_bytes=row[1] if is_whole(row[1]) else None,
-            partition=_place(row[2], row[3], by_place),
+            partition=words_of(row[2:], slices),
         )
         for row in rows
         if isinstance(row, list) and len(row) == 4 and is_whole(row[0])
     )
 
 
-def _place(
-    gpu_instance: Any, compute_instance: Any, known: dict[tuple[int, int], str]
-) -> str | None:
-    """Return the words for a slice, also for one that has not been listed yet."""
-    if not is_row([gpu_instance, compute_instance], 2) or gpu_instance == NO_INSTANCE:
+def words_of(place: object, slices: list[Partition]) -> str | None:
+    """Return the words for `[GPU instance, compute instance]`, also when it is not listed yet.
+
+    None: no slice. An event may name the GPU instance alone, as it was in all parts of that.
+    """
+    if not isinstance(place, list) or not is_row(place, 2) or place[0] == NO_INSTANCE:
         return None
-    place = (gpu_instance, compute_instance)
-    return known.get(place) or Partition(*place, uuid=None, memory=(SUCCESS, None)).words
+    gpu_instance, compute_instance = place
+    if compute_instance == NO_INSTANCE:
+        return f"GPU instance {gpu_instance}"
+    for one in slices:
+        if (one.gpu_instance, one.compute_instance) == (gpu_instance, compute_instance):
+            return one.words
+    return Partition(gpu_instance, compute_instance, None, (SUCCESS, None)).words

@@ -11,12 +11,12 @@ from collections.abc import Callable
 import pynvml
 
 from chipmedic_collectors.nvidia.mig import (
-    ABSENT,
     ask_processes,
     read_processes_of_slices,
     read_slices,
 )
 from chipmedic_collectors.nvidia.session import (
+    ABSENT,
     FUNCTION_NOT_FOUND,
     NOT_SUPPORTED,
     SUCCESS,
@@ -49,6 +49,7 @@ REMAP_NAMES = ("remapped_corrected", "remapped_uncorrected", "remap_pending", "r
 LINK_COUNT_FIELD, LINK_STATE_FIELD = 91, 165
 C2C_COUNT_FIELD, C2C_STATE_FIELD = 170, 171
 C2C_LINKS_MAX = 64
+INSTANT_POWER_FIELD = 186
 LINK_ERROR_FIELDS = ((161, 162), (208, 215))
 """Errors that cost a retry or a recovery. Hopper: replays, recoveries (a CRC error causes a
 replay, so 163 would count it twice). Blackwell, which lacks those: receive errors, recovery
@@ -60,8 +61,8 @@ LINK_ERROR_COUNTERS = (0, 1)
 def read_fast(chip: OpenChip) -> Answers:
     """Temperatures, power, use, memory, throttling and the driver's own verdict (field 230)."""
     return {
-        "temperature": chip.ask("nvmlDeviceGetTemperature", GPU_SENSOR),
-        "power": chip.ask("nvmlDeviceGetPowerUsage"),
+        "temperature": _temperature(chip),
+        "power": _power(chip),
         "utilization": _utilization(chip),
         "memory": _memory(chip),
         "throttle": _throttle(chip),
@@ -121,6 +122,22 @@ GROUPS: dict[str, Callable[[OpenChip], Answers]] = {
 def _named_fields(chip: OpenChip, names: dict[int, str]) -> Answers:
     answers = chip.fields([(field, 0) for field in names])
     return {name: answers[field, 0] for field, name in names.items()}
+
+
+def _temperature(chip: OpenChip) -> Answer:
+    """Degrees of the chip; the call without a version goes with CUDA 14."""
+    answer = chip.ask("nvmlDeviceGetTemperature", GPU_SENSOR)
+    if answer[0] in ABSENT:
+        answer = chip.ask("nvmlDeviceGetTemperatureV", GPU_SENSOR)
+    return answer
+
+
+def _power(chip: OpenChip) -> Answer:
+    """Milliwatts: the average of a second where the chip has that, else of the moment."""
+    answer = chip.ask("nvmlDeviceGetPowerUsage")
+    if answer[0] in ABSENT:
+        answer = chip.fields([(INSTANT_POWER_FIELD, 0)])[INSTANT_POWER_FIELD, 0]
+    return answer
 
 
 def _utilization(chip: OpenChip) -> Answer:

@@ -21,7 +21,9 @@ Answer = tuple[int, Any]
 
 SUCCESS, UNINITIALIZED = 0, 1
 NOT_SUPPORTED, FUNCTION_NOT_FOUND, VERSION_MISMATCH = 3, 13, 25
-GPU_IS_LOST = 15
+GPU_IS_LOST, DEPRECATED = 15, 26
+ABSENT = (NOT_SUPPORTED, FUNCTION_NOT_FOUND, VERSION_MISMATCH, DEPRECATED)
+"""This chip, mode, library or binding does not offer the call."""
 UNREADABLE = -1
 """Our own code: the call worked and the binding could not make sense of what it wrote."""
 
@@ -227,7 +229,7 @@ class OpenChip:
     def _judge(self, key: tuple[Any, ...], code: int) -> None:
         if code == GPU_IS_LOST:
             raise Lost
-        if code in (NOT_SUPPORTED, FUNCTION_NOT_FOUND, VERSION_MISMATCH):
+        if code in ABSENT:
             self._unsupported[key] = (code, time.monotonic() + UNSUPPORTED_SECONDS)
 
 

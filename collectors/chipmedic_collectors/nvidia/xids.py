@@ -98,5 +98,11 @@ class XidListener:
             return
         index = self._index_by_address.get(cast(event.device, c_void_p).value or 0)
         self._tell(
-            {"type": event.eventType, "data": event.eventData, "index": index, "at": time.time()}
+            {
+                "type": event.eventType,
+                "data": event.eventData,
+                "index": index,
+                "slice": [event.gpuInstanceId, event.computeInstanceId],
+                "at": time.time(),
+            }
         )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 INVALID_ARGUMENT, NOT_SUPPORTED = 2, 3
+NOT_AN_INSTANCE = (1 << 32) - 1
 
 
 class Failed(Exception):
@@ -104,14 +105,14 @@ class EventSet:
     seen: int
     masks: dict[int, int] = field(default_factory=dict)
 
-    def next(self, state: State) -> tuple[int, int, int] | None:
-        """Return the next event that was registered for: chip, type, data."""
+    def next(self, state: State) -> list[int] | None:
+        """Return the next event that was registered for: chip, type, data, and its slice."""
         while self.seen < state.events:
             self.seen += 1
             parts = state.keys.get(f"event.{self.seen}", "").split(",")
-            if len(parts) != 3:
+            if len(parts) not in (3, 5):
                 continue
-            gpu, kind, data = (int(part, 0) for part in parts)
-            if self.masks.get(gpu, 0) & kind:
-                return gpu, kind, data
+            event = [int(part, 0) for part in parts]
+            if self.masks.get(event[0], 0) & event[1]:
+                return [*event, NOT_AN_INSTANCE, NOT_AN_INSTANCE][:5]
         return None

@@ -17,6 +17,7 @@ typedef struct { unsigned char cluster[16]; ret status; unsigned clique; unsigne
 typedef struct { unsigned version; unsigned char cluster[16]; ret status; unsigned clique; unsigned char state; unsigned health_mask; } fabric_v2;
 typedef struct { fabric_v2 before; unsigned char health_summary; } fabric_v3;
 typedef struct { unsigned version; unsigned long long counts[11]; unsigned is_exceeded; } sram_status;
+typedef struct { unsigned version, sensor; int temperature; } temperature_v1;
 typedef struct { unsigned version, channel, cluster; } repair_status;
 typedef struct { unsigned version, is_unrepairable; } unrepairable;
 typedef union { double d; unsigned u; unsigned long ul; unsigned long long ull; long long ll; int i; unsigned short us; } value_union;
@@ -281,6 +282,17 @@ ret nvmlDeviceGetTemperature(device_t device, unsigned sensor, unsigned *out) {
     return SUCCESS;
 }
 
+ret nvmlDeviceGetTemperatureV(device_t device, temperature_v1 *out) {
+    char value[VALUE_BYTES];
+    ret code = enter_device("nvmlDeviceGetTemperatureV", device);
+    if (code || out->sensor != 0 || !find_for(device->index, "temperature", value))
+        return code ? code : NOT_SUPPORTED;
+    if (out->version != 0x100000c)
+        return VERSION_MISMATCH;
+    out->temperature = (int)strtol(value, NULL, 0);
+    return SUCCESS;
+}
+
 ret nvmlDeviceGetUtilizationRates(device_t device, utilization *out) {
     char value[VALUE_BYTES];
     ret code = enter_device("nvmlDeviceGetUtilizationRates", device);
@@ -530,13 +542,13 @@ ret nvmlDeviceRegisterEvents(device_t device, unsigned long long types, event_se
 static int next_event(event_set_t set, event_data *out) {
     while (set->seen < number("event.count", 0)) {
         char key[KEY_BYTES], value[VALUE_BYTES];
-        unsigned gpu;
+        unsigned gpu, gpu_instance = UINT32_MAX, compute_instance = UINT32_MAX;
         unsigned long long type, data;
         snprintf(key, sizeof key, "event.%llu", ++set->seen);
-        if (!find(key, value) || sscanf(value, "%u,%llu,%llu", &gpu, &type, &data) != 3 || gpu >= MAX_GPUS)
+        if (!find(key, value) || sscanf(value, "%u,%llu,%llu,%u,%u", &gpu, &type, &data, &gpu_instance, &compute_instance) < 3 || gpu >= MAX_GPUS)
             continue;
         if (set->masks[gpu] & type) {
-            *out = (event_data){&devices[gpu * MAX_HANDLES], type, data, UINT32_MAX, UINT32_MAX};
+            *out = (event_data){&devices[gpu * MAX_HANDLES], type, data, gpu_instance, compute_instance};
             return 1;
         }
     }

@@ -15,14 +15,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
-from chipmedic_simulator.nvml.answers import NOT_SUPPORTED, EventSet, Failed, State
+from chipmedic_simulator.nvml.answers import NOT_AN_INSTANCE, NOT_SUPPORTED, EventSet, Failed, State
 from chipmedic_simulator.nvml.state import read_state
 
 SUCCESS, UNINITIALIZED, INVALID_ARGUMENT, NO_PERMISSION, NOT_FOUND = 0, 1, 2, 4, 6
 INSUFFICIENT_SIZE, DRIVER_NOT_LOADED, TIMEOUT, GPU_IS_LOST = 7, 9, 10, 15
 VERSION_MISMATCH, UNKNOWN = 25, 999
 NOT_AVAILABLE = (1 << 64) - 1
-NOT_AN_INSTANCE = (1 << 32) - 1
 POLL_SECONDS = 0.02
 HANDLE_BASE, HANDLES_PER_GPU = 0x1000, 8
 """A handle is the base plus eight times the index, plus k for the k-th MIG slice: any number but 0
@@ -243,6 +242,15 @@ class StandIn:
             raise Failed(NOT_SUPPORTED)
         _target(out).value = state.number(gpu, "temperature")
 
+    def _temperature_v(self, symbol: str, device: Any, out: Any) -> None:
+        state, gpu = self._enter_device(symbol, device)
+        if _target(out).sensorType != 0:
+            raise Failed(NOT_SUPPORTED)
+        temperature = state.number(gpu, "temperature")
+        if _target(out).version != 0x100000C:
+            raise Failed(VERSION_MISMATCH)
+        _target(out).temperature = temperature
+
     def _utilization(self, symbol: str, device: Any, out: Any) -> None:
         state, gpu = self._enter_device(symbol, device)
         _target(out).gpu = state.number(gpu, "utilization_percent")
@@ -382,10 +390,10 @@ class StandIn:
                 raise Failed(TIMEOUT)
             time.sleep(POLL_SECONDS)
         data = _target(out)
-        gpu, data.eventType, data.eventData = event
+        gpu, data.eventType, data.eventData = event[:3]
         handle = HANDLE_BASE + gpu * HANDLES_PER_GPU
         data.device = ctypes.cast(handle, type(data.device))
-        data.gpuInstanceId = data.computeInstanceId = NOT_AN_INSTANCE
+        data.gpuInstanceId, data.computeInstanceId = event[3:]
 
     def _free_set(self, _symbol: str, event_set: Any) -> None:
         self._event_sets.pop(_address(event_set), None)
@@ -398,6 +406,7 @@ class StandIn:
         "nvmlDeviceGetUUID": _uuid,
         "nvmlDeviceGetPciInfo_v3": _pci,
         "nvmlDeviceGetTemperature": _temperature,
+        "nvmlDeviceGetTemperatureV": _temperature_v,
         "nvmlDeviceGetUtilizationRates": _utilization,
         "nvmlDeviceGetMemoryInfo": _memory,
         "nvmlDeviceGetMemoryInfo_v2": _memory,

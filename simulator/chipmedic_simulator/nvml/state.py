@@ -29,7 +29,8 @@ Lines of `key=value`; numbers in base 10 or 0x. What a key means:
     fail.<symbol>[.<n>]            the return code of a call, of one chip or all
     hang.<symbol>[.<n>]            seconds that a call blocks; ends early when the key goes
     crash.<symbol>[.<n>]           1: the call aborts the process
-    event.count, event.<k>         the k-th event, from 1: `<n>,<type>,<data>`
+    event.count, event.<k>         the k-th event, from 1: `<n>,<type>,<data>`, in a slice
+                                   `<n>,<type>,<data>,<gi>,<ci>`
 
 An edit is a read, a change and a rename under a lock, so a reader never sees half of it and two
 editors never lose a change.
@@ -130,11 +131,22 @@ class SimulatedNvml:
         """Let a call abort its process."""
         self._trouble("crash", symbol, gpu, int(is_on))
 
-    def emit(self, gpu: int, data: int, event_type: int = EVENT_XID) -> None:
-        """Queue an event for every event set that is open now: by default the Xid `data`."""
+    def emit(
+        self,
+        gpu: int,
+        data: int,
+        event_type: int = EVENT_XID,
+        *,
+        place: tuple[int, int] | None = None,
+    ) -> None:
+        """Queue an event for every event set that is open now: by default the Xid `data`.
+
+        `place`: the GPU instance and the compute instance that it is of.
+        """
         with self.edit() as state:
             number = int(state.get("event.count", "0")) + 1
-            state[f"event.{number}"] = f"{gpu},{event_type},{data}"
+            event = (gpu, event_type, data, *(place or ()))
+            state[f"event.{number}"] = ",".join(map(str, event))
             state["event.count"] = str(number)
             state.pop(f"event.{number - EVENTS_KEPT}", None)
 

@@ -229,14 +229,14 @@ def test_a_chip_that_enumeration_drops_is_missing(rig: Rig) -> None:
 def test_each_code_of_one_call_costs_that_value_only(
     rig: Rig, code: int, reason: GapReason
 ) -> None:
-    rig.nvml.fail("nvmlDeviceGetPowerUsage", code, gpu=1)
+    rig.nvml.fail("nvmlDeviceGetUtilizationRates", code, gpu=1)
     scan = rig.scan()
     [gap] = scan.gaps
-    assert (gap.component, gap.metric) == (scan.chips[1].component, Metric.POWER)
+    assert (gap.component, gap.metric) == (scan.chips[1].component, Metric.UTILIZATION)
     assert gap.reason is reason
     assert f"nvml:{code} " in gap.detail
     assert len(scan.values(Metric.TEMPERATURE)) == 2
-    assert len(scan.values(Metric.POWER)) == 1
+    assert len(scan.values(Metric.UTILIZATION)) == 1
     assert scan.values(Metric.PRESENT)[scan.chips[1].component] == 1
 
 

@@ -60,6 +60,10 @@ STORIES: dict[str, Callable[[SimulatedNvml], object]] = {
     "no serial": lambda nvml: nvml.forget("gpu.0.serial", "gpu.*.temperature"),
     "denied": lambda nvml: nvml.fail("nvmlDeviceGetMemoryInfo_v2", 4, gpu=0),
     "old": lambda nvml: nvml.fail("nvmlDeviceGetFieldValues", 13),
+    "new": lambda nvml: (
+        nvml.fail("nvmlDeviceGetTemperature", 26),
+        nvml.fail("nvmlDeviceGetPowerUsage", 13),
+    ),
     "reset": lambda nvml: nvml.fail("nvmlDeviceGetFieldValues", 16, gpu=1),
     "no driver": lambda nvml: nvml.fail("nvmlInitWithFlags", 9),
     "mismatch": lambda nvml: nvml.fail("nvmlDeviceGetCount_v2", 18),
@@ -104,7 +108,9 @@ def test_the_same_xid_from_both(tmp_path: Path) -> None:
         folder.mkdir()
         with simulated(folder, is_stand_in=is_stand_in) as rig:
             uid = rig.scan().chips[1].uid
-            rig.nvml.emit(1, 94)
+            rig.nvml.cut(1, (2, 0, 1, 2))
+            rig.scan()
+            rig.nvml.emit(1, 94, place=(2, 0))
             assert rig.wait_for_push() < 1.0
             [event] = rig.scan(1).events
             codes.append((event.code, event.message, event.component.name == uid))

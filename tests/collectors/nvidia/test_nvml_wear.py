@@ -52,6 +52,24 @@ def test_a_process_is_named_with_its_slice(rig: Rig) -> None:
     assert {process.chip for process in scan.processes} == {chip.uid for chip in scan.chips}
 
 
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ((3, 0), "in MIG-"),
+        ((5, 1), "in GPU instance 5, compute instance 1"),
+        ((3, 0xFFFFFFFF), "in GPU instance 3"),
+    ],
+)
+def test_an_xid_is_named_with_its_slice(rig: Rig, place: tuple[int, int], words: str) -> None:
+    rig.nvml.cut(0, (3, 0, 0, 20 * GIB))
+    rig.scan()
+    rig.nvml.emit(0, 94, place=place)
+    rig.wait_for_push()
+    [event] = rig.scan(1).events
+    assert (event.component, event.code) == (rig.scan().chips[0].component, "xid:94")
+    assert words in event.message
+
+
 def test_who_may_not_see_the_whole_chip_asks_its_slices(rig: Rig) -> None:
     rig.nvml.cut(0, (3, 0, 0, 20 * GIB), (4, 0, 0, 20 * GIB))
     rig.nvml.set(0, processes="71:4096:3:0,72:-:4:0")
@@ -155,6 +173,17 @@ def test_a_driver_that_knows_none_of_it_answers_the_rest(rig: Rig) -> None:
     )
     assert [process.pid for process in scan.processes] == [71]
     assert len(scan.values(Metric.REMAP_PENDING)) == 2
+
+
+def test_a_driver_that_has_dropped_old_calls_is_asked_by_the_new_ones(rig: Rig) -> None:
+    rig.nvml.fail("nvmlDeviceGetTemperature", 26)
+    rig.nvml.fail("nvmlDeviceGetPowerUsage", 13)
+    rig.nvml.set(0, temperature=63, power_milliwatts=512_000)
+    scan = rig.scan()
+    chip = scan.chips[0].component
+    assert scan.values(Metric.TEMPERATURE)[chip] == 63
+    assert scan.values(Metric.POWER)[chip] == 512
+    assert not scan.gaps
 
 
 def test_links_between_chip_and_cpu(rig: Rig) -> None:
