@@ -52,6 +52,8 @@ def _facts(incident: dict[str, Any]) -> list[tuple[str, str]]:
     ]
     if incident["reopened_count"]:
         facts.append(("reopened", f"{incident['reopened_count']} times"))
+    if held := incident.get("held"):
+        facts.append(("not told", f"{held['why']} ({held['held_by']})"))
     if incident["acknowledged_at"]:
         facts.append(("acknowledged", incident["acknowledged_by"] or "nobody named"))
     if incident["resolved_at"]:

@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from chipmedic.errors import ChipmedicError, ConfigError
-from chipmedic_cli import recoveries
+from chipmedic_cli import notices, recoveries, silences
 from chipmedic_cli import replay as replay_command
 from chipmedic_cli import report as report_command
 from chipmedic_cli.options import JsonOption, WatchdogOption, WhoOption, print_json
@@ -35,6 +35,9 @@ app = typer.Typer(
 incidents_app = typer.Typer(no_args_is_help=True, help="What happened, and what became of it.")
 app.add_typer(incidents_app, name="incidents")
 app.add_typer(recoveries.app, name="recoveries")
+app.add_typer(notices.app, name="notices")
+app.add_typer(silences.silence_app, name="silence")
+app.add_typer(silences.maintenance_app, name="maintenance")
 app.command("give-back")(recoveries.give_back)
 app.command("report")(report_command.report)
 app.command("replay")(replay_command.replay)

@@ -86,7 +86,7 @@ def incident_table(incidents: list[dict[str, Any]]) -> Table:
         made.add_row(
             row["id"],
             coloured(row["severity"]),
-            coloured(row["state"]),
+            coloured(row["state"]) + (" (held)" if row.get("held_by") else ""),
             age(row["opened_at"]),
             plain(row["title"]),
             plain(shortened(row["nodes"])),

@@ -20,6 +20,8 @@ COLOURS = {
     "connected": "green",
     "resolved": "green",
     "delivered": "green",
+    "gathered": "green",
+    "active": "yellow",
     "done": "green",
     "failed": "bold red",
     "held": "bold red",

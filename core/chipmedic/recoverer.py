@@ -77,6 +77,9 @@ class NodeView:
     """The scheduler itself cannot use it: the second witness of a silent node."""
     why: str
     """State and reason, as the scheduler words them."""
+    expected: str = ""
+    """Why it is no news that this node is away: an admin took it out and no job runs there any
+    more, or it is being booted. Empty: it should be there."""
 
 
 @runtime_checkable

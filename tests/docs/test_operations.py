@@ -26,6 +26,8 @@ NAMED = {
     "collectors": "`[collectors.NAME]`",
     "detectors.page_limits": "`[detectors.page_limits.VENDOR]`",
     "notify.channels": "`[notify.channels.NAME]`",
+    "notify.routes": "`[[notify.routes]]`",
+    "notify.routes.escalations": "`[[notify.routes.escalations]]`",
     "recover.rules": "`[[recover.rules]]`",
 }
 """Headings of sections that are more than their own name."""

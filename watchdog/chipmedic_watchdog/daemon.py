@@ -33,6 +33,7 @@ from chipmedic_watchdog.liveness import Liveness
 from chipmedic_watchdog.metrics import Metrics
 from chipmedic_watchdog.notify.loop import NotifyLoop
 from chipmedic_watchdog.recover.loop import RecoverLoop
+from chipmedic_watchdog.recover.witnesses import witness_of
 from chipmedic_watchdog.retention import Retention
 from chipmedic_watchdog.startup import (
     committer_settings,
@@ -115,7 +116,7 @@ class Daemon:
         self._web = WebServer(self._api.application(), settings.http.listen)
         self._retention = Retention(self._database, settings.store.keep_events_days)
         self._server: aio.Server | None = None
-        self._notify: Loop = NotifyLoop(self._database, settings.notify)
+        self._notify: Loop = self._notify_loop(settings)
         self._recover: Loop = self._recover_loop(settings)
         self._ledger: Loop = LedgerLoop(self._database)
         self._restarts: dict[str, asyncio.Event] = {}
@@ -192,6 +193,26 @@ class Daemon:
     def _recover_loop(self, settings: WatchdogSettings) -> Loop:
         return RecoverLoop(self._database, settings.recover, on_change=self._wake_all)
 
+    def _notify_loop(self, settings: WatchdogSettings) -> Loop:
+        self._api.notify = settings.notify
+        return NotifyLoop(
+            self._database,
+            settings.notify,
+            witness=witness_of(self._database, settings.recover),
+            troubles=self._own_troubles,
+            on_ping=lambda is_well: self._metrics.deadman_pings.labels(
+                "well" if is_well else "not_well"
+            ).inc(),
+        )
+
+    def _own_troubles(self) -> list[str]:
+        """Return what keeps this watchdog from its work, for the dead man's switch."""
+        problems = [words for key, words in self._health.problems.items() if key != "configuration"]
+        age_seconds = self._clock.elapsed() - self._liveness.ticked_at
+        if age_seconds > STUCK_SECONDS:
+            problems.append(f"the watch over silence has not moved for {age_seconds:.0f} s")
+        return problems
+
     async def _supervise(self, name: str) -> None:
         """Run a loop; a reload replaces it, which it survives as it survives a restart."""
         while True:
@@ -244,8 +265,8 @@ class Daemon:
         self._liveness.settings = new.liveness
         self._sessions.silence_seconds = new.liveness.silence_seconds
         self._incidents.settings = new.incidents
-        if new.notify != old.notify:
-            self._notify = NotifyLoop(self._database, new.notify)
+        if (new.notify, new.recover) != (old.notify, old.recover):
+            self._notify = self._notify_loop(new)
             self._restarts["notify"].set()
         if new.recover != old.recover:
             self._recover = self._recover_loop(new)

@@ -134,6 +134,12 @@ class Metrics:
             "From the beginning of a fault to its incident.",
             COMMIT_BUCKETS,
         )
+        self.deadman_pings = Counter(
+            PREFIX + "deadman_pings",
+            "Pings of the dead man's switch; not_well: one that said so, or did not arrive.",
+            ["result"],
+            registry=self.registry,
+        )
         self.reload_successful = Gauge(
             "chipmedic_config_last_reload_successful",
             "1 when the configuration in force is the file's, 0 when the file was refused.",

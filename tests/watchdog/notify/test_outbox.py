@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 
-from chipmedic_watchdog.notify import outbox
+from chipmedic_watchdog.notify import news, outbox
+from chipmedic_watchdog.notify.news import Desk
 from chipmedic_watchdog.notify.settings import (
     ChannelKind,
     ChannelSettings,
@@ -25,13 +26,17 @@ CRITICAL_ONLY = ChannelSettings(
     kind=ChannelKind.STDOUT, minimum_severity=SeverityName.CRITICAL, language=Language.ZH
 )
 SETTINGS = NotifySettings(channels={"desk": STDOUT, "pager": CRITICAL_ONLY})
+DESK = Desk(settings=SETTINGS)
 
 
 def look(database: Database, now: float = story.NOW) -> int:
     """One look of the loop; how many notices it wrote."""
-    ids = database.read_now(outbox.unread)
-    written, _ = database.write_now(lambda c: outbox.write_news(c, ids, SETTINGS, now))
-    return written
+    ids = unread(database, now)
+    return database.write_now(lambda c: news.write_news(c, ids, DESK, now)).written
+
+
+def unread(database: Database, now: float = story.NOW) -> list[str]:
+    return database.read_now(lambda c: news.unread(c, SETTINGS, now))
 
 
 def ids(database: Database) -> list[str]:
@@ -48,7 +53,7 @@ def test_one_notice_for_each_channel_and_never_again(database: Database) -> None
     assert look(database) == 2
     assert look(database) == 0
     assert ids(database) == ["inc-000042/opened-1/desk", "inc-000042/opened-1/pager"]
-    assert database.read_now(outbox.unread) == []
+    assert unread(database) == []
     titles = {row["channel"]: row["title"] for row in story.rows(database, schema.notices)}
     assert titles["desk"].startswith("CRITICAL: uncorrectable memory error on node gpu-017")
     assert titles["pager"].startswith("严重：节点 gpu-017")
@@ -75,7 +80,7 @@ def test_a_whole_life(database: Database) -> None:
     look(database)
     set_incident(database, state="resolved", resolved_at=story.NOW + 60, revision=3)
     look(database, story.NOW + 61)
-    set_incident(database, state="open", revision=4)
+    set_incident(database, state="open", revision=4, reopened_count=1)
     look(database)
     desk = [r for r in story.rows(database, schema.notices) if r["channel"] == "desk"]
     assert [row["occasion"] for row in desk] == [
@@ -117,14 +122,15 @@ def test_a_node_that_may_come_back_is_news_of_a_resolved_incident(database: Data
 def test_history_is_no_news(database: Database) -> None:
     story.put_incident(database, state="resolved", resolved_at=story.NOW - 90_000)
     assert look(database) == 0
-    assert database.read_now(outbox.unread) == []
+    assert unread(database) == []
 
 
 def test_a_new_incident_waits_a_moment_for_the_decision(database: Database) -> None:
     story.put_incident(database, opened_at=story.NOW)
 
     def told(now: float) -> tuple[int, bool]:
-        return database.write_now(lambda c: outbox.write_news(c, ["inc-000042"], SETTINGS, now))
+        done = database.write_now(lambda c: news.write_news(c, ["inc-000042"], DESK, now))
+        return done.written, done.is_waiting
 
     assert told(story.NOW + 0.1) == (0, True)
     assert told(story.NOW + 0.31) == (2, False), "no longer than it may"
@@ -160,7 +166,7 @@ def test_killed_while_writing_nothing_is_lost_and_nothing_is_twice(
             return original(*args, **kwargs)
 
         connection.execute = execute  # type: ignore[method-assign]
-        outbox.write_news(connection, ["inc-000042"], SETTINGS, story.NOW)
+        news.write_news(connection, ["inc-000042"], DESK, story.NOW)
         raise Killed  # before the commit
 
     with pytest.raises(Killed):

@@ -15,7 +15,7 @@ from chipmedic.faults.kinds import KINDS
 from chipmedic.model import Severity
 from chipmedic_watchdog.notify import words as words_of
 from chipmedic_watchdog.notify.facts import ChipFacts, FaultFacts, IncidentFacts, RecoveryFacts
-from chipmedic_watchdog.notify.occasions import URGENCY
+from chipmedic_watchdog.notify.occasions import OTHERS, URGENCY
 from chipmedic_watchdog.notify.settings import Language
 from chipmedic_watchdog.notify.texts import age, clean, spans, write
 from chipmedic_watchdog.notify.words import causes, command, words
@@ -221,7 +221,7 @@ def test_every_language_has_every_text() -> None:
     keys = [{section: set(table[section]) for section in table} for table in tables]
     assert keys[0] == keys[1]
     assert set(tables[0]["kinds"]) == set(KINDS)
-    assert set(tables[0]["occasion"]) == set(URGENCY)
+    assert set(tables[0]["occasion"]) == {*URGENCY, *OTHERS}
     assert {why.value for why in Why} <= set(tables[0]["why"])
 
 

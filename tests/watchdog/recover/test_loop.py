@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from chipmedic_watchdog.notify import silences
 from chipmedic_watchdog.recover import approvals, reconcile
 from chipmedic_watchdog.recover.loop import RecoverLoop
 from chipmedic_watchdog.recover.settings import Mode, RecoverSettings, RuleSettings
@@ -438,3 +439,19 @@ async def test_the_end_of_an_isolation_is_not_written_over_our_own_return(
     await reconcile.reconcile(database, adapters, now=NOW + 60)
     assert rows(database, schema.isolations)[0]["returned_at"] == NOW + 9
     assert "somebody else" not in {row["who"] for row in rows(database, schema.audit)}
+
+
+async def test_in_a_maintenance_window_nothing_is_done_and_after_it_all(
+    database: Database,
+) -> None:
+    bad_node(database)
+    window = {"starts_at": 0.0, "ends_at": NOW + 2.5, "who": "mei", "why": "fans", "now": NOW}
+    database.write_now(
+        lambda c: silences.add(c, "maintenance", ['node=~"n1|n9"'], **window)  # type: ignore[arg-type]
+    )
+    world = World()
+    async with running(database, world):
+        await settle()
+        assert recoveries(database) == []
+        assert world.acts == []
+        await until(lambda: "isolate n1" in world.acts)

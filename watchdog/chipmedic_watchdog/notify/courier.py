@@ -9,23 +9,30 @@ from __future__ import annotations
 import logging
 import random
 import time
+from collections import deque
 from collections.abc import Callable
+from typing import TypeVar
 
 from chipmedic.errors import DeliveryFailed, StoreError
-from chipmedic.notifier import Notice, Notifier
+from chipmedic.notifier import Notifier, StandingNotifier
 from chipmedic_watchdog.abandon import call_abandonable
 from chipmedic_watchdog.bell import Bell
-from chipmedic_watchdog.notify import outbox
+from chipmedic_watchdog.notify import digest, outbox
 from chipmedic_watchdog.notify.channels.retry import RetryLater
+from chipmedic_watchdog.notify.limits import Portion, portion
 from chipmedic_watchdog.notify.settings import NotifySettings
 from chipmedic_watchdog.store.database import Database
 
 LOGGER = logging.getLogger(__name__)
+Result = TypeVar("Result")
 
 BEAT_SECONDS = 30.0
 MARGIN_SECONDS = 5.0
 """A channel keeps its own deadline; when it is so much over it, the delivery counts as failed."""
 STORE_RETRY_SECONDS = 2.0
+SENT_KEPT = 1_000
+STUCK_SECONDS = 120.0
+"""A courier that has not moved for so long does not work."""
 
 
 class Courier:
@@ -42,11 +49,18 @@ class Courier:
         self._database = database
         self._notifier = notifier
         self._settings = settings
-        self._timeout_seconds = settings.channels[notifier.name].timeout_seconds + MARGIN_SECONDS
+        channel = settings.channels[notifier.name]
+        self._timeout_seconds = channel.timeout_seconds + MARGIN_SECONDS
+        self._per_minute = channel.per_minute
         self._now = now
         self._bell = Bell()
         self._hanging = 0
         self._trouble = ""
+        self._sent_at: deque[float] = deque(maxlen=SENT_KEPT)
+        self._refreshed_at = 0.0
+        self._moved_at = time.monotonic()
+        self.failing_since: float | None = None
+        """Since when nothing has arrived that was to be delivered; None: the last one did."""
 
     def wake(self) -> None:
         """There is something to deliver."""
@@ -55,7 +69,9 @@ class Courier:
     async def run(self) -> None:
         """Deliver until cancelled."""
         while True:
+            self._moved_at = time.monotonic()
             try:
+                await self._refresh()
                 wait_seconds = await self._deliver_due()
             except StoreError as e:
                 LOGGER.warning("outbox not read or written: channel=%s why=%s", self.name, e)
@@ -67,32 +83,72 @@ class Courier:
         """The channel's name."""
         return self._notifier.name
 
+    @property
+    def is_stuck(self) -> bool:
+        """Whether it has not moved for longer than any delivery takes."""
+        longest = max(STUCK_SECONDS, 2 * self._timeout_seconds)
+        return time.monotonic() - self._moved_at > longest
+
     async def _deliver_due(self) -> float:
         """Deliver what is due; return how long nothing else will be."""
         while True:
             now = self._now()
             pending, next_at = await self._due(now)
-            if not pending:
-                return (
-                    BEAT_SECONDS if next_at is None else max(0.01, min(BEAT_SECONDS, next_at - now))
-                )
+            part = portion(pending, self._sent_at, self._per_minute, now)
+            if part.over:
+                await self._put_into_digest(part)
+            if not part.now:
+                times = [at for at in (next_at, part.room_at or None) if at is not None]
+                return max(0.01, min([BEAT_SECONDS, *(at - now for at in times)]))
             stopped: set[str] = set()
-            for one in pending:
+            for one in part.now:
                 if one.notice.incident not in stopped and not await self._deliver(one):
                     stopped.add(one.notice.incident)
 
+    async def _put_into_digest(self, part: Portion) -> None:
+        ids = [one.notice.id for one in part.over]
+        await self._database.write(lambda c: digest.put_off(c, ids, part.room_at))
+
     async def _due(self, now: float) -> tuple[list[outbox.Pending], float | None]:
+        """Return what may be delivered now, the digest whose time has come among it."""
+        pending, next_at, digest_at = await self._database.read(
+            lambda c: (*outbox.due(c, self.name, now), digest.next_at(c, self.name))
+        )
+        if digest_at is None:
+            return pending, next_at
+        if digest_at > now:
+            return pending, digest_at if next_at is None else min(next_at, digest_at)
+        await self._database.write(lambda c: digest.gather(c, self.name, self._settings, now))
         return await self._database.read(lambda c: outbox.due(c, self.name, now))
+
+    async def _refresh(self) -> None:
+        """Say again what is open, where the receiver forgets it otherwise."""
+        notifier = self._notifier
+        if not isinstance(notifier, StandingNotifier):
+            return
+        if self._now() - self._refreshed_at < notifier.refresh_seconds:
+            return
+        standing = await self._database.read(lambda c: outbox.standing(c, self.name))
+        try:
+            if standing:
+                await self._call(lambda: notifier.refresh(standing))
+        except DeliveryFailed as e:
+            self._note(e)
+        else:
+            self._refreshed_at = self._now()
 
     async def _deliver(self, pending: outbox.Pending) -> bool:
         """Deliver one notice and write down what came of it; return whether it arrived."""
         notice = pending.notice
         try:
-            receipt = await self._call(notice)
+            receipt = await self._call(lambda: self._notifier.deliver(notice))
         except DeliveryFailed as e:
             await self._put_off(pending, e)
             return False
+        self._moved_at = time.monotonic()
+        self.failing_since = None
         now = self._now()
+        self._sent_at.append(now)
         await self._database.write(lambda c: outbox.record_delivery(c, notice.id, receipt, now))
         if self._trouble:
             LOGGER.warning("channel delivers again: channel=%s", self.name)
@@ -105,21 +161,21 @@ class Courier:
         )
         return True
 
-    async def _call(self, notice: Notice) -> str:
+    async def _call(self, work: Callable[[], Result]) -> Result:
         """Call the channel in a thread of its own."""
         if self._hanging:
             raise DeliveryFailed("an earlier delivery still hangs")
 
-        def work() -> str:
+        def counted() -> Result:
             self._hanging += 1
             try:
-                return self._notifier.deliver(notice)
+                return work()
             finally:
                 self._hanging -= 1
 
         try:
             return await call_abandonable(
-                work, timeout_seconds=self._timeout_seconds, name=f"notify-{self.name}"
+                counted, timeout_seconds=self._timeout_seconds, name=f"notify-{self.name}"
             )
         except TimeoutError as e:
             raise DeliveryFailed(f"no answer in {self._timeout_seconds:g} s") from e
@@ -131,14 +187,21 @@ class Courier:
         if error.is_permanent or now - pending.created_at > self._settings.give_up_after_seconds:
             next_at = None
             LOGGER.error("notice failed for good: id=%s why=%s", pending.notice.id, error)
-        elif str(error) != self._trouble:
-            LOGGER.warning("notice not delivered yet: id=%s why=%s", pending.notice.id, error)
-        self._trouble = str(error)
+        self._moved_at = time.monotonic()
+        self._note(error)
         await self._database.write(
             lambda c: outbox.record_failure(
                 c, pending.notice.id, str(error), next_attempt_at=next_at
             )
         )
+
+    def _note(self, error: DeliveryFailed) -> None:
+        """Tell the log of a trouble that is a new one, and since when there is one."""
+        if str(error) != self._trouble:
+            LOGGER.warning("channel does not deliver: channel=%s why=%s", self.name, error)
+        self._trouble = str(error)
+        if self.failing_since is None:
+            self.failing_since = self._now()
 
     def _wait_seconds(self, attempts: int, error: DeliveryFailed) -> float:
         """Return the wait before the next try: doubled each time, with jitter against herds."""

@@ -7,7 +7,9 @@ from typing import Any
 from chipmedic_watchdog.notify.facts import FaultFacts, IncidentFacts
 
 
-def as_data(facts: IncidentFacts, occasion: str, *, language: str) -> dict[str, Any]:
+def as_data(
+    facts: IncidentFacts, occasion: str, *, language: str, cluster: str = "", external_url: str = ""
+) -> dict[str, Any]:
     """Return the facts of a notice; times are UNIX seconds."""
     recovery = facts.recovery
     return {
@@ -15,6 +17,9 @@ def as_data(facts: IncidentFacts, occasion: str, *, language: str) -> dict[str, 
         "occasion": occasion,
         "language": language,
         "incident": facts.id,
+        "url": f"{external_url.rstrip('/')}/api/v1/incidents/{facts.id}" if external_url else None,
+        "cluster": facts.labels.get("cluster", cluster) or None,
+        "reopened_count": facts.reopened_count,
         "revision": facts.revision,
         "state": facts.state,
         "kind": facts.kind,

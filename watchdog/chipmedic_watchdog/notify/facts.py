@@ -98,6 +98,8 @@ class IncidentFacts:
     resolved_by: str | None
     resolve_reason: str | None
     revision: int
+    reopened_count: int = 0
+    is_acknowledged: bool = False
     faults: tuple[FaultFacts, ...] = ()
     """The root fault first, then the worst."""
     jobs: tuple[JobFacts, ...] = ()
@@ -142,6 +144,8 @@ def gather(connection: Connection, incident: Row[Any]) -> IncidentFacts:
         resolved_by=incident.resolved_by,
         resolve_reason=incident.resolve_reason,
         revision=incident.revision,
+        reopened_count=incident.reopened_count,
+        is_acknowledged=incident.acknowledged_at is not None,
         faults=tuple(faults),
         jobs=tuple(_job(connection, job, incident) for job in incident.jobs),
         recovery=latest_recoveries(connection, [incident.id]).get(incident.id),

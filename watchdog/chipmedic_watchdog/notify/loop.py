@@ -5,13 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-from chipmedic.errors import ConfigError, StoreError
+from sqlalchemy import Connection
+
+from chipmedic.errors import ConfigError, DeliveryFailed, StoreError
+from chipmedic.recoverer import NodeView
 from chipmedic_watchdog.bell import Bell
-from chipmedic_watchdog.notify import outbox
+from chipmedic_watchdog.notify import news, outbox, proof
 from chipmedic_watchdog.notify.channels import make
 from chipmedic_watchdog.notify.courier import Courier
+from chipmedic_watchdog.notify.deadman import Deadman
+from chipmedic_watchdog.notify.holds import Word
+from chipmedic_watchdog.notify.links import Linker
 from chipmedic_watchdog.notify.settings import ChannelKind, NotifySettings
 from chipmedic_watchdog.store.database import Database
 
@@ -19,6 +25,9 @@ LOGGER = logging.getLogger(__name__)
 
 POLL_SECONDS = 5.0
 DECISION_POLL_SECONDS = 0.05
+
+Witness = Callable[[], Awaitable[Mapping[str, NodeView]]]
+"""Asks the schedulers for all of their nodes; raises DeliveryFailed."""
 
 
 class NotifyLoop:
@@ -30,38 +39,55 @@ class NotifyLoop:
         settings: NotifySettings,
         *,
         now: Callable[[], float] = time.time,
+        witness: Witness | None = None,
+        troubles: Callable[[], Iterable[str]] = tuple,
+        on_ping: Callable[[bool], None] = lambda _: None,
     ) -> None:
         self._database = database
         self._settings = settings
         self._now = now
+        self._witness = witness
+        self._troubles = troubles
         self._bell = Bell()
         self._couriers = [
             Courier(database, make(name, channel), settings, now=now)
             for name, channel in settings.channels.items()
         ]
+        self._deadman = Deadman(settings.deadman, self._prove, on_ping)
+        self._linker: Linker | None = None
+        self._word = Word()
+        self._asking: asyncio.Task[None] | None = None
+        self._looked_at = time.monotonic()
         self._trouble = ""
 
     def wake(self) -> None:
-        """Look now: an incident or a recovery changed."""
+        """Look now: an incident or a recovery changed, or a person did something."""
         self._bell.ring()
+        for courier in self._couriers:
+            courier.wake()
 
     async def run(self) -> None:
         """Work until cancelled."""
-        self._check_channels()
+        self._check()
         async with asyncio.TaskGroup() as group:
             for courier in self._couriers:
                 group.create_task(courier.run(), name=f"courier {courier.name}")
-            await self._write_news_for_ever()
+            group.create_task(self._deadman.run(), name="deadman")
+            await self._write_news_for_ever(group)
 
-    async def _write_news_for_ever(self) -> None:
+    async def _write_news_for_ever(self, group: asyncio.TaskGroup) -> None:
         is_first = True
+        beat_at = 0.0
         while True:
             is_waiting = False
             try:
                 if is_first:
                     await self._database.write(self._drop_unknown_channels)
                 is_first = False
-                is_waiting = await self._look()
+                is_beat = time.monotonic() - beat_at >= POLL_SECONDS
+                beat_at = time.monotonic() if is_beat else beat_at
+                is_waiting = await self._look(group, is_beat=is_beat)
+                self._looked_at = time.monotonic()
                 self._trouble = ""
             except StoreError as e:
                 if str(e) != self._trouble:
@@ -72,34 +98,83 @@ class NotifyLoop:
                 at_least_seconds=DECISION_POLL_SECONDS,
             )
 
-    async def _look(self) -> bool:
-        """Write what is news; return whether a new incident waits for its decision."""
-        ids = await self._database.read(outbox.unread)
-        if not ids:
-            return False
-        now = self._now()
-        written, is_waiting = await self._database.write(
-            lambda c: outbox.write_news(c, ids, self._settings, now)
-        )
+    async def _look(self, group: asyncio.TaskGroup, *, is_beat: bool) -> bool:
+        """Write what is news; return whether a new incident waits for something."""
+        now, desk = self._now(), self._desk()
+
+        def unread(connection: Connection) -> list[str]:
+            ids = news.unread(connection, self._settings, now)
+            return ids + (news.newly_silenced(connection, desk, now) if is_beat else [])
+
+        ids = await self._database.read(unread)
+        outcome = news.Outcome()
+        if ids:
+            outcome = await self._database.write(lambda c: news.write_news(c, ids, desk, now))
+        written = outcome.written
+        if is_beat and any(route.escalations for route in self._settings.routes):
+            written += await self._database.write(lambda c: news.escalate(c, desk, now))
         if written:
             for courier in self._couriers:
                 courier.wake()
-        return is_waiting
+        if outcome.asks_scheduler:
+            self._ask(group)
+        return outcome.is_waiting
 
-    def _drop_unknown_channels(self, connection: object) -> None:
-        count = outbox.drop_unknown_channels(connection, self._settings.channels)  # type: ignore[arg-type]
+    def _desk(self) -> news.Desk:
+        return news.Desk(
+            settings=self._settings,
+            linker=self._linker,
+            word=self._word,
+            has_scheduler=self._witness is not None,
+        )
+
+    def _ask(self, group: asyncio.TaskGroup) -> None:
+        """Ask the schedulers beside everything else, one question at a time."""
+        if self._witness is not None and (self._asking is None or self._asking.done()):
+            self._asking = group.create_task(self._hear(self._witness), name="ask the scheduler")
+
+    async def _hear(self, witness: Witness) -> None:
+        asked_at = self._now()
+        try:
+            views = await witness()
+        except DeliveryFailed as e:
+            LOGGER.warning("scheduler does not say which nodes are meant to be away: why=%s", e)
+            return
+        self._word = Word(asked_at=asked_at, views=views)
+        self._bell.ring()
+
+    def _drop_unknown_channels(self, connection: Connection) -> None:
+        count = outbox.drop_unknown_channels(connection, self._settings.channels)
         if count:
             LOGGER.error("notices failed, their channel is gone: count=%d", count)
 
-    def _check_channels(self) -> None:
+    async def _prove(self) -> list[str]:
+        """Return what keeps people from being told, proved now; empty: all works."""
+        reasons = [*self._troubles()]
+        age_seconds = time.monotonic() - self._looked_at
+        reasons += proof.of_loop(age_seconds, POLL_SECONDS, self._trouble)
+        reasons += proof.of_couriers(self._couriers, self._now())
+        return reasons + await proof.of_store(self._database, self._now())
+
+    def _check(self) -> None:
         """Say at the start what would fail at the first notice."""
         if not self._settings.channels:
             LOGGER.warning("nobody is told of anything: no [notify.channels] is configured")
         for name, channel in self._settings.channels.items():
             try:
-                if channel.kind in (ChannelKind.APPRISE, ChannelKind.WEBHOOK):
+                if channel.kind in WITH_URL:
                     channel.read_url()
-                if channel.kind is ChannelKind.WEBHOOK:
+                if channel.kind in WITH_SECRET:
                     channel.read_secret()
             except ConfigError as e:
                 LOGGER.error("channel cannot deliver: channel=%s why=%s", name, e)  # noqa: TRY400
+        links = self._settings.links
+        try:
+            if links.key_file:
+                self._linker = Linker(links, self._settings.external_url, links.read_key())
+        except ConfigError as e:
+            LOGGER.error("notices bear no links: why=%s", e)  # noqa: TRY400
+
+
+WITH_URL = (ChannelKind.APPRISE, ChannelKind.WEBHOOK, ChannelKind.ALERTMANAGER)
+WITH_SECRET = (ChannelKind.WEBHOOK, ChannelKind.SLACK)

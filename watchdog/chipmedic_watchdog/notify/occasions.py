@@ -16,9 +16,18 @@ PHASES = {
 }
 """State of a recovery -> the occasion that it is; a state that is not here is none."""
 
-URGENCY = ("resolved", "held", "proposed", "reopened", "opened", "updated", "recovering",
-           "recovered", "stopped")  # fmt: skip
+URGENCY = ("resolved", "held", "proposed", "flapping", "reopened", "opened", "updated",
+           "recovering", "recovered", "stopped")  # fmt: skip
 """Of several occasions at once the first one is told; its text shows the whole state anyway."""
+
+OTHERS = ("escalated", "still")
+"""Occasions that come with time or with the end of a silence, not with a change."""
+
+NEEDS_NOW = frozenset({"held", "proposed", "escalated"})
+"""Somebody has to do something: no digest and no limit holds these up."""
+
+FLAPPING_RETURNS = 3
+"""The return at which people hear that it comes and goes, and then no more of each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +40,7 @@ class Told:
     is_resolved: bool
     recovery: str | None
     recovery_state: str | None
+    reopened_count: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,12 +51,26 @@ class Present:
     severity: int
     root_fault: int | None
     is_resolved: bool
+    """And not only until its next return: see `is_over`."""
+    reopened_count: int = 0
     recovery: str | None = None
     recovery_state: str | None = None
     is_proposal: bool = False
     """The recovery waits for a person before it begins, also while it is still being planned."""
     is_return: bool = False
     """It gives a node back: people hear of its question and of its end, not of its beginning."""
+
+
+def is_over(state: str, resolved_at: float | None, reopened_count: int, now: float,
+            quiet_seconds: float) -> bool:  # fmt: skip
+    """Whether an incident has ended so that people may be told.
+
+    One that has come back before must stay away for a while first: else each return of a flapping
+    part would cost two notices.
+    """
+    if state != "resolved":
+        return False
+    return reopened_count == 0 or now - (resolved_at or 0.0) >= quiet_seconds
 
 
 def occasion(told: Told | None, present: Present) -> str | None:
@@ -58,6 +82,7 @@ def occasion(told: Told | None, present: Present) -> str | None:
         for name, is_so in (
             ("resolved", present.is_resolved and not told.is_resolved),
             ("reopened", told.is_resolved and not present.is_resolved),
+            ("flapping", _is_flapping(told, present)),
             ("updated", _is_worse(told, present)),
             (_recovery(told, present), True),
         )
@@ -70,6 +95,12 @@ def _first(present: Present) -> str:
     """A first notice that finds a recovery waiting for a person says so in its title."""
     phase = PHASES.get(present.recovery_state or "")
     return phase if phase in ("held", "proposed") else "opened"
+
+
+def _is_flapping(told: Told, present: Present) -> bool:
+    """Whether the incident has come back often enough by now that this is the news."""
+    returns = (told.reopened_count, present.reopened_count)
+    return returns[0] < FLAPPING_RETURNS <= returns[1] and not present.is_resolved
 
 
 def _is_worse(told: Told, present: Present) -> bool:

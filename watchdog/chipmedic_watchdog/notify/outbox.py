@@ -6,30 +6,16 @@ is pending is delivered at least once, and the id lets a receiver drop a repetit
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, insert, or_, select, update
+from sqlalchemy import Connection, Row, insert, select, update
 
 from chipmedic.model import Severity
-from chipmedic.notifier import Notice
-from chipmedic_watchdog.notify.data import as_data
-from chipmedic_watchdog.notify.facts import (
-    IncidentFacts,
-    RecoveryFacts,
-    gather,
-    latest_recoveries,
-)
-from chipmedic_watchdog.notify.occasions import PHASES, Present, Told, occasion
-from chipmedic_watchdog.notify.settings import ChannelSettings, NotifySettings
-from chipmedic_watchdog.notify.texts import write
-from chipmedic_watchdog.notify.words import words
+from chipmedic.notifier import Earlier, Notice
 from chipmedic_watchdog.store import schema
-from chipmedic_watchdog.store.upsert import write_rows
 
-OLDEST_NEWS_SECONDS = 86_400.0
-"""An incident that was over for longer before anybody was told of it is history, not news."""
 PENDING_MAX = 500
 
 
@@ -43,127 +29,8 @@ class Pending:
     next_attempt_at: float
 
 
-def unread(connection: Connection) -> list[str]:
-    """Return the ids of incidents with news or an old mark; cheap, as it is asked all the time."""
-    incidents, marks = schema.incidents, schema.notice_marks
-    columns = (incidents.c.id, incidents.c.revision, incidents.c.severity, incidents.c.root_fault)
-    may_be_news = or_(
-        marks.c.incident.is_(None),
-        incidents.c.state != "resolved",
-        marks.c.is_resolved.is_(False),
-        incidents.c.id.in_(_with_newer_recovery()),
-    )
-    query = (
-        select(*columns, incidents.c.state)
-        .outerjoin(marks, marks.c.incident == incidents.c.id)
-        .where(may_be_news)
-        .order_by(incidents.c.id)
-    )
-    rows = list(connection.execute(query))
-    ids = [row.id for row in rows]
-    told, recoveries = _told(connection, ids), latest_recoveries(connection, ids)
-    return [row.id for row in rows if _is_news(told.get(row.id), row, recoveries.get(row.id))]
-
-
-def _with_newer_recovery() -> Select[tuple[str]]:
-    """A resolved incident has news once more when its node is to be given back."""
-    recoveries, marks = schema.recoveries, schema.notice_marks
-    return (
-        select(recoveries.c.incident)
-        .join(marks, marks.c.incident == recoveries.c.incident)
-        .where(recoveries.c.updated_at > marks.c.marked_at)
-    )
-
-
-def _is_news(told: Told | None, incident: Any, recovery: RecoveryFacts | None) -> bool:
-    present = _present(incident, recovery)
-    return told is None or occasion(told, present) is not None or _differs(told, present)
-
-
-def write_news(
-    connection: Connection, ids: Iterable[str], settings: NotifySettings, now: float
-) -> tuple[int, bool]:
-    """Write what is news; return how many notices, and whether an incident waits for a decision."""
-    written, is_waiting = 0, False
-    table = schema.incidents
-    for row in list(connection.execute(select(table).where(table.c.id.in_(list(ids))))):
-        facts = gather(connection, row)
-        if _awaits_decision(facts, settings, now):
-            is_waiting = True
-        else:
-            written += _tell(connection, row, facts, settings, now)
-    return written, is_waiting
-
-
-def _awaits_decision(facts: IncidentFacts, settings: NotifySettings, now: float) -> bool:
-    """Whether the recovery's decision about a new incident may still come in a moment."""
-    is_new = 0 <= now - facts.opened_at < settings.decision_wait_seconds
-    return facts.recovery is None and is_new and facts.state != "resolved"
-
-
-def _tell(
-    connection: Connection,
-    row: Row[Any],
-    facts: IncidentFacts,
-    settings: NotifySettings,
-    now: float,
-) -> int:
-    """Write what is news about one incident, and the mark that it was told."""
-    told = _told(connection, [facts.id]).get(facts.id)
-    present = _present(row, facts.recovery)
-    name = occasion(told, present)
-    if (
-        told is None
-        and present.is_resolved
-        and now - (facts.resolved_at or 0) > OLDEST_NEWS_SECONDS
-    ):
-        name = None
-    if name is not None or told is None or _differs(told, present):
-        _mark(connection, facts.id, present, now)
-    if name is None:
-        return 0
-    return _write_notices(connection, facts, name, settings, now)
-
-
-def _differs(told: Told, present: Present) -> bool:
-    """Whether the mark is behind; a state of the same phase needs no new one."""
-    return (told.revision, told.is_resolved, told.recovery) != (
-        present.revision,
-        present.is_resolved,
-        present.recovery,
-    ) or PHASES.get(told.recovery_state or "") != PHASES.get(present.recovery_state or "")
-
-
-def _write_notices(
-    connection: Connection,
-    facts: IncidentFacts,
-    name: str,
-    settings: NotifySettings,
-    now: float,
-) -> int:
-    rows = []
-    for channel, its in settings.channels.items():
-        if facts.severity < _minimum(its, settings):
-            continue
-        language = its.language or settings.language
-        text = write(facts, name, words(language), now=now)
-        rows.append(
-            {
-                "id": f"{facts.id}/{_suffix(facts, name)}/{channel}",
-                "incident": facts.id,
-                "occasion": name,
-                "channel": channel,
-                "created_at": now,
-                "state": "pending",
-                "attempts": 0,
-                "next_attempt_at": now,
-                "severity": int(facts.severity),
-                "is_resolved": facts.state == "resolved",
-                "title": text.title,
-                "body": text.body,
-                "data": as_data(facts, name, language=language.value),
-            }
-        )
+def write(connection: Connection, rows: Sequence[dict[str, Any]]) -> int:
+    """Write the notices whose id is new; return how many."""
     table = schema.notices
     known = select(table.c.id).where(table.c.id.in_([row["id"] for row in rows]))
     have = set(connection.execute(known).scalars())
@@ -173,60 +40,11 @@ def _write_notices(
     return len(fresh)
 
 
-def _suffix(facts: IncidentFacts, name: str) -> str:
-    """Return what makes an occasion unique within its incident."""
-    recovery = facts.recovery
-    if recovery is None or name not in PHASES.values():
-        return f"{name}-{facts.revision}"
-    return f"{name}-{facts.revision}-{recovery.id}-{recovery.updated_at:.3f}"
-
-
-def _minimum(channel: ChannelSettings, settings: NotifySettings) -> Severity:
-    return (channel.minimum_severity or settings.minimum_severity).severity
-
-
-def _present(incident: Any, recovery: RecoveryFacts | None) -> Present:
-    return Present(
-        revision=incident.revision,
-        severity=incident.severity,
-        root_fault=incident.root_fault,
-        is_resolved=incident.state == "resolved",
-        recovery=recovery.id if recovery else None,
-        recovery_state=recovery.state if recovery else None,
-        is_proposal=bool(
-            recovery and recovery.mode == "propose" and "approved_by" not in recovery.evidence
-        ),
-        is_return=recovery is not None and recovery.is_return,
-    )
-
-
-def _told(connection: Connection, incidents: list[str]) -> dict[str, Told]:
-    table = schema.notice_marks
-    return {
-        row.incident: Told(
-            revision=row.revision,
-            severity=row.severity,
-            root_fault=row.root_fault,
-            is_resolved=row.is_resolved,
-            recovery=row.recovery,
-            recovery_state=row.recovery_state,
-        )
-        for row in connection.execute(select(table).where(table.c.incident.in_(incidents)))
-    }
-
-
-def _mark(connection: Connection, incident: str, present: Present, now: float) -> None:
-    row = {
-        "incident": incident,
-        "revision": present.revision,
-        "severity": int(present.severity),
-        "root_fault": present.root_fault,
-        "is_resolved": present.is_resolved,
-        "recovery": present.recovery,
-        "recovery_state": present.recovery_state,
-        "marked_at": now,
-    }
-    write_rows(connection, schema.notice_marks, [row])
+def channels_told(connection: Connection, incident: str) -> set[str]:
+    """Return the channels that have heard of an incident, or are about to."""
+    table = schema.notices
+    query = select(table.c.channel).where(table.c.incident == incident).distinct()
+    return set(connection.execute(query).scalars())
 
 
 def due(connection: Connection, channel: str, now: float) -> tuple[list[Pending], float | None]:
@@ -238,18 +56,21 @@ def due(connection: Connection, channel: str, now: float) -> tuple[list[Pending]
     query = (
         select(table)
         .where(table.c.state == "pending", table.c.channel == channel)
+        .where(table.c.digest_at.is_(None))
         .order_by(table.c.created_at, table.c.id)
         .limit(PENDING_MAX)
     )
+    rows = connection.execute(query).all()
+    earlier = _earlier(connection, channel, {row.incident for row in rows})
     found: list[Pending] = []
     waiting: dict[str, float] = {}
-    for row in connection.execute(query):
+    for row in rows:
         if row.incident in waiting:
             continue
         if row.next_attempt_at > now:
             waiting[row.incident] = row.next_attempt_at
             continue
-        found.append(_pending(row))
+        found.append(_pending(row, earlier.get(row.incident)))
     return found, min(waiting.values(), default=None)
 
 
@@ -292,18 +113,53 @@ def drop_unknown_channels(connection: Connection, channels: Iterable[str]) -> in
     return done.rowcount
 
 
-def _pending(row: Row[Any]) -> Pending:
+def standing(connection: Connection, channel: str) -> list[Notice]:
+    """Return the latest delivered notice of each incident that people know to be open."""
+    notices, marks = schema.notices, schema.notice_marks
+    query = (
+        select(notices)
+        .join(marks, marks.c.incident == notices.c.incident)
+        .where(notices.c.channel == channel, notices.c.state == "delivered")
+        .where(marks.c.is_resolved.is_(False))
+        .order_by(notices.c.created_at, notices.c.id)
+    )
+    latest = {row.incident: row for row in connection.execute(query)}
+    return [_notice(row, None) for row in latest.values() if not row.is_resolved]
+
+
+def _earlier(connection: Connection, channel: str, incidents: set[str]) -> dict[str, Earlier]:
+    """Return what a channel has delivered of these incidents."""
+    table = schema.notices
+    query = (
+        select(table.c.incident, table.c.receipt, table.c.data)
+        .where(table.c.incident.in_(sorted(incidents - {""})), table.c.channel == channel)
+        .where(table.c.state == "delivered")
+        .order_by(table.c.created_at, table.c.id)
+    )
+    found: dict[str, Earlier] = {}
+    for row in connection.execute(query):
+        known = found.get(row.incident)
+        found[row.incident] = Earlier(known.first_receipt if known else row.receipt, row.data)
+    return found
+
+
+def _pending(row: Row[Any], earlier: Earlier | None) -> Pending:
     return Pending(
-        notice=Notice(
-            id=row.id,
-            incident=row.incident,
-            severity=Severity(row.severity).name.lower(),
-            is_resolved=row.is_resolved,
-            title=row.title,
-            body=row.body,
-            data=row.data,
-        ),
+        notice=_notice(row, earlier),
         attempts=row.attempts,
         created_at=row.created_at,
         next_attempt_at=row.next_attempt_at,
+    )
+
+
+def _notice(row: Row[Any], earlier: Earlier | None) -> Notice:
+    return Notice(
+        id=row.id,
+        incident=row.incident,
+        severity=Severity(row.severity).name.lower(),
+        is_resolved=row.is_resolved,
+        title=row.title,
+        body=row.body,
+        data=row.data,
+        earlier=earlier,
     )

@@ -13,6 +13,10 @@
     url = "https://desk.example.org/chipmedic"
     secret_file = "/etc/chipmedic/secrets/desk-hmac"
 
+    [[notify.routes]]
+    matchers = ['severity="critical"']
+    channels = ["on-call", "desk"]
+
 A secret is named by the path of a file or by an environment variable and never stands here.
 """
 
@@ -25,6 +29,9 @@ from pathlib import Path
 
 from chipmedic.errors import ConfigError
 from chipmedic.model import Severity
+from chipmedic_watchdog.notify.deadman import DeadmanSettings
+from chipmedic_watchdog.notify.links import LinkSettings
+from chipmedic_watchdog.notify.routes import RouteSettings, named_channels
 
 
 class Language(StrEnum):
@@ -56,6 +63,10 @@ class ChannelKind(StrEnum):
     """JSON by POST, signed with HMAC-SHA256."""
     COMMAND = "command"
     """A program that gets the notice on its standard input."""
+    SLACK = "slack"
+    """Slack by a bot's token: one thread per incident."""
+    ALERTMANAGER = "alertmanager"
+    """Prometheus's Alertmanager, by its API v2."""
     STDOUT = "stdout"
     """The watchdog's own standard output, as a person would read it."""
 
@@ -64,9 +75,15 @@ NEEDED = {
     ChannelKind.APPRISE: ("url_file", "url_env"),
     ChannelKind.WEBHOOK: ("url", "url_file", "url_env"),
     ChannelKind.COMMAND: ("argv",),
+    ChannelKind.SLACK: ("secret_file", "secret_env"),
+    ChannelKind.ALERTMANAGER: ("url", "url_file", "url_env"),
     ChannelKind.STDOUT: (),
 }
 """Of these keys a channel needs exactly one."""
+
+PER_MINUTE = {ChannelKind.APPRISE: 20, ChannelKind.SLACK: 50}
+"""What a channel for people takes in a minute by default; robots of DingTalk and WeCom take 20.
+Of Slack it is chat.postMessage's one per second, with a margin."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,12 +92,14 @@ class ChannelSettings:
 
     kind: ChannelKind
     url: str = ""
-    """Webhook: the address, where it holds no secret."""
+    """Webhook, Alertmanager: the address, where it holds no secret."""
     url_file: str = ""
     url_env: str = ""
     secret_file: str = ""
-    """Webhook: the file with the HMAC key."""
+    """Webhook: the file with the HMAC key. Slack: the file with the bot's token."""
     secret_env: str = ""
+    room: str = ""
+    """Slack: the id of the channel, which the bot is a member of."""
     argv: tuple[str, ...] = ()
     """Command: the program and its arguments; no shell."""
     language: Language | None = None
@@ -88,6 +107,9 @@ class ChannelSettings:
     minimum_severity: SeverityName | None = None
     """None: the one of `[notify]`."""
     timeout_seconds: float = 10.0
+    maximum_per_minute: int | None = None
+    """What comes above it is told in one digest. 0: no limit. None: 20 for apprise, 50 for slack,
+    no limit for the others."""
 
     def __post_init__(self) -> None:
         given = [key for key in NEEDED[self.kind] if getattr(self, key)]
@@ -96,8 +118,18 @@ class ChannelSettings:
             raise ValueError(f"a channel of kind {self.kind.value} needs exactly one of: {wanted}")
         if self.kind is ChannelKind.WEBHOOK and bool(self.secret_file) == bool(self.secret_env):
             raise ValueError("a webhook needs exactly one of: secret_file or secret_env")
+        if (self.kind is ChannelKind.SLACK) != bool(self.room):
+            raise ValueError("room: a channel of kind slack needs it, and no other has it")
         if self.timeout_seconds <= 0:
             raise ValueError(f"timeout_seconds: {self.timeout_seconds:g} is not a positive number")
+        if self.maximum_per_minute is not None and self.maximum_per_minute < 0:
+            raise ValueError(f"maximum_per_minute: {self.maximum_per_minute} is negative")
+
+    @property
+    def per_minute(self) -> int:
+        """Notices of a minute; 0: no limit."""
+        given = self.maximum_per_minute
+        return PER_MINUTE.get(self.kind, 0) if given is None else given
 
     def read_url(self) -> str:
         """Return the address.
@@ -141,6 +173,19 @@ class NotifySettings:
     """A notice that did not arrive in this time is marked failed."""
     decision_wait_seconds: float = 0.3
     """How long a new incident's notice waits for the recovery's decision, to tell it."""
+    scheduler_wait_seconds: float = 3.0
+    """How long the notice of a silent node waits for the scheduler's word that an admin has
+    drained it or lets it boot; where the scheduler does not answer in time, people are told."""
+    flap_quiet_seconds: float = 600.0
+    """How long an incident that has come back before must stay away before its end is told."""
+    external_url: str = ""
+    """Where people reach this watchdog's pages, their phones too: `https://chipmedic.example.org`.
+    For links in notices and as generatorURL of alerts."""
+    cluster: str = ""
+    """A name for the label `cluster`, where the agents have none."""
+    routes: tuple[RouteSettings, ...] = ()
+    links: LinkSettings = field(default_factory=LinkSettings)
+    deadman: DeadmanSettings = field(default_factory=DeadmanSettings)
 
     def __post_init__(self) -> None:
         for name in self.channels:
@@ -149,5 +194,13 @@ class NotifySettings:
         for key in ("retry_first_seconds", "retry_longest_seconds", "give_up_after_seconds"):
             if getattr(self, key) <= 0:
                 raise ValueError(f"{key}: {getattr(self, key):g} is not a positive number")
-        if self.decision_wait_seconds < 0:
-            raise ValueError(f"decision_wait_seconds: {self.decision_wait_seconds:g} is negative")
+        for key in ("decision_wait_seconds", "scheduler_wait_seconds", "flap_quiet_seconds"):
+            if getattr(self, key) < 0:
+                raise ValueError(f"{key}: {getattr(self, key):g} is negative")
+        if self.external_url and not self.external_url.startswith(("https://", "http://")):
+            raise ValueError(f"external_url: {self.external_url!r} is no http(s) address")
+        if self.links.key_file and not self.external_url:
+            raise ValueError("links.key_file: links need external_url in [notify]")
+        for name in sorted(named_channels(self.routes) - self.channels.keys()):
+            known = ", ".join(sorted(self.channels)) or "none"
+            raise ValueError(f"routes: there is no channel {name!r}; there are: {known}")

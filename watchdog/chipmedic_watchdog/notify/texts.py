@@ -7,6 +7,7 @@ from machines that may be compromised: nothing of them but printable characters 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from chipmedic.faults.nvlink5 import described
@@ -30,7 +31,14 @@ class Text:
     body: str
 
 
-def write(facts: IncidentFacts, occasion: str, words: Words, *, now: float) -> Text:
+def write(
+    facts: IncidentFacts,
+    occasion: str,
+    words: Words,
+    *,
+    now: float,
+    links: Mapping[str, str] | None = None,
+) -> Text:
     """Write the notice of an occasion; `now` is when it is written, for the ages in it."""
     is_return = facts.recovery is not None and facts.recovery.is_return
     is_about_return = is_return and occasion in words.table["return_occasion"]
@@ -41,6 +49,8 @@ def write(facts: IncidentFacts, occasion: str, words: Words, *, now: float) -> T
         what=words.kind(facts.kind),
         where=where(facts, words, is_short=True),
         nodes=_returning(facts, words),
+        count=facts.reopened_count,
+        age=age(now - facts.fault_at, words),
     )
     sections = [
         ("what", [_what(facts, words)]),
@@ -56,10 +66,11 @@ def write(facts: IncidentFacts, occasion: str, words: Words, *, now: float) -> T
         ("hint", _hint(facts, words)),
         ("next", next_lines(facts, words)),
         ("stop", stop_lines(facts, words)),
+        *((act, [url]) for act, url in (links or {}).items()),
         ("show", [f"chipmedic incidents show {facts.id}"]),
     ]
     if occasion == "resolved" or is_about_return:
-        kept = ("what", "where", "since", "ended", "jobs", "next", "show")
+        kept = ("what", "where", "since", "ended", "jobs", "next", "approve", "show")
         sections = [section for section in sections if section[0] in kept]
     lines = [line for key, content in sections for line in _section(key, content, words)]
     title = printable(f"{title} [{facts.id}]")

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from chipmedic.recoverer import Step, StepKind
+from chipmedic_watchdog.notify import silences
 from chipmedic_watchdog.recover import book, cases
 from chipmedic_watchdog.recover.case import Case
 from chipmedic_watchdog.recover.policy import Decision
@@ -153,7 +154,10 @@ def plan_returns(connection: Connection, settings: RecoverSettings, now: float) 
         .join(incidents, incidents.c.id == isolations.c.incident)
         .where(isolations.c.returned_at.is_(None), incidents.c.state == "resolved")
     )
+    windows = silences.active(connection, now)
     for row in list(connection.execute(query)):
+        if silences.maintained(windows, [row.node]):
+            continue  # somebody works on it
         history = book.of_incidents(connection, [row.incident]).get(row.incident, [])
         returns = [r for r in history if r.evidence.get("isolation") == row.id]
         # Once for each time that the incident was resolved: what was offered before the fault came

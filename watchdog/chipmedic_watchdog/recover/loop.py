@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from chipmedic.errors import DeliveryFailed, StoreError
 from chipmedic.recoverer import NodeView, Recoverer
 from chipmedic_watchdog.bell import Bell
+from chipmedic_watchdog.notify import silences
 from chipmedic_watchdog.recover import adapters as adapters_of
 from chipmedic_watchdog.recover import book, cases, decisions
 from chipmedic_watchdog.recover.case import Case
@@ -78,7 +79,8 @@ class RecoverLoop:
 
     async def _look(self, group: asyncio.TaskGroup) -> None:
         """Decide about every open incident and start what is to be carried out."""
-        open_cases, latest = await self._database.read(_read)
+        now = self._now()
+        open_cases, latest = await self._database.read(lambda c: _read(c, now))
         judged: dict[str, tuple[Decision, object]] = {}
         news: list[tuple[Case, Decision]] = []
         for case in open_cases:
@@ -162,6 +164,12 @@ class RecoverLoop:
         self._bell.ring()
 
 
-def _read(connection: Connection) -> tuple[list[Case], dict[str, tuple[str, str]]]:
-    found = cases.load(connection)
+def _read(connection: Connection, now: float) -> tuple[list[Case], dict[str, tuple[str, str]]]:
+    """Read what is to be decided: not what somebody works on in a maintenance window."""
+    windows = silences.active(connection, now)
+    found = [
+        case
+        for case in cases.load(connection)
+        if not silences.maintained(windows, case.incident.nodes)
+    ]
     return found, book.latest(connection, [case.incident.id for case in found])

@@ -222,9 +222,11 @@ notices = Table(
     Column("occasion", String, nullable=False),  # opened|updated|recovering|resolved|...
     Column("channel", String, nullable=False),
     Column("created_at", Float, nullable=False),
-    Column("state", String, nullable=False),  # pending|delivered|failed
+    Column("state", String, nullable=False),  # pending|delivered|failed|gathered (into a digest)
     Column("attempts", Integer, nullable=False, default=0),
     Column("next_attempt_at", Float, nullable=False),
+    Column("digest_at", Float),  # not delivered by itself: told in the digest of then
+    Column("route", String, nullable=False, default=""),  # why this channel
     Column("delivered_at", Float),
     Column("receipt", Text, nullable=False, default=""),
     Column("last_error", Text, nullable=False, default=""),
@@ -235,6 +237,7 @@ notices = Table(
     Column("data", JSON, nullable=False),
     Column("fencing_token", BIG, nullable=False, default=0),  # of the leader that wrote it
     Index("notices_by_state", "state", "next_attempt_at"),
+    Index("notices_by_incident", "incident", "channel"),
 )
 
 notice_marks = Table(
@@ -248,7 +251,44 @@ notice_marks = Table(
     Column("is_resolved", Boolean, nullable=False, default=False),
     Column("recovery", String),
     Column("recovery_state", String),
+    Column("reopened_count", Integer, nullable=False, default=0),
     Column("marked_at", Float, nullable=False),
+)
+
+notice_holds = Table(
+    "notice_holds",
+    METADATA,
+    # Incidents of which people are not told for now; gone when they may be told again.
+    Column("incident", String, primary_key=True),
+    Column("held_by", String, nullable=False),  # sil-000001, or `scheduler`
+    Column("why", Text, nullable=False),
+    Column("since", Float, nullable=False),
+    Column("until", Float, nullable=False),  # when to look again
+    Column("revision", Integer, nullable=False),  # of the incident when it was looked at
+)
+
+silences = Table(
+    "silences",
+    METADATA,
+    Column("id", String, primary_key=True),  # sil-000001
+    Column("kind", String, nullable=False),  # silence|maintenance
+    Column("matchers", JSON, nullable=False, default=list),  # ['node="gpu-017"']
+    Column("starts_at", Float, nullable=False),
+    Column("ends_at", Float, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("created_by", String, nullable=False),
+    Column("ended_by", String),  # who ended it before its time
+)
+
+used_links = Table(
+    "used_links",
+    METADATA,
+    Column("id", String, primary_key=True),  # of the link: it works once
+    Column("at", Float, nullable=False),
+    Column("who", String, nullable=False),
+    Column("act", String, nullable=False),
+    Column("target", String, nullable=False),
 )
 
 recoveries = Table(
@@ -369,7 +409,7 @@ certificates = Table(
 counters = Table(
     "counters",
     METADATA,
-    Column("name", String, primary_key=True),  # incident, recovery
+    Column("name", String, primary_key=True),  # incident, recovery, silence
     Column("value", BIG, nullable=False),
 )
 

@@ -21,9 +21,10 @@ from chipmedic_watchdog.intake.orders import collect_now
 from chipmedic_watchdog.intake.sessions import Sessions
 from chipmedic_watchdog.ledger.text import LANGUAGES
 from chipmedic_watchdog.metrics import Metrics
+from chipmedic_watchdog.notify.settings import NotifySettings
 from chipmedic_watchdog.store.database import Database
 from chipmedic_watchdog.version import own_version
-from chipmedic_watchdog.web import acts, details
+from chipmedic_watchdog.web import acts, details, silences, trial
 from chipmedic_watchdog.web.access import authorize, require_json
 from chipmedic_watchdog.web.endpoint import (
     PAGING,
@@ -35,11 +36,12 @@ from chipmedic_watchdog.web.endpoint import (
     read_query,
 )
 from chipmedic_watchdog.web.figures import read_figures
+from chipmedic_watchdog.web.links import LinkPages
 from chipmedic_watchdog.web.listing import Listing
 from chipmedic_watchdog.web.openapi import openapi
 from chipmedic_watchdog.web.page import StatusPage
 from chipmedic_watchdog.web.problem import Problem, on_http_exception, on_problem, on_store_error
-from chipmedic_watchdog.web.tables import TABLES
+from chipmedic_watchdog.web.tables import INCIDENTS, SILENCES, TABLES
 
 OPEN_PATHS = frozenset({"/metrics", "/healthz"})
 """Probes carry no token, and these say nothing that harms."""
@@ -58,6 +60,8 @@ class Api:
     token: str | None = None
     sessions: Sessions | None = None
     """The live streams, for what is asked of an agent."""
+    notify: NotifySettings = field(default_factory=NotifySettings)
+    """The present ones: the key of the links, and the channels."""
     clock: Clock = field(default_factory=Clock)
     on_act: Callable[[], None] = lambda: None
     """Called when a person has changed something."""
@@ -89,13 +93,17 @@ class Api:
 
     def endpoints(self) -> list[Endpoint]:
         """Return every endpoint of the interface."""
-        return [*self._pages(), *self._lists(), *self._details(), *self._acts()]
+        links = LinkPages(
+            self.database, lambda: self.notify, self.clock, on_act=lambda: self.on_act()
+        )
+        own = [*self._pages(), *self._lists(), *self._details(), *self._acts()]
+        return own + links.endpoints()
 
     def _guarded(self, endpoint: Endpoint) -> Handler:
         async def guarded(request: Request) -> Response:
-            if endpoint.path not in OPEN_PATHS:
+            if endpoint.path not in OPEN_PATHS and not endpoint.is_open:
                 authorize(request, self.token)
-            if endpoint.method == "POST":
+            if endpoint.method == "POST" and not endpoint.is_open:
                 require_json(request)
             return await endpoint.handler(request)
 
@@ -140,6 +148,11 @@ class Api:
                           _page_of(listing))
             for name, answer, words, listing in TABLES
         ]  # fmt: skip
+        silenced = self._reading(
+            "/api/v1/silences", "silences", "Silences and maintenance windows, newest first.",
+            "list:Silence", SILENCES.parameters,
+            lambda c, q, _: silences.page(c, SILENCES, q, self.clock.now()),
+        )  # fmt: skip
         job_parameters = (
             Parameter(name="state", words="Only jobs in this state.", choices=("running",)),
             Parameter(name="node", words="Node."),
@@ -147,7 +160,7 @@ class Api:
         )
         jobs = self._reading("/api/v1/jobs", "jobs", "Jobs, by name.", "list:Job", job_parameters,
                              lambda c, q, _: details.jobs(c, q))  # fmt: skip
-        return [*endpoints, jobs]
+        return [*endpoints, silenced, jobs]
 
     def _details(self) -> list[Endpoint]:
         return [
@@ -186,6 +199,18 @@ class Api:
             self._act("/api/v1/nodes/{node}/give-back", "give_back",
                       "Give a node back that chipmedic has isolated.", "Recovery", why,
                       lambda c, p, b, at: acts.give_back(c, p["node"], b, at)),
+        ]  # fmt: skip
+        endpoints += [
+            self._act("/api/v1/silences", "add_silence",
+                      "Keep people from being told of some incidents for a time.", "Silence",
+                      silences.BODY, lambda c, _, b, at: silences.add(c, b, at)),
+            self._act("/api/v1/silences/{silence}/expire", "expire_silence",
+                      "End a silence or a maintenance window now.", "Silence", who,
+                      lambda c, p, b, at: silences.expire(c, p["silence"], b, at)),
+            self._act("/api/v1/notices/test", "test_notice",
+                      "Send a test notice to one channel.", "Notice",
+                      {"channel": "Its name.", "who": WHO},
+                      lambda c, _, b, at: trial.send(c, self.notify, b, at)),
         ]  # fmt: skip
         endpoints.append(self._collect())
         for act, words, body in (
@@ -263,7 +288,14 @@ Read = Callable[[Connection, Query, dict[str, str]], dict[str, Any]]
 Write = Callable[[Connection, dict[str, str], dict[str, str], float], dict[str, Any]]
 
 
+def _incidents(connection: Connection, query: Query, _: dict[str, str]) -> dict[str, Any]:
+    found = INCIDENTS.page(connection, query)
+    return found | {"items": silences.with_holds(connection, found["items"])}
+
+
 def _page_of(listing: Listing) -> Read:
+    if listing is INCIDENTS:
+        return _incidents
     return lambda connection, query, _: listing.page(connection, query)
 
 

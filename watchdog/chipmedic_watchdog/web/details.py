@@ -72,6 +72,8 @@ def incident(connection: Connection, name: str) -> dict[str, Any]:
         row["steps"] = _steps(connection, row["id"])
     return {
         **found,
+        "held": next(iter(_rows(connection, schema.notice_holds,
+                                schema.notice_holds.c.incident == name)), None),
         "faults": _rows(connection, faults, faults.c.incident == name, order=faults.c.id),
         "notices": _rows(connection, notices, notices.c.incident == name,
                          order=notices.c.created_at),

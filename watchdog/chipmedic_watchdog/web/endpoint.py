@@ -45,6 +45,8 @@ class Endpoint:
     """Keys of the JSON body with their meaning; one that ends in `?` may be missing."""
     answer: str = "object"
     """Name of the schema, `list:<name>` for a page of them, or a media type."""
+    is_open: bool = False
+    """Whoever can reach it may ask: it checks its own authority, and takes no JSON."""
 
 
 PAGING = (

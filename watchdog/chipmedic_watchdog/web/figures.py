@@ -13,7 +13,7 @@ from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.web.listing import severity_word
 
 INCIDENT_STATES = ("open", "acknowledged", "recovering", "verifying", "resolved")
-NOTICE_STATES = ("pending", "delivered", "failed")
+NOTICE_STATES = ("pending", "delivered", "failed", "gathered")
 NODE_STATES = ("connected", "silent", "stopped", "unknown")
 
 

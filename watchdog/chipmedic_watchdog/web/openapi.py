@@ -30,6 +30,7 @@ TABLES = {
     "Notice": schema.notices,
     "Recovery": schema.recoveries,
     "LedgerEntry": schema.ledger,
+    "Silence": schema.silences,
 }
 JOB = {
     "type": "object",

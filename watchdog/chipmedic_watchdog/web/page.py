@@ -9,11 +9,14 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from sqlalchemy import Connection, select
 
 from chipmedic_watchdog.health import Health
+from chipmedic_watchdog.notify.silences import state
 from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.web.figures import read_figures
 from chipmedic_watchdog.web.listing import as_json
+from chipmedic_watchdog.web.silences import with_holds
 
 SHOWN_MAX = 100
+NOTICES_SHOWN = 15
 
 
 def _utc(at: float) -> str:
@@ -40,6 +43,8 @@ class StatusPage:
             faults=sum(figures.open_faults.values()),
             incidents=_active(connection),
             silent=_silent(connection),
+            silences=_silences(connection, now),
+            notices_sent=_notices(connection),
             problems=list(health.problems.values()),
             warnings=list(health.warnings.values()),
             now=now,
@@ -55,7 +60,32 @@ def _active(connection: Connection) -> list[dict[str, Any]]:
         .order_by(table.c.severity.desc(), table.c.id.desc())
         .limit(SHOWN_MAX)
     )
-    return [as_json(row) for row in connection.execute(query).mappings()]
+    rows = [as_json(row) for row in connection.execute(query).mappings()]
+    return with_holds(connection, rows)
+
+
+def _silences(connection: Connection, now: float) -> list[dict[str, Any]]:
+    """Return silences and maintenance windows that have not ended, the next to end first."""
+    table = schema.silences
+    query = select(table).where(table.c.ends_at > now).order_by(table.c.ends_at).limit(SHOWN_MAX)
+    rows = [dict(row) for row in connection.execute(query).mappings()]
+    for row in rows:
+        row["state"] = state(row["starts_at"], row["ends_at"], now)
+    return rows
+
+
+def _notices(connection: Connection) -> list[dict[str, Any]]:
+    """Return what has failed or waits for another try, then the latest notices."""
+    table = schema.notices
+    has_trouble = (table.c.state == "failed") | (
+        (table.c.state == "pending") & (table.c.attempts > 0)
+    )
+    newest = table.c.created_at.desc()
+    found: dict[str, dict[str, Any]] = {}
+    for query in (select(table).where(has_trouble), select(table)):
+        for row in connection.execute(query.order_by(newest).limit(NOTICES_SHOWN)).mappings():
+            found.setdefault(row["id"], as_json(row))
+    return list(found.values())
 
 
 def _silent(connection: Connection) -> list[dict[str, Any]]:

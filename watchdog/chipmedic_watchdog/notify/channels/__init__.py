@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from chipmedic.notifier import Notifier
+from chipmedic_watchdog.notify.channels.alertmanager import Alertmanager
 from chipmedic_watchdog.notify.channels.chat import Chat
 from chipmedic_watchdog.notify.channels.program import Program
+from chipmedic_watchdog.notify.channels.slack import Slack
 from chipmedic_watchdog.notify.channels.terminal import Terminal
 from chipmedic_watchdog.notify.channels.webhook import Webhook
 from chipmedic_watchdog.notify.settings import ChannelKind, ChannelSettings
@@ -19,6 +21,8 @@ MAKERS: dict[ChannelKind, Callable[[str, ChannelSettings], Notifier]] = {
     ChannelKind.APPRISE: Chat,
     ChannelKind.WEBHOOK: Webhook,
     ChannelKind.COMMAND: Program,
+    ChannelKind.SLACK: Slack,
+    ChannelKind.ALERTMANAGER: Alertmanager,
     ChannelKind.STDOUT: Terminal,
 }
 

@@ -2,6 +2,9 @@
 
 An apprise URL holds tokens and passwords. It is never logged, and what apprise itself says about a
 failure is passed on only after every part of the URL that may be secret has been blotted out.
+
+Mail is threaded: every mail of an incident refers to one message id, so that mail programs show
+them together. The chats that apprise reaches have no threads for what comes by their webhooks.
 """
 
 from __future__ import annotations
@@ -11,10 +14,13 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from urllib.parse import unquote
 
 from chipmedic.errors import ConfigError, DeliveryFailed
 from chipmedic.notifier import Notice
+from chipmedic_watchdog.notify.channels.retry import RetryLater
+from chipmedic_watchdog.notify.channels.robots import Robot, robot_of, send
 from chipmedic_watchdog.notify.settings import ChannelSettings
 
 SECRET_LETTERS_MIN = 4
@@ -41,8 +47,9 @@ class Chat:
             target = apprise.Apprise.instantiate(url, suppress_exceptions=True)
             if target is None:
                 raise DeliveryFailed("the URL is none that apprise knows", is_permanent=True)
-            target.socket_connect_timeout = self._settings.timeout_seconds / 2
-            target.socket_read_timeout = self._settings.timeout_seconds / 2
+            if robot := robot_of(target):
+                return self._send_by_robot(robot, target, notice, url)
+            self._prepare(target, notice)
             is_delivered = target.notify(
                 title=notice.title,
                 body=notice.body,
@@ -53,6 +60,35 @@ class Chat:
             said = blot_out("; ".join(lines[-3:]), url) or "apprise gave no reason"
             raise DeliveryFailed(said)
         return f"accepted by {target.service_name}"
+
+    def _prepare(self, target: Any, notice: Notice) -> None:
+        """Set what the URL does not: time limits, the thread of a mail, long texts in parts."""
+        target.socket_connect_timeout = self._settings.timeout_seconds / 2
+        target.socket_read_timeout = self._settings.timeout_seconds / 2
+        import apprise
+
+        if target.overflow_mode == apprise.OverflowMode.UPSTREAM:  # a long one may be refused
+            target.overflow_mode = apprise.OverflowMode.SPLIT
+        if type(target).__name__ == "NotifyEmail" and notice.incident:
+            target.headers = thread_headers(notice.incident) | target.headers
+
+    def _send_by_robot(self, robot: Robot, target: Any, notice: Notice, url: str) -> str:
+        text = f"{notice.title}\n{notice.body}"
+        try:
+            return send(robot, target, text, timeout_seconds=self._settings.timeout_seconds / 2)
+        except RetryLater as e:
+            raise RetryLater(blot_out(str(e), url), after_seconds=e.after_seconds) from e
+        except DeliveryFailed as e:
+            raise DeliveryFailed(blot_out(str(e), url), is_permanent=e.is_permanent) from e
+
+
+def thread_headers(incident: str) -> dict[str, str]:
+    """Return the headers by which mail programs put the mails of an incident together (RFC 5322).
+
+    They all refer to one message that was never sent: no state has to be kept.
+    """
+    root = f"<{incident}@chipmedic.invalid>"
+    return {"In-Reply-To": root, "References": root}
 
 
 def _type(notice: Notice) -> str:

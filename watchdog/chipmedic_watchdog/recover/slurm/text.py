@@ -46,6 +46,13 @@ SUFFIXES = {"*": "NOT_RESPONDING", "~": "POWERED_DOWN", "!": "POWERING_DOWN", "@
 """sinfo's marks after a state that take a node out of service; `#`, `%`, `$`, `^`, `-`, `+` do not
 all, so that only these are read."""
 
+MEANT_AWAY = frozenset({"MAINT", "REBOOT", "REBOOT_ISSUED", "POWERED_DOWN", "POWERING_DOWN"})
+"""States in which a node is away by order; a reboot that only waits (`@`) is none yet."""
+MEANT_MARKS = frozenset("^$~%")
+"""The same as marks: reboot issued, in a maintenance reservation, powered down, powering down."""
+SLURMS_WORDS = frozenset({"Not responding", "Node unexpectedly rebooted", "Prolog error"})
+"""Reasons that Slurm itself gives."""
+
 HOST_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 JOB_PATTERN = re.compile(r"[0-9]+(_[0-9]+)?")
 ENDED_STATES = frozenset({"COMPLETED", "CANCELLED", "TIMEOUT", "DEADLINE", "PREEMPTED", "REVOKED"})
@@ -165,15 +172,31 @@ def read_nodes(text: str) -> list[NodeView]:
         name, state, by, _, reason = cells
         flags = _flags(state)
         has_reason = reason not in ("", "none", "Unknown")
+        why = state + (f": {reason} [{by}]" if has_reason else "")
         views[name] = NodeView(
             node=name,
             is_available=not flags & OUT_OF_SERVICE,
             is_down="DOWN" in flags or "POWERED_DOWN" in flags,
-            why=state + (f": {reason} [{by}]" if has_reason else ""),
+            why=why,
+            expected=why if _is_meant(state, flags, reason if has_reason else "") else "",
         )
     if not views:
         raise ValueError("sinfo printed no node at all")
     return list(views.values())
+
+
+def _is_meant(state: str, flags: set[str], reason: str) -> bool:
+    """Whether somebody wanted the node away: by booting it, or by draining it till it was empty.
+
+    A node that drains still has jobs, and their end is news. What chipmedic or Slurm itself took
+    out is no person's order.
+    """
+    if state.endswith("@"):
+        return False
+    if flags & MEANT_AWAY or MEANT_MARKS & set(state):
+        return True
+    is_ours = reason.startswith("chipmedic:")
+    return "DRAINED" in flags and bool(reason) and not is_ours and reason not in SLURMS_WORDS
 
 
 def _flags(state: str) -> set[str]:

@@ -1,0 +1,110 @@
+"""Which channels an incident goes to: the routes of the configuration, tried in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from chipmedic_watchdog.notify.matchers import Labels, concerns, parse
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EscalationSettings:
+    """[[notify.routes.escalations]]: who is told when nobody acknowledges."""
+
+    after_seconds: float
+    """Counted from the first notice, while the incident is open and nobody has taken it."""
+    channels: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.after_seconds <= 0:
+            raise ValueError(f"after_seconds: {self.after_seconds:g} is not a positive number")
+        if not self.channels:
+            raise ValueError("channels: at least one is needed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteSettings:
+    """[[notify.routes]]: the first one that fits an incident decides where it is told."""
+
+    matchers: tuple[str, ...] = ()
+    """All must fit, as in Alertmanager: `severity="critical"`, `kind=~"memory.*"`; none: all."""
+    channels: tuple[str, ...]
+    continue_matching: bool = False
+    """The routes below it are tried as well."""
+    digest_seconds: float = 0.0
+    """Above 0: gathered into one notice, so long after the first; decisions never wait."""
+    escalations: tuple[EscalationSettings, ...] = ()
+
+    def __post_init__(self) -> None:
+        for text in self.matchers:
+            parse(text)
+        if not self.channels:
+            raise ValueError("channels: at least one is needed")
+        if self.digest_seconds < 0:
+            raise ValueError(f"digest_seconds: {self.digest_seconds:g} is negative")
+
+    def takes(self, labels: Labels) -> bool:
+        """Whether an incident with these labels goes this way."""
+        return concerns([parse(text) for text in self.matchers], labels)
+
+    @property
+    def name(self) -> str:
+        """How the delivery record names it."""
+        return ", ".join(self.matchers) or "all"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """One channel that an incident goes to, and why."""
+
+    channel: str
+    route: str
+    digest_seconds: float = 0.0
+
+
+EVERY_CHANNEL = "no route takes it: every channel"
+
+
+def chosen(routes: Sequence[RouteSettings], labels: Labels) -> list[RouteSettings]:
+    """Return the routes that an incident takes."""
+    found: list[RouteSettings] = []
+    for route in routes:
+        if route.takes(labels):
+            found.append(route)
+            if not route.continue_matching:
+                break
+    return found
+
+
+def targets(
+    routes: Sequence[RouteSettings], labels: Labels, channels: Iterable[str]
+) -> dict[str, Target]:
+    """Return the channels of an incident.
+
+    What no route takes goes to every channel: a forgotten label must not cost a page. A channel of
+    two routes gets it at once where one of them says so.
+    """
+    routes_taken = chosen(routes, labels)
+    if not routes_taken:
+        why = EVERY_CHANNEL if routes else ""
+        return {name: Target(channel=name, route=why) for name in channels}
+    found: dict[str, Target] = {}
+    for route in routes_taken:
+        for name in route.channels:
+            known = found.get(name)
+            if known is None or route.digest_seconds < known.digest_seconds:
+                found[name] = Target(
+                    channel=name, route=route.name, digest_seconds=route.digest_seconds
+                )
+    return found
+
+
+def named_channels(routes: Iterable[RouteSettings]) -> set[str]:
+    """Return every channel that a route or an escalation names."""
+    named: set[str] = set()
+    for route in routes:
+        named |= set(route.channels)
+        for step in route.escalations:
+            named |= set(step.channels)
+    return named
