@@ -141,6 +141,10 @@ source = "a"
         ('severity = "critical"', 'severity = "info"', "asks for reboot_node"),
         ('name = "one"', 'name = " "', "no name"),
         ("[codes.1]", "[codes.1", "x.toml"),
+        ('hint = "Reboot the host and look at the slot."', 'hint = "@slot"', "slot"),  # no such
+        ("[codes.1]", '[hints.slot]\nen = "Look."\nzh = "看。"\n[codes.1]', "hint slot is used by"),
+        ("[codes.1]", '[sources.c]\ntitle = "C"\ndate = "2026"\n[codes.1]', "source c is used by"),
+        ('kind = "chip.lost"', 'kind = "info"', "kind info with severity critical"),
     ],
 )
 def test_the_linter_stops_a_bad_row(old: str, new: str, problem: str) -> None:
