@@ -65,9 +65,9 @@ def test_the_store_refuses_to_change_or_remove_an_entry(database) -> None:
     assert [row["who"] for row in rows(database, schema.audit)] == ["mei"]
 
 
-def test_processes_that_write_at_once_stand_in_one_order(database, tmp_path: Path) -> None:
-    """Two engines on one file are two processes to SQLite."""
-    other = Database(open_engine(f"sqlite:///{tmp_path}/watchdog.db"))
+def test_processes_that_write_at_once_stand_in_one_order(database, store_url: str) -> None:
+    """Two engines on one store are two processes to it."""
+    other = Database(open_engine(store_url))
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda n: write((database, other)[n % 2], f"inc-{n}"), range(40)))
     other.close()

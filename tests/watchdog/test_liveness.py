@@ -60,7 +60,9 @@ class Watch:
             machine_id=node, boot_id=boot_id, boot_time=1.0, agent_version="1", labels=labels,
             inventory=(), first_seq=1, next_seq=1,
         )  # fmt: skip
-        arrival = Arrival(node=node, epoch="e", received_at=self.at, body=greeting)
+        arrival = Arrival(
+            node=node, epoch="e", stream=session.stream, received_at=self.at, body=greeting
+        )
         arrival.done = asyncio.get_running_loop().create_future()
         self.committer.put_now(arrival)
         await arrival.done

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import signal
-from collections.abc import Callable, Coroutine
+import socket
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -25,9 +26,13 @@ from chipmedic_watchdog.health import Health
 from chipmedic_watchdog.incidents.engine import IncidentEngine
 from chipmedic_watchdog.incidents.rules import load_rules
 from chipmedic_watchdog.intake.committer import Committer
+from chipmedic_watchdog.intake.place import Place
 from chipmedic_watchdog.intake.server import build_server
 from chipmedic_watchdog.intake.service import StreamService
 from chipmedic_watchdog.intake.sessions import Sessions
+from chipmedic_watchdog.lead.leader import Lead, LeaderStore, Part, lead_while_held
+from chipmedic_watchdog.lead.lease import Member
+from chipmedic_watchdog.lead.signals import Listener, Signal
 from chipmedic_watchdog.ledger.loop import LedgerLoop
 from chipmedic_watchdog.liveness import Liveness
 from chipmedic_watchdog.metrics import Metrics
@@ -41,6 +46,7 @@ from chipmedic_watchdog.startup import (
     read_token,
     store_url,
 )
+from chipmedic_watchdog.store.alone import claim
 from chipmedic_watchdog.store.database import Database, open_engine
 from chipmedic_watchdog.store.migrate import migrate
 from chipmedic_watchdog.version import own_version
@@ -84,12 +90,26 @@ class Daemon:
         self._metrics = Metrics()
         self._metrics.set_build(own_version())
         self._stop = asyncio.Event()
-        engine = open_engine(store_url(settings))
+        identity = secrets.token_hex(8)
+        engine = open_engine(store_url(settings), identity)
+        self._claim = claim(engine)
         migrate(engine)
         self._database = Database(engine)
+        self._beats = self._database
+        if self._database.is_shared:
+            self._beats = Database(open_engine(store_url(settings), identity))
+        me = Member(id=identity, name=socket.gethostname(), http="", version=own_version())
+        self._lead = Lead(self._beats, me, self._health, self._clock)
+        self._leader_store = LeaderStore(self._database, self._lead)
+        self._metrics.is_leader.set_function(lambda: float(self._lead.is_held))
+        self._metrics.lease_token.set_function(lambda: float(self._lead.token))
         self._sessions = Sessions(self._clock, settings.liveness.silence_seconds)
         self._committer = Committer(
-            self._database, self._metrics, self._health, committer_settings(settings)
+            self._database,
+            self._metrics,
+            self._health,
+            committer_settings(settings),
+            Place(watchdog=identity, is_shared=self._database.is_shared, leads=self._lead.leads),
         )
         self._liveness = Liveness(
             self._database,
@@ -98,14 +118,16 @@ class Daemon:
             self._metrics,
             settings.liveness,
             self._clock,
+            alive=lambda: self._lead.alive,
         )
         self._incidents = IncidentEngine(
-            self._database,
+            self._leader_store,
             self._sessions,
             self._metrics,
             self._health,
             settings.incidents,
             rules=load_rules(settings.incidents.rules_file),
+            watchdog=identity if self._database.is_shared else None,
         )
         self._service = StreamService(
             self._committer, self._sessions, self._metrics, settings.stream
@@ -114,11 +136,12 @@ class Daemon:
             self._database, self._metrics, self._health, read_token(settings), self._sessions
         )
         self._web = WebServer(self._api.application(), settings.http.listen)
-        self._retention = Retention(self._database, settings.store.keep_events_days)
+        self._api.lead = self._lead
+        self._retention = Retention(self._leader_store, settings.store.keep_events_days)
         self._server: aio.Server | None = None
         self._notify: Loop = self._notify_loop(settings)
         self._recover: Loop = self._recover_loop(settings)
-        self._ledger: Loop = LedgerLoop(self._database)
+        self._ledger: Loop = LedgerLoop(self._leader_store)
         self._restarts: dict[str, asyncio.Event] = {}
         self._connect_parts()
 
@@ -128,6 +151,7 @@ class Daemon:
         self._handle_signals()
         self._server, port = build_server(self._service, self.settings.stream)
         self._liveness.stream_port = port
+        self._introduce(port)
         await self._server.start()
         self._warn_of_open_ports()
         log.info("ready: stream_port=%d http=%s", port, self._web.address)
@@ -136,7 +160,9 @@ class Daemon:
         finally:
             # Also after a defect: agents see the end at once and nothing is written any more.
             await self._server.stop(0)
+            await self._lead.release()
             self._database.close()
+            self._beats.close()
         log.info("stopped")
 
     async def _serve(self, status: str) -> None:
@@ -158,17 +184,42 @@ class Daemon:
         """End as on SIGTERM."""
         self._stop.set()
 
-    def _parts(self) -> dict[str, Callable[[], Coroutine[None, None, None]]]:
+    def _parts(self) -> dict[str, Part]:
         return {
             "committer": self._committer.run,
             "liveness": self._liveness.run,
+            "alive": self._feed_systemd,
+            "lead": self._lead.run,
+            "leading": lambda: lead_while_held(self._lead, self._leading_parts()),
+            **(self._parts_beside_others() if self._database.is_shared else {}),
+        }
+
+    def _leading_parts(self) -> dict[str, Part]:
+        return {
+            "liveness of all": self._liveness.lead,
             "incidents": self._incidents.run,
             "notify": lambda: self._supervise("notify"),
             "recover": lambda: self._supervise("recover"),
             "ledger": self._ledger.run,
             "retention": self._retention.run,
-            "alive": self._feed_systemd,
         }
+
+    def _parts_beside_others(self) -> dict[str, Part]:
+        wakes = {
+            Signal.FAULTS: self._incidents.wake,
+            Signal.PROGRESS: self._wake_for_progress,
+            Signal.NODES: self._liveness.wake,
+            Signal.ACT: self._wake_all,
+        }
+        listener = Listener(self._database.engine, self._lead.me.id, wakes)
+        return {"signals": listener.run, "nodes elsewhere": self._liveness.follow}
+
+    def _introduce(self, stream_port: int) -> None:
+        """Give this watchdog the name by which people and the others know it."""
+        name = f"{self._lead.me.name}:{stream_port}"
+        self._lead.me = replace(self._lead.me, name=name, http=f"http://{self._web.address}")
+        if not self._database.is_shared:
+            self._lead.take_for_ever()
 
     def _connect_parts(self) -> None:
         self._committer.on_faults = self._incidents.wake
@@ -191,14 +242,14 @@ class Daemon:
         self._wake_readers()
 
     def _recover_loop(self, settings: WatchdogSettings) -> Loop:
-        return RecoverLoop(self._database, settings.recover, on_change=self._wake_all)
+        return RecoverLoop(self._leader_store, settings.recover, on_change=self._wake_all)
 
     def _notify_loop(self, settings: WatchdogSettings) -> Loop:
         self._api.notify = settings.notify
         return NotifyLoop(
-            self._database,
+            self._leader_store,
             settings.notify,
-            witness=witness_of(self._database, settings.recover),
+            witness=witness_of(self._leader_store, settings.recover),
             troubles=self._own_troubles,
             on_ping=lambda is_well: self._metrics.deadman_pings.labels(
                 "well" if is_well else "not_well"
@@ -267,16 +318,20 @@ class Daemon:
         self._incidents.settings = new.incidents
         if (new.notify, new.recover) != (old.notify, old.recover):
             self._notify = self._notify_loop(new)
-            self._restarts["notify"].set()
+            self._restart("notify")
         if new.recover != old.recover:
             self._recover = self._recover_loop(new)
-            self._restarts["recover"].set()
+            self._restart("recover")
         log.info("reloaded: needs_restart=%s", ",".join(needs_restart) or "nothing")
         if needs_restart:
             words = f"changed in the file, in force after a restart: {', '.join(needs_restart)}"
             self._health.warnings["configuration"] = words
         else:
             self._health.warnings.pop("configuration", None)
+
+    def _restart(self, name: str) -> None:
+        if name in self._restarts:  # else this watchdog does not lead
+            self._restarts[name].set()
 
     def _warn_of_open_ports(self) -> None:
         stream = self.settings.stream

@@ -6,11 +6,15 @@ lives, and its agent is being started again; and when many fall silent in one mo
 often a pause of the network that ends by itself: both get more. When the watchdog itself has
 stalled, has just started or could not write, silence proves nothing about the nodes: every one of
 them gets the grace time to come back.
+
+Each watchdog judges the streams that it has lost, for only its kernel knows how they ended; the
+fault is the leader's to make. The leader also waits for the nodes of a watchdog that is gone.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime
@@ -18,6 +22,7 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection, select
 
 from chipmedic.errors import StoreError
+from chipmedic_watchdog.bell import Bell
 from chipmedic_watchdog.clock import Clock
 from chipmedic_watchdog.config import LivenessSettings
 from chipmedic_watchdog.intake.arrival import Arrival, Expiry, Silence
@@ -36,6 +41,9 @@ TICK_SECONDS = 0.1
 MANY_LEAST, MANY_RATIO = 3, 0.1
 """So many nodes, and this share of all, are many."""
 EXPIRY_TICK_SECONDS = 10.0
+ADOPTION_SECONDS = 5.0
+"""How often the leader looks for nodes that nobody has; a watchdog that gives one up rings."""
+FOLLOW_SECONDS = 0.5
 
 
 class Liveness:
@@ -50,6 +58,7 @@ class Liveness:
         settings: LivenessSettings,
         clock: Clock | None = None,
         unanswered: Callable[[Collection[str], int], set[str]] = unanswered,
+        alive: Callable[[], Collection[str]] = tuple,
     ) -> None:
         self._database = database
         self._committer = committer
@@ -57,6 +66,8 @@ class Liveness:
         self._metrics = metrics
         self._clock = clock or Clock()
         self._unanswered = unanswered
+        self._alive = alive
+        self._bell = Bell()
         self.settings = settings
         self.stream_port = 0
         """Where the agents connect."""
@@ -65,30 +76,78 @@ class Liveness:
 
     async def run(self) -> None:
         """Watch until cancelled."""
-        await self.expect_known()
         self.ticked_at = self._clock.elapsed()
-        next_expiry = self.ticked_at
         while True:
             await asyncio.sleep(TICK_SECONDS)
             self.tick()
-            if self.ticked_at >= next_expiry:
-                next_expiry = self.ticked_at + EXPIRY_TICK_SECONDS
-                await self._expire()
 
-    async def expect_known(self) -> None:
-        """Wait for the nodes that were there before the watchdog was."""
+    def wake(self) -> None:
+        """Look at once for nodes that another watchdog has given up."""
+        self._bell.ring()
 
-        def known(connection: Connection) -> tuple[dict[str, float], set[str]]:
+    async def lead(self) -> None:
+        """Do what only the leader does, until cancelled."""
+        next_expiry = self._clock.elapsed()
+        while True:
+            try:
+                await self.expect_known(self._alive())
+                await self.take_up_lost()
+                if self._clock.elapsed() >= next_expiry:
+                    next_expiry = self._clock.elapsed() + EXPIRY_TICK_SECONDS
+                    await self._expire()
+            except StoreError:
+                pass  # the committer reports the store
+            await self._bell.wait(ADOPTION_SECONDS)
+
+    async def follow(self) -> None:
+        """Forget nodes that have come to another watchdog, until cancelled."""
+        while True:
+            await asyncio.sleep(FOLLOW_SECONDS)
+            with contextlib.suppress(StoreError):
+                await self.forget_moved()
+
+    async def forget_moved(self) -> None:
+        """Wait no more for nodes that are connected elsewhere."""
+        away = sorted(self._sessions.away)
+        if not away:
+            return
+        nodes = schema.nodes.c
+        query = select(nodes.node, nodes.stream).where(
+            nodes.node.in_(away), nodes.state == "connected"
+        )
+        rows = await self._database.read(lambda c: c.execute(query).all())
+        waiting = self._sessions.away
+        moved = [r.node for r in rows if r.node in waiting and waiting[r.node].stream != r.stream]
+        self._sessions.forget(moved)
+
+    async def take_up_lost(self) -> None:
+        """Let the committer make faults of the nodes that other watchdogs have given up."""
+        nodes = schema.nodes.c
+        query = select(nodes.node, nodes.stream, nodes.silent_since, nodes.silent_reason).where(
+            nodes.is_lost.is_(True)
+        )
+        for row in await self._database.read(lambda c: c.execute(query).all()):
+            self._put(row.node, Silence(row.silent_since or 0.0, row.silent_reason), row.stream)
+
+    async def expect_known(self, alive: Collection[str] = ()) -> None:
+        """Wait for the nodes that are connected to none of the watchdogs that live."""
+
+        def known(connection: Connection) -> tuple[dict[str, tuple[float, str]], set[str]]:
             nodes, faults = schema.nodes.c, schema.faults.c
             rows = connection.execute(
-                select(nodes.node, nodes.last_seen_at).where(nodes.state != "stopped")
+                select(nodes.node, nodes.last_seen_at, nodes.stream).where(
+                    nodes.state != "stopped",
+                    nodes.watchdog.not_in(sorted(alive)),
+                    nodes.is_lost.is_(False),
+                )
             )
             judged = connection.execute(
                 select(faults.node).where(
                     faults.kind == "node.unreachable", faults.state != "cleared"
                 )
             )
-            return {row.node: row.last_seen_at for row in rows}, {row.node for row in judged}
+            seen = {row.node: (row.last_seen_at, row.stream) for row in rows}
+            return seen, {row.node for row in judged}
 
         seen, judged = await self._database.read(known)
         self._sessions.expect(seen, self.settings.startup_grace_seconds)
@@ -142,7 +201,7 @@ class Liveness:
         since = datetime.fromtimestamp(away.since, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         reason = f"{away.reason}; no stream since {since}"
         log.warning("unreachable: node=%s why=%s", node, reason)
-        self._put(node, Silence(away.since, reason))
+        self._put(node, Silence(away.since, reason), away.stream)
 
     async def _expire(self) -> None:
         """End the notes of reboots; a node whose agent tells of its own ends them itself."""
@@ -154,12 +213,9 @@ class Liveness:
             table.state != "cleared",
             table.opened_at < oldest,
         )
-        try:
-            nodes = await self._database.read(lambda c: [row.node for row in c.execute(query)])
-        except StoreError:
-            return  # the committer reports the store
-        for node in nodes:
+        for node in await self._database.read(lambda c: [row.node for row in c.execute(query)]):
             self._put(node, Expiry(REBOOTED))
 
-    def _put(self, node: str, body: Silence | Expiry) -> None:
-        self._committer.put_now(Arrival(node=node, received_at=self._clock.now(), body=body))
+    def _put(self, node: str, body: Silence | Expiry, stream: str = "") -> None:
+        now = self._clock.now()
+        self._committer.put_now(Arrival(node=node, stream=stream, received_at=now, body=body))

@@ -140,6 +140,12 @@ class Metrics:
             ["result"],
             registry=self.registry,
         )
+        self.is_leader = self._gauge(
+            "is_leader", "1 while this watchdog leads: decides, tells people and acts."
+        )
+        self.lease_token = self._gauge(
+            "lease_token", "The newest token of the lead that is known; it grows with each change."
+        )
         self.reload_successful = Gauge(
             "chipmedic_config_last_reload_successful",
             "1 when the configuration in force is the file's, 0 when the file was refused.",

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, bindparam, delete, func, select
 
 from chipmedic.errors import StoreError
 from chipmedic_watchdog.store import schema
-from chipmedic_watchdog.store.database import Database
+from chipmedic_watchdog.store.database import Store
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ DAY_SECONDS = 86_400.0
 class Retention:
     """Deletes what is older than the configured age; faults and incidents stay."""
 
-    def __init__(self, database: Database, keep_days: float) -> None:
+    def __init__(self, database: Store, keep_days: float) -> None:
         self._database = database
         self._keep_days = keep_days
 

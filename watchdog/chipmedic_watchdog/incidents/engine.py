@@ -14,12 +14,13 @@ from chipmedic_watchdog.clock import Clock
 from chipmedic_watchdog.config import IncidentSettings
 from chipmedic_watchdog.health import Health
 from chipmedic_watchdog.incidents.correlate import correlate
+from chipmedic_watchdog.incidents.elsewhere import Elsewhere, read_elsewhere
 from chipmedic_watchdog.incidents.picture import IncidentChange
 from chipmedic_watchdog.incidents.record import read_picture, write_changes
 from chipmedic_watchdog.incidents.rules import RuleSet, builtin
 from chipmedic_watchdog.intake.sessions import Sessions
 from chipmedic_watchdog.metrics import Metrics
-from chipmedic_watchdog.store.database import Database
+from chipmedic_watchdog.store.database import Store
 
 log = logging.getLogger(__name__)
 
@@ -34,19 +35,22 @@ class IncidentEngine:
 
     def __init__(
         self,
-        database: Database,
+        database: Store,
         sessions: Sessions,
         metrics: Metrics,
         health: Health,
         settings: IncidentSettings,
         clock: Clock | None = None,
         rules: RuleSet | None = None,
+        watchdog: str | None = None,
     ) -> None:
+        """`watchdog` is this one's id where others serve agents too, None where it is alone."""
         self._database = database
         self._sessions = sessions
         self._metrics = metrics
         self._health = health
         self._clock = clock or Clock()
+        self._watchdog = watchdog
         self._bell = Bell()
         self.settings = settings
         self.rules = rules or builtin()
@@ -78,8 +82,14 @@ class IncidentEngine:
         silent = self._recently_silent()
 
         def decide(connection: Connection, now: float) -> tuple[list[IncidentChange], bool]:
+            elsewhere = self._elsewhere(connection, now)
             picture = read_picture(
-                connection, self.settings, self.rules, now, catching_up=catching_up, silent=silent
+                connection,
+                self.settings,
+                self.rules,
+                now,
+                catching_up=catching_up | elsewhere.catching_up,
+                silent=silent | elsewhere.silent,
             )
             changes = correlate(picture, self.settings, self.rules)
             placed = {fault for change in changes for fault in change.attach}
@@ -103,6 +113,13 @@ class IncidentEngine:
     def _recently_silent(self) -> frozenset[str]:
         oldest = self._clock.now() - self.rules.silence_seconds
         return frozenset(node for node, away in self._sessions.away.items() if away.since >= oldest)
+
+    def _elsewhere(self, connection: Connection, now: float) -> Elsewhere:
+        """Return what the other watchdogs know of their nodes."""
+        if self._watchdog is None:
+            return Elsewhere()
+        since = now - self.rules.silence_seconds
+        return read_elsewhere(connection, self._watchdog, now, silent_since=since)
 
     def _tell(self, written: Written) -> None:
         now = self._clock.now()

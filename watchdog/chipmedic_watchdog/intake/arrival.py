@@ -32,6 +32,7 @@ class StateChange:
 
     state: str
     """`silent`, `stopped` or `unknown`."""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,9 @@ class Arrival:
 
     node: str
     epoch: str = ""
+    stream: str = ""
+    """Id of the stream that it came by, or that is gone; of an older one than the node's newest
+    the end is no news."""
     received_at: float
     body: Body
     queued_at: float = 0.0

@@ -2,7 +2,8 @@
 
 Exactly once in effect: an event counts when its seq is above the acknowledged one of its epoch,
 which is written in the same transaction. Nothing outside the transaction changes here, so a group
-that failed is simply run again.
+that failed is simply run again. Where several watchdogs share the store, the rows of the group's
+nodes are locked first: a node that has moved may still have something under way from its old place.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from chipmedic_watchdog.intake.message import (
     ReceivedHeartbeat,
     ReceivedSnapshot,
 )
+from chipmedic_watchdog.intake.place import ALONE, Place
 from chipmedic_watchdog.intake.progress import Track
 from chipmedic_watchdog.intake.reports import Reports
 from chipmedic_watchdog.intake.rows import (
@@ -38,8 +40,11 @@ from chipmedic_watchdog.intake.rows import (
     load_acked,
     load_boards,
     load_nodes,
+    lock_nodes,
+    taken_elsewhere,
     write_boards,
 )
+from chipmedic_watchdog.intake.tracks import SharedTracks, write_tracks
 from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.store.upsert import upsert, write_rows
 
@@ -83,22 +88,31 @@ class Committed:
     inventories: dict[str, Inventory] = field(default_factory=dict)
     held: dict[str, Held | None] = field(default_factory=dict)
     """None: no longer held."""
+    refused: dict[str, str] = field(default_factory=dict)
+    """Streams that must not be served, with the reason."""
     committed: int = 0
     duplicates: int = 0
     unreadable: int = 0
     missing: int = 0
     has_changed_faults: bool = False
     has_new_progress: bool = False
+    has_lost_nodes: bool = False
+    """The leader is to make faults of them."""
 
 
-def commit_group(connection: Connection, arrivals: Sequence[Arrival], memory: Memory) -> Committed:
+def commit_group(
+    connection: Connection, arrivals: Sequence[Arrival], memory: Memory, place: Place = ALONE
+) -> Committed:
     """Write a group; the caller's transaction makes it durable."""
-    return _Group(connection, arrivals, memory).run()
+    return _Group(connection, arrivals, memory, place).run()
 
 
 class _Group:
-    def __init__(self, connection: Connection, arrivals: Sequence[Arrival], memory: Memory) -> None:
+    def __init__(
+        self, connection: Connection, arrivals: Sequence[Arrival], memory: Memory, place: Place
+    ) -> None:
         self._connection = connection
+        self._place = place
         self._arrivals = arrivals
         self._memory = memory
         self._result = Committed()
@@ -106,9 +120,12 @@ class _Group:
         self._nodes: dict[str, dict[str, Any]] = {}
         self._event_rows: list[dict[str, Any]] = []
         self._touched: set[Epoch] = set()
-        self._reports = Reports(connection, memory.progress)
+        known = SharedTracks(connection) if place.is_shared else memory.progress
+        self._reports = Reports(connection, known)
 
     def run(self) -> Committed:
+        if self._place.is_shared:
+            lock_nodes(self._connection, {a.node for a in self._arrivals})
         told = [a for a in self._arrivals if not isinstance(a.body, ReceivedHeartbeat)]
         names = sorted({a.node for a in told})
         if names:
@@ -121,6 +138,8 @@ class _Group:
         return self._result
 
     def _take(self, arrival: Arrival) -> None:
+        if arrival.stream in self._result.refused:
+            return
         match arrival.body:
             case Greeting():
                 self._greet(arrival, arrival.body)
@@ -134,8 +153,8 @@ class _Group:
                 self._take_inventory(arrival.node, arrival.body.inventory)
                 self._result.held[arrival.node] = (arrival.epoch, arrival.body, arrival.received_at)
                 self._release_held(arrival)
-            case StateChange(state):
-                self._set_state(arrival.node, state)
+            case StateChange():
+                self._end_stream(arrival, arrival.body)
             case Silence():
                 self._silence(arrival, arrival.body)
             case Expiry(kind):
@@ -145,6 +164,9 @@ class _Group:
     def _greet(self, arrival: Arrival, hello: Greeting) -> None:
         node, at = arrival.node, arrival.received_at
         known = self._nodes.get(node)
+        if known and (refusal := taken_elsewhere(self._connection, known, hello, self._place)):
+            self._result.refused[arrival.stream] = refusal
+            return
         board = self._boards[node]
         board.clear(UNREACHABLE, at, "reconnected")
         if known and known["boot_id"] and hello.boot_id and known["boot_id"] != hello.boot_id:
@@ -157,9 +179,18 @@ class _Group:
             labels=hello.labels,
             state="connected",
             last_seen_at=at,
+            watchdog=self._place.watchdog,
+            stream=arrival.stream,
+            connected_at=at,
+            epoch=arrival.epoch,
+            catch_up_seq=max(0, hello.next_seq - 1),
+            silent_since=None,
+            silent_reason="",
+            is_lost=False,
             is_changed=True,
         )
-        self._take_inventory(node, hello.inventory)
+        # What another watchdog has heard of the node since it was last here is not remembered.
+        self._take_inventory(node, hello.inventory, is_news=self._place.is_shared)
         self._result.held[node] = None
         key = (node, arrival.epoch)
         acked = self._result.acked.get(key, 0)
@@ -168,8 +199,8 @@ class _Group:
             self._note_missing(arrival, [(acked + 1, hello.first_seq - 1)])
         self._acknowledge(key, max(acked, hello.first_seq - 1))
 
-    def _take_inventory(self, node: str, inventory: Inventory) -> None:
-        if self._memory.inventories.get(node) != inventory:
+    def _take_inventory(self, node: str, inventory: Inventory, *, is_news: bool = False) -> None:
+        if is_news or self._memory.inventories.get(node) != inventory:
             write_inventory(self._connection, node, inventory)
             self._result.inventories[node] = inventory
 
@@ -248,7 +279,30 @@ class _Group:
         )
         return frozenset((row.component, row.kind) for row in rows)
 
+    def _end_stream(self, arrival: Arrival, change: StateChange) -> None:
+        """Take the end of a stream; the node may have another one by now."""
+        node = self._nodes.get(arrival.node)
+        if node is None or node["stream"] != arrival.stream:
+            return
+        node.update(state=change.state, is_changed=True)
+        if change.state == "silent":
+            node.update(silent_since=arrival.received_at, silent_reason=change.reason)
+
     def _silence(self, arrival: Arrival, silence: Silence) -> None:
+        """Make a fault of a node whose time to come back is over; only the leader does."""
+        node = self._nodes.get(arrival.node)
+        if node is None or node["stream"] != arrival.stream:
+            return  # it came back, to this watchdog or to another
+        node.update(
+            state="silent",
+            silent_since=silence.since,
+            silent_reason=silence.reason,
+            is_lost=not self._place.leads(self._connection),
+            is_changed=True,
+        )
+        if node["is_lost"]:
+            self._result.has_lost_nodes = True
+            return
         fault = Fault(
             component=HOST,
             kind="node.unreachable",
@@ -260,17 +314,14 @@ class _Group:
             evidence=(silence.reason,),
         )
         self._boards[arrival.node].see(fault, arrival.received_at)
-        self._set_state(arrival.node, "silent")
-
-    def _set_state(self, node: str, state: str) -> None:
-        if node in self._nodes:
-            self._nodes[node].update(state=state, is_changed=True)
 
     def _write(self) -> None:
         self._flush_events()
         rows = [row for row in self._nodes.values() if row.pop("is_changed", False)]
         write_rows(self._connection, schema.nodes, rows)
         self._reports.write()
+        if self._place.is_shared:
+            write_tracks(self._connection, self._reports.tracks, self._arrivals[-1].received_at)
         self._result.progress = self._reports.tracks
         self._result.has_new_progress = self._reports.has_progress
         self._write_epochs()

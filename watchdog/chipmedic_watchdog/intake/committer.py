@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import (
     DataError,
     IntegrityError,
@@ -27,6 +28,9 @@ from chipmedic_watchdog.health import Health
 from chipmedic_watchdog.intake.arrival import Arrival
 from chipmedic_watchdog.intake.commit import Committed, Memory, commit_group
 from chipmedic_watchdog.intake.message import Batch
+from chipmedic_watchdog.intake.place import ALONE, Place
+from chipmedic_watchdog.intake.sessions import NameTaken
+from chipmedic_watchdog.lead.signals import Signal, tell
 from chipmedic_watchdog.metrics import Metrics
 from chipmedic_watchdog.store.database import Database
 
@@ -59,11 +63,13 @@ class Committer:
         metrics: Metrics,
         health: Health,
         settings: CommitterSettings | None = None,
+        place: Place = ALONE,
     ) -> None:
         self._database = database
         self._metrics = metrics
         self._health = health
         self._settings = settings or CommitterSettings()
+        self._place = place
         self._queue: deque[Arrival] = deque()
         self._queued = 0
         self._arrived = asyncio.Event()
@@ -145,12 +151,21 @@ class Committer:
 
     async def _write(self, group: list[Arrival]) -> Committed:
         try:
-            return await self._database.write(
-                lambda connection: commit_group(connection, group, self._memory)
-            )
+            return await self._database.write(lambda c: self._commit_group(c, group))
         except (StatementError, OverflowError, UnicodeError) as e:
             # A value that the driver cannot bind never became an error of the database.
             raise StoreError(f"store: {e}") from e
+
+    def _commit_group(self, connection: Connection, group: list[Arrival]) -> Committed:
+        committed = commit_group(connection, group, self._memory, self._place)
+        for signal, is_due in (
+            (Signal.FAULTS, committed.has_changed_faults),
+            (Signal.PROGRESS, committed.has_new_progress),
+            (Signal.NODES, committed.has_lost_nodes),
+        ):
+            if is_due:
+                tell(connection, signal)
+        return committed
 
     async def _commit_singly(self, group: list[Arrival], error: StoreError) -> None:
         """Find the one arrival that the store cannot take, so that it costs only itself."""
@@ -172,6 +187,9 @@ class Committer:
         metrics = self._metrics
         for arrival in group:
             if arrival.done is not None and not arrival.done.done():
+                if (refusal := committed.refused.get(arrival.stream)) is not None:
+                    arrival.done.set_exception(NameTaken(refusal))
+                    continue
                 arrival.done.set_result(committed.acked.get((arrival.node, arrival.epoch), 0))
             if isinstance(arrival.body, Batch):
                 metrics.commit_seconds.observe(now - arrival.queued_at)

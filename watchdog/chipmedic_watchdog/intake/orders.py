@@ -12,9 +12,16 @@ from chipmedic_watchdog.intake.sessions import Sessions
 
 
 async def collect_now(
-    sessions: Sessions, node: str, checks: Sequence[str] = (), *, timeout_seconds: float = 30.0
+    sessions: Sessions,
+    node: str,
+    checks: Sequence[str] = (),
+    *,
+    fencing_token: int = 0,
+    timeout_seconds: float = 30.0,
 ) -> pb.CommandResult:
     """Let an agent run its checks (all when none is named) and return what it says.
+
+    The agent refuses a lower token than it has seen: that of a watchdog that stood still.
 
     Raises:
         DeliveryFailed: the node has no stream, or does not answer in time.
@@ -26,6 +33,7 @@ async def collect_now(
         id=secrets.token_hex(8),
         collect_now=pb.CollectNow(checks=checks),
         expires_after_seconds=timeout_seconds,
+        fencing_token=fencing_token,
     )
     waiting: asyncio.Future[pb.CommandResult] = asyncio.get_running_loop().create_future()
     session.commands[command.id] = waiting

@@ -7,9 +7,11 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
-from chipmedic_watchdog.intake.arrival import Arrival
+from chipmedic_watchdog.intake.arrival import Arrival, Greeting
 from chipmedic_watchdog.intake.board import FaultBoard, FaultRow
 from chipmedic_watchdog.intake.message import ReceivedEvent
+from chipmedic_watchdog.intake.place import Place
+from chipmedic_watchdog.lead.lease import alive, database_clock
 from chipmedic_watchdog.store import schema
 
 Epoch = tuple[str, str]
@@ -68,6 +70,35 @@ def load_nodes(connection: Connection, nodes: Sequence[str]) -> dict[str, dict[s
     table = schema.nodes
     rows = connection.execute(select(table).where(table.c.node.in_(nodes))).mappings()
     return {row["node"]: dict(row) for row in rows}
+
+
+def lock_nodes(connection: Connection, nodes: Iterable[str]) -> None:
+    """Keep other watchdogs from writing of these nodes until the end of the transaction.
+
+    In one order everywhere, so that two never wait for each other.
+    """
+    table = schema.nodes
+    query = select(table.c.node).where(table.c.node.in_(sorted(nodes)))
+    connection.execute(query.order_by(table.c.node).with_for_update())
+
+
+def taken_elsewhere(
+    connection: Connection, known: dict[str, Any], hello: Greeting, place: Place
+) -> str | None:
+    """Return why a node's name is another machine's, which is connected to another watchdog."""
+    is_other = known["machine_id"] and hello.machine_id
+    is_other = is_other and known["machine_id"] != hello.machine_id
+    if not (place.is_shared and is_other and known["state"] == "connected"):
+        return None
+    if known["watchdog"] in ("", place.watchdog):
+        return None
+    if known["watchdog"] not in alive(connection, database_clock(connection)):
+        return None
+    return (
+        f"node {known['node']} is connected to another watchdog with machine-id "
+        f"{known['machine_id']}; this machine-id is {hello.machine_id}: give one of the two hosts "
+        "another node name"
+    )
 
 
 def load_acked(connection: Connection, nodes: Sequence[str]) -> dict[Epoch, int]:

@@ -130,7 +130,10 @@ class StreamService:
         arrival = self._arrival(session, greeting)
         arrival.done = asyncio.get_running_loop().create_future()
         await self._committer.put(arrival)
-        acked = await arrival.done
+        try:
+            acked = await arrival.done
+        except NameTaken as e:
+            raise Refused(grpc.StatusCode.ALREADY_EXISTS, "name_taken", str(e)) from e
         log.info("connected: node=%s peer=%s acked_seq=%d", session.node, session.peer, acked)
         welcome = pb.Welcome(
             acked_seq=acked,
@@ -196,8 +199,9 @@ class StreamService:
 
     def _arrival(self, session: Session, body: Body) -> Arrival:
         return Arrival(
-            node=session.node, epoch=session.epoch, received_at=self._clock.now(), body=body
-        )
+            node=session.node, epoch=session.epoch, stream=session.stream,
+            received_at=self._clock.now(), body=body,
+        )  # fmt: skip
 
     async def _write(self, session: Session, context: Context) -> None:
         """Send what waits; of acknowledgements only the newest."""
@@ -235,7 +239,7 @@ class StreamService:
         if state is None:
             return None
         log.info("disconnected: node=%s state=%s why=%s", session.node, state, reason)
-        arrival = self._arrival(session, StateChange(state))
+        arrival = self._arrival(session, StateChange(state, reason))
         if session.has_said_goodbye:
             arrival.done = asyncio.get_running_loop().create_future()
         self._committer.put_now(arrival)

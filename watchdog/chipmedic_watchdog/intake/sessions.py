@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from chipmedic.errors import ChipmedicError
@@ -32,6 +33,8 @@ class Session:
     epoch: str
     peer: str
     opened_at: float
+    stream: str = field(default_factory=lambda: secrets.token_hex(8))
+    """Tells this stream from every other one of the node, here and at other watchdogs."""
     catch_up_seq: int = 0
     """The last seq that the agent had when it connected: what comes up to it is backlog."""
     acked_seq: int = 0
@@ -94,6 +97,7 @@ class Away:
     """Of the lost stream; empty: it was lost before the watchdog began to look."""
     lost_at: float = 0.0
     """Elapsed seconds; later where the agent was told to wait."""
+    stream: str = ""
 
 
 class Sessions:
@@ -137,16 +141,26 @@ class Sessions:
         if now <= self._doubt_until:
             due = max(due, self._grace_until)
         self.away[session.node] = Away(
-            since=self._clock.now(), due=due, reason=reason, peer=session.peer, lost_at=lost_at
-        )
+            since=self._clock.now(), due=due, reason=reason, peer=session.peer, lost_at=lost_at,
+            stream=session.stream,
+        )  # fmt: skip
         return "silent"
 
-    def expect(self, last_seen: Mapping[str, float], grace_seconds: float) -> None:
-        """Wait for nodes that the store knows and that are not here yet."""
+    def expect(self, last_seen: Mapping[str, tuple[float, str]], grace_seconds: float) -> None:
+        """Wait for nodes that the store knows and that are not here yet.
+
+        Of each is given when it was last seen, and its stream then.
+        """
         due = self._clock.elapsed() + grace_seconds
-        for node, since in last_seen.items():
+        for node, (since, stream) in last_seen.items():
             if node not in self.live and node not in self.away:
-                self.away[node] = Away(since, due, "it did not come back to the watchdog")
+                reason = "it did not come back to the watchdog"
+                self.away[node] = Away(since, due, reason, stream=stream)
+
+    def forget(self, nodes: Iterable[str]) -> None:
+        """Wait no more for nodes that are connected to another watchdog."""
+        for node in nodes:
+            self.away.pop(node, None)
 
     def forgive(self, grace_seconds: float) -> None:
         """Give this time to every silent node, and to those whose loss we notice only now.

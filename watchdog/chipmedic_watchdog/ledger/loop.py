@@ -21,7 +21,7 @@ from chipmedic_watchdog.ledger.account import QUIET_SECONDS, Account
 from chipmedic_watchdog.ledger.phases import Phase
 from chipmedic_watchdog.ledger.summary import accounts
 from chipmedic_watchdog.store import schema
-from chipmedic_watchdog.store.database import Database
+from chipmedic_watchdog.store.database import Store
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class Difference:
 class LedgerLoop:
     """Writes the ledger until it is cancelled."""
 
-    def __init__(self, database: Database, *, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, database: Store, *, now: Callable[[], float] = time.time) -> None:
         self._database = database
         self._now = now
         self._bell = Bell()

@@ -11,6 +11,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeVar
 
 from chipmedic.errors import DeliveryFailed, StoreError
@@ -21,7 +22,7 @@ from chipmedic_watchdog.notify import digest, outbox
 from chipmedic_watchdog.notify.channels.retry import RetryLater
 from chipmedic_watchdog.notify.limits import Portion, portion
 from chipmedic_watchdog.notify.settings import NotifySettings
-from chipmedic_watchdog.store.database import Database
+from chipmedic_watchdog.store.database import Store
 
 LOGGER = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -40,7 +41,7 @@ class Courier:
 
     def __init__(
         self,
-        database: Database,
+        database: Store,
         notifier: Notifier,
         settings: NotifySettings,
         *,
@@ -139,7 +140,10 @@ class Courier:
 
     async def _deliver(self, pending: outbox.Pending) -> bool:
         """Deliver one notice and write down what came of it; return whether it arrived."""
-        notice = pending.notice
+        # At the last moment: one that was stopped and goes on may have been replaced meanwhile.
+        self._database.assert_leading()
+        token = self._database.fencing_token
+        notice = replace(pending.notice, data={**pending.notice.data, "fencing_token": token})
         try:
             receipt = await self._call(lambda: self._notifier.deliver(notice))
         except DeliveryFailed as e:

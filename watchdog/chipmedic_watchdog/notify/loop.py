@@ -19,7 +19,7 @@ from chipmedic_watchdog.notify.deadman import Deadman
 from chipmedic_watchdog.notify.holds import Word
 from chipmedic_watchdog.notify.links import Linker
 from chipmedic_watchdog.notify.settings import ChannelKind, NotifySettings
-from chipmedic_watchdog.store.database import Database
+from chipmedic_watchdog.store.database import Store
 
 LOGGER = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class NotifyLoop:
 
     def __init__(
         self,
-        database: Database,
+        database: Store,
         settings: NotifySettings,
         *,
         now: Callable[[], float] = time.time,

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Row, insert, select, update
 from chipmedic.model import Severity
 from chipmedic.notifier import Earlier, Notice
 from chipmedic_watchdog.store import schema
+from chipmedic_watchdog.store.database import token_of
 
 PENDING_MAX = 500
 
@@ -34,7 +35,8 @@ def write(connection: Connection, rows: Sequence[dict[str, Any]]) -> int:
     table = schema.notices
     known = select(table.c.id).where(table.c.id.in_([row["id"] for row in rows]))
     have = set(connection.execute(known).scalars())
-    fresh = [row for row in rows if row["id"] not in have]
+    token = token_of(connection)
+    fresh = [{**row, "fencing_token": token} for row in rows if row["id"] not in have]
     if fresh:
         connection.execute(insert(table), fresh)
     return len(fresh)

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from chipmedic.errors import StoreError
 from chipmedic_watchdog.notify.courier import Courier
 from chipmedic_watchdog.store import schema
-from chipmedic_watchdog.store.database import Database
+from chipmedic_watchdog.store.database import Store
 from chipmedic_watchdog.store.upsert import write_rows
 
 LOOKS_MISSED = 6
@@ -37,7 +37,7 @@ def of_couriers(couriers: Sequence[Courier], now: float) -> list[str]:
     return reasons
 
 
-async def of_store(database: Database, now: float) -> list[str]:
+async def of_store(database: Store, now: float) -> list[str]:
     """Prove that the store takes a write, by making one."""
     try:
         await database.write(lambda connection: _beat(connection, now))

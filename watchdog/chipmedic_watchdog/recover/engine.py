@@ -12,6 +12,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from sqlalchemy import Connection, select
 
@@ -23,7 +24,7 @@ from chipmedic_watchdog.recover.settings import Mode, RecoverSettings
 from chipmedic_watchdog.recover.transitions import Held, Stopped
 from chipmedic_watchdog.recover.verify import jobs_still
 from chipmedic_watchdog.store import schema
-from chipmedic_watchdog.store.database import Database
+from chipmedic_watchdog.store.database import Store
 
 LOGGER = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ class Engine:
 
     def __init__(
         self,
-        database: Database,
+        database: Store,
         settings: RecoverSettings,
         adapters: Mapping[str, Recoverer],
         *,
@@ -140,7 +141,10 @@ class Engine:
         step = stored.step
         if stored.state != "doing":
             await self._intend(recovery, stored)
-        result = await call(adapter, lambda: adapter.do(step), timeout_seconds=step.timeout_seconds)
+        # At the last moment: one that was stopped and goes on may have been replaced meanwhile.
+        self._database.assert_leading()
+        act = with_token(step, self._database.fencing_token)
+        result = await call(adapter, lambda: adapter.do(act), timeout_seconds=step.timeout_seconds)
         if result.undo and not stored.undo:
             undo = result.undo
             await self._database.write(lambda c: transitions.keep_undo(c, recovery, stored, undo))
@@ -229,6 +233,11 @@ class Engine:
         """Return the wait before the next look; longer after each failure."""
         doubled: float = self._settings.retry_seconds * 2.0 ** min(failures, 10)
         return min(doubled, RETRY_LONGEST_SECONDS)
+
+
+def with_token(step: Step, token: int) -> Step:
+    """Return a step as it is given to the adapter: under the token of the present leader."""
+    return replace(step, arguments={**step.arguments, "fencing_token": str(token)})
 
 
 def _known_nodes(connection: Connection) -> list[str]:

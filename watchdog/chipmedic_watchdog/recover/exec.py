@@ -3,7 +3,8 @@
 Contract with each program: a list of arguments without a shell, placeholders filled in; exit
 status 0 = done, 75 (EX_TEMPFAIL) = not yet, ask again; anything else = failed, and its last line is
 the reason. It must be idempotent: the watchdog asks again after its own death. `{recovery}` tells a
-repetition from a second restart of the same job in one incident.
+repetition from a second restart of the same job in one incident. `{fencing_token}` grows with each
+change of the leading watchdog: a program may refuse one that is lower than it has seen.
 """
 
 from __future__ import annotations
@@ -78,6 +79,7 @@ class Exec:
             "incident": arguments.get("incident", ""),
             "recovery": arguments.get("recovery", ""),
             "reason": arguments.get("reason", ""),
+            "fencing_token": arguments.get("fencing_token", "0"),
         }
         return [argument.format_map(values) for argument in template]
 

@@ -21,7 +21,7 @@ from chipmedic_watchdog.recover.engine import Engine
 from chipmedic_watchdog.recover.policy import Decision, decide, needs_witness
 from chipmedic_watchdog.recover.reconcile import reconcile
 from chipmedic_watchdog.recover.settings import RecoverSettings
-from chipmedic_watchdog.store.database import Database
+from chipmedic_watchdog.store.database import Store
 
 LOGGER = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class RecoverLoop:
 
     def __init__(
         self,
-        database: Database,
+        database: Store,
         settings: RecoverSettings,
         adapters: Mapping[str, Recoverer] | None = None,
         *,

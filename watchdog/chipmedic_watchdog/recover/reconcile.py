@@ -11,14 +11,14 @@ from chipmedic.errors import DeliveryFailed
 from chipmedic.recoverer import Recoverer, Step, StepKind, StepResult
 from chipmedic_watchdog.recover import adapters, book
 from chipmedic_watchdog.store import audit, schema
-from chipmedic_watchdog.store.database import Database
+from chipmedic_watchdog.store.database import Store
 
 LOGGER = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 60.0
 
 
-async def reconcile(database: Database, recoverers: Mapping[str, Recoverer], *, now: float) -> None:
+async def reconcile(database: Store, recoverers: Mapping[str, Recoverer], *, now: float) -> None:
     """Ask the world about every isolation that no recovery is working on."""
     active = await database.read(lambda c: book.in_states(c, book.ACTIVE))
     busy = {node for recovery in active for node in recovery.nodes}

@@ -81,16 +81,16 @@ class SlurmSettings:
         _placeholders("fence", self.fence, {"node", "incident"})
 
 
-PLACEHOLDERS = {"node", "job", "incident", "recovery", "reason"}
+PLACEHOLDERS = {"node", "job", "incident", "recovery", "reason", "fencing_token"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecSettings:
     """Section `[recover.exec]`: programs for hosts without a scheduler.
 
-    Each is a list of arguments, run without a shell; `{node}`, `{job}`, `{incident}`, `{recovery}`
-    and `{reason}` are filled in. Exit status 0 is done, 75 is not yet (asked again), anything else
-    has failed.
+    Each is a list of arguments, run without a shell; `{node}`, `{job}`, `{incident}`, `{recovery}`,
+    `{reason}` and `{fencing_token}` are filled in. Exit status 0 is done, 75 is not yet (asked
+    again), anything else has failed.
     """
 
     isolate: tuple[str, ...] = ()

@@ -10,6 +10,7 @@ from chipmedic.recoverer import FOREIGN, NodeView, StepKind
 from chipmedic_watchdog.recover import book, cases, safety
 from chipmedic_watchdog.recover.settings import RecoverSettings
 from chipmedic_watchdog.store import audit, schema
+from chipmedic_watchdog.store.database import token_of
 
 
 class Held(Exception):
@@ -42,7 +43,8 @@ def write_intent(
     refused = safety.refusal(connection, stored, settings, views, now)
     if refused is not None:
         raise Held(f"{stored.step.kind.value} {stored.step.target}: {refused}")
-    book.change_step(connection, stored, state="doing", started_at=now)
+    token = token_of(connection)
+    book.change_step(connection, stored, state="doing", started_at=now, fencing_token=token)
     if stored.step.kind is StepKind.ISOLATE:
         _reserve(connection, recovery, stored, now)
     audit.append(
@@ -55,6 +57,7 @@ def write_intent(
         incident=recovery.incident,
         why=recovery.reason,
         rule=recovery.evidence.get("rule", ""),
+        fencing_token=token,
     )
 
 

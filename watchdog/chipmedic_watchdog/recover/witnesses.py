@@ -11,14 +11,14 @@ from chipmedic.recoverer import NodeView, Witness
 from chipmedic_watchdog.recover import adapters as adapters_of
 from chipmedic_watchdog.recover.settings import RecoverSettings
 from chipmedic_watchdog.store import schema
-from chipmedic_watchdog.store.database import Database
+from chipmedic_watchdog.store.database import Store
 
 OLDEST_SECONDS = 1.0
 """Many silent nodes of one moment share one question."""
 
 
 def witness_of(
-    database: Database, settings: RecoverSettings
+    database: Store, settings: RecoverSettings
 ) -> Callable[[], Awaitable[Mapping[str, NodeView]]] | None:
     """Return the question to all configured schedulers that have eyes; None: there is none."""
     adapters = {

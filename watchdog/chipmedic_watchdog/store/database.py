@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
@@ -27,10 +27,14 @@ BUSY_TIMEOUT_MILLISECONDS = 10_000
 READERS = 4
 IS_WRITE = "chipmedic_is_write"
 """Execution option of a connection whose transaction will write."""
+FENCING = "chipmedic_fencing_token"
+"""Execution option of a connection: under which token of the lead it writes."""
 
 
-def open_engine(url: str) -> Engine:
+def open_engine(url: str, watchdog: str = "") -> Engine:
     """Open a store; nothing is connected yet, but the folder of an SQLite file is made.
+
+    `watchdog` is the id under which the server shows the sessions.
 
     `sqlite:////var/lib/chipmedic/watchdog.db` or `postgresql+psycopg://user@host/database`.
 
@@ -40,7 +44,7 @@ def open_engine(url: str) -> Engine:
     try:
         parsed = make_url(url)
         if parsed.get_backend_name() == "postgresql":
-            return _open_postgresql(parsed.set(drivername="postgresql+psycopg"))
+            return _open_postgresql(parsed.set(drivername="postgresql+psycopg"), watchdog)
         if parsed.get_backend_name() == "sqlite":
             return _open_sqlite(parsed)
     except (SQLAlchemyError, ImportError, ValueError) as e:
@@ -56,7 +60,7 @@ def is_shared(engine: Engine) -> bool:
     return engine.dialect.name == "postgresql"
 
 
-def _open_postgresql(url: URL) -> Engine:
+def _open_postgresql(url: URL, watchdog: str) -> Engine:
     engine = create_engine(
         url,
         json_serializer=_compact_json,
@@ -64,7 +68,7 @@ def _open_postgresql(url: URL) -> Engine:
         pool_pre_ping=True,
         pool_size=READERS + 1,
         max_overflow=2,
-        connect_args=postgresql.connect_arguments(url),
+        connect_args=postgresql.connect_arguments(url, watchdog),
     )
     event.listen(engine, "connect", postgresql.set_up)
     return engine
@@ -107,6 +111,41 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
 
 
+def token_of(connection: Connection) -> int:
+    """Return the fencing token of the leader for which a transaction writes; 0: there is none."""
+    token: int = connection.get_execution_options().get(FENCING, 0)
+    return token
+
+
+class Store(Protocol):
+    """The store as a part uses it that may work only where its watchdog leads."""
+
+    @property
+    def fencing_token(self) -> int:
+        """What every act and notice carries; 0 where nobody else could lead."""
+        ...
+
+    def assert_leading(self) -> None:
+        """See before an act on the world that this watchdog still leads.
+
+        Raises:
+            StoreError: it does not.
+        """
+        ...
+
+    async def write(self, work: Callable[[Connection], Result]) -> Result:
+        """Run `work` in a transaction that is committed and durable when this returns.
+
+        Raises:
+            StoreError: the store refused, or this watchdog leads no more; nothing of `work` is in.
+        """
+        ...
+
+    async def read(self, work: Callable[[Connection], Result]) -> Result:
+        """Run `work` over a consistent view of the store; what it writes is undone."""
+        ...
+
+
 class Database:
     """Runs functions over the store off the event loop: one write at a time, reads beside it."""
 
@@ -115,6 +154,14 @@ class Database:
         self.is_shared = is_shared(engine)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
+
+    @property
+    def fencing_token(self) -> int:
+        """Of a store that is used alone: a test's, say."""
+        return 0
+
+    def assert_leading(self) -> None:
+        """Nobody else could lead."""
 
     async def write(self, work: Callable[[Connection], Result]) -> Result:
         """Run `work` in a transaction that is committed and durable when this returns.

@@ -12,7 +12,6 @@ host is gone): what it has locked must not hold up the others."""
 LOCK_SECONDS = 10
 """How long a statement waits for a row before it fails, and is tried again."""
 DEFAULTS = {
-    "application_name": "chipmedic-watchdog",
     "connect_timeout": "5",
     # A server whose host is gone answers nothing: without these a commit waits for a quarter hour.
     "keepalives_idle": "5",
@@ -36,9 +35,15 @@ REMEDIES = (
 NO_DATABASE = ("database", "does not exist")
 
 
-def connect_arguments(url: URL) -> dict[str, str]:
+def connect_arguments(url: URL, watchdog: str) -> dict[str, str]:
     """Return what is passed to the driver beside the address."""
-    return {name: value for name, value in DEFAULTS.items() if name not in url.query}
+    chosen = {name: value for name, value in DEFAULTS.items() if name not in url.query}
+    return chosen | {"application_name": session_name(watchdog)}
+
+
+def session_name(watchdog: str) -> str:
+    """Return how the sessions of one watchdog are called in the server (63 letters at most)."""
+    return f"chipmedic-watchdog {watchdog}".strip()
 
 
 def set_up(connection: Any, _: object) -> None:

@@ -19,6 +19,8 @@ from chipmedic_watchdog.clock import Clock
 from chipmedic_watchdog.health import Health
 from chipmedic_watchdog.intake.orders import collect_now
 from chipmedic_watchdog.intake.sessions import Sessions
+from chipmedic_watchdog.lead.leader import Lead
+from chipmedic_watchdog.lead.person import begin_act
 from chipmedic_watchdog.ledger.text import LANGUAGES
 from chipmedic_watchdog.metrics import Metrics
 from chipmedic_watchdog.notify.settings import NotifySettings
@@ -62,6 +64,8 @@ class Api:
     """The live streams, for what is asked of an agent."""
     notify: NotifySettings = field(default_factory=NotifySettings)
     """The present ones: the key of the links, and the channels."""
+    lead: Lead | None = None
+    """Which watchdog leads."""
     clock: Clock = field(default_factory=Clock)
     on_act: Callable[[], None] = lambda: None
     """Called when a person has changed something."""
@@ -128,6 +132,7 @@ class Api:
                     "status": self.health.status,
                     "problems": self.health.problems,
                     "warnings": self.health.warnings,
+                    "lead": self._lead_now(),
                     "version": own_version(),
                 },
                 status_code=status_code,
@@ -141,6 +146,13 @@ class Api:
             Endpoint(path="/healthz", name="healthz",
                      words="200 when all works, 503 with the reasons when not.", handler=healthz),
         ]  # fmt: skip
+
+    def _lead_now(self) -> dict[str, Any]:
+        """Return who leads, as this watchdog knows it."""
+        lead = self.lead
+        if lead is None:
+            return {}
+        return {"is_leader": lead.is_held, "leader": lead.leader, "token": lead.token}
 
     def _lists(self) -> list[Endpoint]:
         endpoints = [
@@ -160,7 +172,11 @@ class Api:
         )
         jobs = self._reading("/api/v1/jobs", "jobs", "Jobs, by name.", "list:Job", job_parameters,
                              lambda c, q, _: details.jobs(c, q))  # fmt: skip
-        return [*endpoints, silenced, jobs]
+        watchdogs = self._reading("/api/v1/watchdogs", "watchdogs",
+                                  "The watchdogs of this store, and which of them leads.",
+                                  "list:Watchdog", (),
+                                  lambda c, *_: details.watchdogs(c))  # fmt: skip
+        return [*endpoints, silenced, jobs, watchdogs]
 
     def _details(self) -> list[Endpoint]:
         return [
@@ -233,11 +249,17 @@ class Api:
             node = request.path_params["node"]
             checks = [name.strip() for name in given["checks"].split(",") if name.strip()]
             if self.sessions is None or node not in self.sessions.live:
-                raise Problem(HTTPStatus.CONFLICT, f"{node} is not connected")
+                where = await self.database.read(lambda c: details.whereabouts(c, node))
+                raise Problem(HTTPStatus.CONFLICT, f"{node} is {where}")
             now = self.clock.now()
             await self.database.write(lambda c: acts.note_collect(c, node, given, now))
             try:
-                result = await collect_now(self.sessions, node, checks)
+                result = await collect_now(
+                    self.sessions,
+                    node,
+                    checks,
+                    fencing_token=0 if self.lead is None else self.lead.token,
+                )
             except DeliveryFailed as e:
                 raise Problem(HTTPStatus.GATEWAY_TIMEOUT, str(e)) from e
             return JSONResponse({"node": node, "ok": result.ok, "detail": result.detail})
@@ -276,7 +298,12 @@ class Api:
             read_query(request, ())
             given = await read_body(request, body)
             now = self.clock.now()
-            found = await self.database.write(lambda c: write(c, request.path_params, given, now))
+
+            def act(connection: Connection) -> dict[str, Any]:
+                begin_act(connection)
+                return write(connection, request.path_params, given, now)
+
+            found = await self.database.write(act)
             self.on_act()
             return JSONResponse(found)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, select
 
+from chipmedic_watchdog.lead.lease import alive, database_clock
 from chipmedic_watchdog.ledger.summary import report, summary
 from chipmedic_watchdog.ledger.text import render_text
 from chipmedic_watchdog.store import schema
@@ -54,6 +55,35 @@ def node(connection: Connection, name: str) -> dict[str, Any]:
         "isolations": _rows(connection, schema.isolations, schema.isolations.c.node == name,
                             schema.isolations.c.returned_at.is_(None)),
     }  # fmt: skip
+
+
+def whereabouts(connection: Connection, name: str) -> str:
+    """Say of a node that is not connected to this watchdog where it is."""
+    nodes, others = schema.nodes.c, schema.watchdogs.c
+    query = (
+        select(others.name, others.http)
+        .join(schema.nodes, nodes.watchdog == others.id)
+        .where(nodes.node == name, nodes.state == "connected")
+    )
+    row = connection.execute(query).one_or_none()
+    return "not connected" if row is None else f"connected to {row.name}: ask {row.http}"
+
+
+def watchdogs(connection: Connection) -> dict[str, Any]:
+    """Return the watchdogs of the store; one that does not beat any more is not alive."""
+    table, lease = schema.watchdogs, schema.lease
+    leader = connection.execute(select(lease)).one_or_none()
+    living = alive(connection, database_clock(connection))
+    items = [
+        {
+            **row,
+            "is_leader": leader is not None and leader.holder == row["id"],
+            "is_alive": row["id"] in living,
+            "token": leader.token if leader is not None and leader.holder == row["id"] else None,
+        }
+        for row in _rows(connection, table, order=table.c.name)
+    ]
+    return {"items": items, "next": None}
 
 
 def incident(connection: Connection, name: str) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from starlette.responses import HTMLResponse, Response
 
 from chipmedic.errors import ConfigError
 from chipmedic_watchdog.clock import Clock
+from chipmedic_watchdog.lead.person import begin_act
 from chipmedic_watchdog.notify.links import Link, LinkAct, LinkRefused, read
 from chipmedic_watchdog.notify.settings import Language, NotifySettings
 from chipmedic_watchdog.notify.words import words
@@ -103,6 +104,7 @@ class LinkPages:
 
 def _do(connection: Connection, link: Link, who: str, now: float) -> None:
     """Use the link and do what it says, both or neither."""
+    begin_act(connection)
     if _use_of(connection, link):
         raise LinkRefused("used")
     table = schema.used_links

@@ -49,6 +49,21 @@ JOB = {
         "received_at": {"type": "number"},
     },
 }
+WATCHDOG = {
+    "type": "object",
+    "description": "One process of the store; a new one at each start.",
+    "properties": {
+        "id": {"type": "string"},
+        "name": {"type": "string", "examples": ["head-1:7443"]},
+        "http": {"type": "string"},
+        "version": {"type": "string"},
+        "started_at": {"type": "number"},
+        "seen_at": {"type": "number"},
+        "is_alive": {"type": "boolean"},
+        "is_leader": {"type": "boolean"},
+        "token": {"type": ["integer", "null"], "description": "The leader's fencing token."},
+    },
+}
 
 SECONDS_BY_PHASE = {
     "type": "object",
@@ -128,7 +143,13 @@ def openapi(endpoints: Iterable[Endpoint], version: str) -> dict[str, Any]:
         path = endpoint.path.replace(":path}", "}")
         paths.setdefault(path, {})[endpoint.method.lower()] = _operation(endpoint, path)
     schemas: dict[str, Any] = {name: _table(table) for name, table in TABLES.items()}
-    schemas |= {"Job": JOB, "JobLedger": JOB_LEDGER, "Report": REPORT, "Problem": PROBLEM}
+    schemas |= {
+        "Job": JOB,
+        "Watchdog": WATCHDOG,
+        "JobLedger": JOB_LEDGER,
+        "Report": REPORT,
+        "Problem": PROBLEM,
+    }
     return {
         "openapi": "3.1.0",
         "info": {

@@ -1,0 +1,1 @@
+"""Which of several watchdogs on one store leads, and what the others may not do."""
