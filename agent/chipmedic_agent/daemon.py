@@ -17,7 +17,7 @@ from pathlib import Path
 from chipmedic import systemd
 from chipmedic.errors import ConfigError
 from chipmedic.host import LinuxHost
-from chipmedic.model import Change, Scan, collector_component
+from chipmedic.model import Change, Scan, Severity, collector_component
 from chipmedic_agent.config import NEED_RESTART, AgentSettings, changed, load_settings
 from chipmedic_agent.detectors import builtin_detectors
 from chipmedic_agent.disk import Disk
@@ -34,6 +34,7 @@ from chipmedic_agent.registry import Found, discover, installed_collectors
 from chipmedic_agent.reporter import Reporter
 from chipmedic_agent.roster import Roster
 from chipmedic_agent.scanner import Scanner
+from chipmedic_agent.unheard import Unheard
 from chipmedic_agent.uplink import Uplink
 
 TICK_SECONDS = 1.0
@@ -93,6 +94,7 @@ class Daemon:
             stuck_tools=self._host.stuck,
         )
         self._pulse = Pulse()
+        self._unheard = Unheard()
         self._stop = asyncio.Event()
         self._hup = asyncio.Event()
         self._stop_reason = ""
@@ -173,6 +175,8 @@ class Daemon:
             counts[word] = counts.get(word, 0) + 1
             level = logging.INFO if word != "updated" else logging.DEBUG
             fault = change.fault
+            if self._unheard.is_so and word == "raised" and fault.severity is Severity.CRITICAL:
+                level = logging.ERROR  # nobody else will tell of it
             logger.log(
                 level,
                 "fault %s: component=%s kind=%s severity=%s summary=%s",
@@ -201,7 +205,19 @@ class Daemon:
                 systemd.alive()
             now = self._now()
             self._tell(self._pipeline.tick(now, self._roster.looks), now)
+            self._look_for_a_listener(now)
             await asyncio.sleep(pause)
+
+    def _look_for_a_listener(self, now: float) -> None:
+        if not self._uplink.is_configured:
+            return
+        open_faults = self._pipeline.book.open()
+        self._unheard.look(
+            self._uplink.state,
+            now,
+            kept_events=self._journal.backlog_events,
+            critical=sum(fault.severity is Severity.CRITICAL for fault in open_faults),
+        )
 
     async def _keep_pages(self) -> None:
         """Serve the pages; a port that is taken is no reason not to watch the chips."""

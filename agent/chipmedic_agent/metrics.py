@@ -22,6 +22,7 @@ from chipmedic_agent.inventory import Inventory
 from chipmedic_agent.journal import Journal
 from chipmedic_agent.pipeline import Pipeline
 from chipmedic_agent.roster import Roster
+from chipmedic_agent.unheard import disconnected_seconds
 from chipmedic_agent.uplink import Uplink
 
 IN_BASE_UNITS = {Quantity.LINK_RATE: ("link_rate_bytes_per_second", 1 / 8)}
@@ -159,6 +160,12 @@ class AgentMetrics(Collector):
             ("uplink_connected", "1 while a stream is open.", float(link.watchdog is not None)),
         ):
             yield GaugeMetricFamily(f"chipmedic_{name}", help_text, value=float(value))
+        if self._world.uplink.is_configured:
+            yield GaugeMetricFamily(
+                "chipmedic_uplink_disconnected_seconds",
+                "For how long no watchdog has listened; 0 while one does.",
+                value=disconnected_seconds(link, now),
+            )
         yield CounterMetricFamily(
             "chipmedic_spool_lost_events",
             "Events lost to overflow or damage; each loss is reported in the stream.",

@@ -33,6 +33,11 @@ def ready(status: str = "") -> bool:
     return notify("READY=1" + (f"\nSTATUS={status}" if status else ""))
 
 
+def status(words: str) -> bool:
+    """Say how it goes, in one line of `systemctl status`."""
+    return notify(f"STATUS={words}")
+
+
 def stopping() -> bool:
     """Say that the end has begun."""
     return notify("STOPPING=1")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from sqlalchemy import Column, Connection, func, select
+from sqlalchemy import ColumnElement, Connection, and_, case, func, select
 
 from chipmedic_watchdog.ledger.figures import effective_ratios, lost_seconds
 from chipmedic_watchdog.metrics import StoreFigures
@@ -13,7 +13,8 @@ from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.web.listing import severity_word
 
 INCIDENT_STATES = ("open", "acknowledged", "recovering", "verifying", "resolved")
-NOTICE_STATES = ("pending", "delivered", "failed", "gathered")
+NOTICE_STATES = ("pending", "digest", "delivered", "failed", "gathered")
+"""`digest`: waits for a digest that a route or a limit asks for; `pending` should have gone."""
 NODE_STATES = ("connected", "silent", "stopped", "unknown")
 
 
@@ -30,7 +31,7 @@ def read_figures(connection: Connection) -> StoreFigures:
     return StoreFigures(
         open_faults={(kind, severity_word(severity)): n for kind, severity, n in rows},
         incidents=_by_state(connection, schema.incidents.c.state, INCIDENT_STATES),
-        notices=_by_state(connection, schema.notices.c.state, NOTICE_STATES),
+        notices=_by_state(connection, _NOTICE_STATE, NOTICE_STATES),
         nodes=_by_state(connection, schema.nodes.c.state, NODE_STATES),
         recoveries=_by_state(connection, schema.recoveries.c.state, ()),
         backlog_events=backlog or 0,
@@ -39,8 +40,17 @@ def read_figures(connection: Connection) -> StoreFigures:
     )
 
 
+_NOTICE_STATE = case(
+    (
+        and_(schema.notices.c.state == "pending", schema.notices.c.digest_at.is_not(None)),
+        "digest",
+    ),
+    else_=schema.notices.c.state,
+)
+
+
 def _by_state(
-    connection: Connection, column: Column[Any], states: tuple[str, ...]
+    connection: Connection, column: ColumnElement[Any], states: tuple[str, ...]
 ) -> dict[str, int]:
     rows = connection.execute(select(column, func.count()).group_by(column))
     return dict.fromkeys(states, 0) | {row[0]: row[1] for row in rows}
