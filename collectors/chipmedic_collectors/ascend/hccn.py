@@ -18,7 +18,7 @@ _DOWNS = re.compile(r"link down count\s*:\s*(?P<count>\d{1,18})\b", re.IGNORECAS
 _NET_HEALTH = re.compile(
     r"net health status\s*:\s*(?P<state>.+?)\s*$", re.IGNORECASE | re.MULTILINE
 )
-_UNHEALTHY = frozenset(
+UNHEALTHY = frozenset(
     {"fault", "socket fail", "receive timeout", "unreachable", "time exceeded", "thread error"}
 )
 """`Init` (no address to detect is set) and `Detect ip set` are no faults."""
@@ -58,7 +58,7 @@ def link_downs(text: str) -> int | None:
 def bad_network_state(text: str) -> str | None:
     """Return what `-net_health` says is wrong, lower case; None where nothing is, or is said."""
     found = _NET_HEALTH.search(text)
-    return found["state"].lower() if found and found["state"].lower() in _UNHEALTHY else None
+    return found["state"].lower() if found and found["state"].lower() in UNHEALTHY else None
 
 
 def errors(text: str) -> int | None:

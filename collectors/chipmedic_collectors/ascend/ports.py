@@ -8,9 +8,8 @@ only once it has been up.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
-from chipmedic import Action, Chip, Component, ComponentKind, GapReason, Metric, Severity
+from chipmedic import Chip, Component, ComponentKind, GapReason, Metric
 from chipmedic.tool_report import ProblemKind
 from chipmedic_collectors.ascend import hccn, hccs, optical
 from chipmedic_collectors.ascend.asking import Tools
@@ -118,15 +117,7 @@ class Ports:
         self, component: Component, topic: str, codes: Mapping[str, str], draft: ScanDraft
     ) -> None:
         for event in self._codes.events(component, codes, draft.at, topic=topic):
-            grave = topic == _HCCS
-            draft.event(
-                replace(
-                    event,
-                    kind="link.degraded",
-                    severity=Severity.CRITICAL if grave else Severity.WARNING,
-                    action=Action.ISOLATE_NODE if grave else Action.FIX_NETWORK,
-                )
-            )
+            draft.event(event)
 
     def _ask(self, chip: Chip, option: str, draft: ScanDraft) -> Asked | None:
         """Ask hccn_tool about a port; None where its number is not known."""

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from ascend_story import SimulatedHost, a_host, component, later, started, uid
 from chipmedic import Action, Component, ComponentKind, Event, Metric, Scan, Severity
+from chipmedic.faults.catalog import lookup
 from chipmedic_collectors.ascend import Ascend, hccn, hccs, optical
 from fuzzing import examples
 
@@ -31,8 +32,11 @@ def a_while_later(collector: Ascend, host: SimulatedHost) -> Scan:
     return later(collector, host, SLOW_SECONDS)
 
 
-def told(scan: Scan) -> list[tuple[str, str | None, Severity | None, Action | None]]:
-    return [(event.code, event.kind, event.severity, event.action) for event in scan.events]
+def told(scan: Scan) -> list[tuple[str, str, Severity, Action]]:
+    """Return the codes and what the catalog says of them."""
+    rows = [(event, lookup(event.code)) for event in scan.events]
+    assert all(row.is_known and event.kind is None for event, row in rows)
+    return [(event.code, row.kind, row.severity, row.action) for event, row in rows]
 
 
 def test_a_healthy_port_is_read_and_says_nothing() -> None:
@@ -82,8 +86,10 @@ def test_dim_light_is_told_by_the_modules_own_limits() -> None:
     host = a_host(1)
     collector = watched(host)
     host.ascend.chip(0).rx_power_mw = 0.0125
-    (event,) = a_while_later(collector, host).events
-    assert (event.code, event.kind) == ("ascend:optical:rx_power", "link.degraded")
+    scan = a_while_later(collector, host)
+    code = "ascend:optical:rx_power"
+    assert told(scan) == [(code, "link.degraded", Severity.WARNING, Action.FIX_NETWORK)]
+    (event,) = scan.events
     assert "rx power1 0.0125 mw" in event.message
     assert "limits 0.1 to 3.9811" in event.message
     assert "Rx Los Flag 0xfc" in event.message
@@ -188,3 +194,13 @@ def test_no_answer_breaks_a_reader(text: str) -> None:
 )
 def test_light_that_cannot_be_judged_is_not(text: str) -> None:
     assert optical.judge(text) == {}
+
+
+@pytest.mark.parametrize("state", sorted(hccn.UNHEALTHY))
+def test_every_word_of_an_unwell_network_is_in_the_catalog(state: str) -> None:
+    assert lookup(f"ascend:net_health:{state.replace(' ', '_')}").is_known
+
+
+@pytest.mark.parametrize("code", optical.CODES)
+def test_every_fault_of_a_module_is_in_the_catalog(code: str) -> None:
+    assert lookup(f"ascend:optical:{code}").is_known
