@@ -84,6 +84,13 @@ SELDOM = {
     ),
     # wordings that are not in the table above, each by the format of its driver
     "kernel:host.bad_page": "BUG: Bad page state in process train  pfn:71abc",
+    "kernel:host.netdevice_stuck": (
+        "unregister_netdevice: waiting for eth7 to become free. Usage count = 3"
+    ),
+    "kernel:nvidia.multicast": (
+        "[Mar 04 2026 07:08:09] [ERROR] [tid 71] failed to find the GPU handle 4711 in the "
+        "multicast team request setup 9."
+    ),
     "kernel:host.no_pages": "train: page allocation failure: order:5, mode:0x40dc0(GFP_KERNEL)",
     "kernel:host.nmi_unknown": "Uhhuh. NMI received for unknown reason 3d on CPU 41.",
     "kernel:host.iommu": "DMAR: [DMA Write NO_PASID] Request device [4b:00.1] fault addr 0x71000",

@@ -132,6 +132,18 @@ def test_two_faults_stay_two(first: str, second: str) -> None:
     assert len(explained(HEAD + first, HEAD + second).causes) == 2
 
 
+def test_of_an_out_of_memory_kill_the_victim_is_the_evidence() -> None:
+    report = explained(
+        HEAD + "python invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0",
+        HEAD + "oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),task=python,pid=71",
+        HEAD + "Memory cgroup out of memory: Killed process 71 (python) total-vm:1kB",
+    )
+    [cause] = report.causes
+    assert cause.severity is Severity.WARNING  # the container's limit, not the node's memory
+    assert "Killed process 71 (python)" in cause.root.finding.message
+    assert cause.root.line == 1
+
+
 def test_a_full_disk_is_no_echo_of_a_chip() -> None:
     full = "OSError: [Errno 28] No space left on device: '/ckpt/step_71'"
     assert {code for code, _ in roots(explained(full, HEAD + LOST))} == {

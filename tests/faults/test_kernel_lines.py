@@ -251,6 +251,24 @@ def test_the_driver_says_what_it_needs(to: str, severity: Severity, action: Acti
     assert (finding.severity, finding.action) == (severity, action)
 
 
+@pytest.mark.parametrize(
+    ("words", "code", "severity"),
+    [
+        ("fatal error 20034 on fid 0", "sxid:20034", Severity.CRITICAL),
+        ("non-fatal error 20009 on fid 0", "sxid:20009", Severity.WARNING),
+        ("non-fatal error 12028 on NodeId 0", "sxid:12028", Severity.CRITICAL),  # stalls traffic
+        ("non-fatal error 22013 on NodeId 0", "sxid:22013", Severity.INFO),
+    ],
+)
+def test_fabric_manager_names_the_same_codes(words: str, code: str, severity: Severity) -> None:
+    [finding] = read_line(
+        f"[Mar 04 2026 07:08:09] [ERROR] [tid 71] detected NVSwitch {words} on NVSwitch pci bus id "
+        "00000000:86:00.0 physical id 3 port 33"
+    )
+    assert (finding.code, finding.severity) == (code, severity)
+    assert finding.pci == "0000:86:00.0"
+
+
 def test_a_switch_code_that_stalls_traffic_is_grave_whatever_its_word() -> None:
     (finding,) = read_line("x: SXid (PCI:0000:07:00.0): 12028, Non-fatal, Link 3 egress")
     assert finding.severity is Severity.CRITICAL

@@ -38,6 +38,7 @@ WORDS = "nvme nvme3: I/O 71 QID 2 timeout, reset controller"
         "[ 4711.081516] rack2-n7 kernel: ",
         "Wed 2026-03-04 07:08:09 CET rack2-n7 kernel: ",
         "1772608089.123456 rack2-n7 kernel: ",
+        "[Mar 04 2026 07:08:09] ",
         "07:08:09 ",
         "kernel: ",
         "kernel:",

@@ -84,7 +84,7 @@ class _Reader:
                 return
             row = described(finding.code, finding.message)
             sighting = codes[finding.code] = Sighting(finding, row, number, stripped.stamp)
-        elif finding.severity > sighting.finding.severity:
+        elif finding.severity > sighting.finding.severity or _says_more(finding, sighting.finding):
             sighting.finding = finding
             sighting.row = described(finding.code, finding.message)
         sighting.count += finding.count
@@ -97,6 +97,12 @@ class _Reader:
         ]
         causes, symptoms = in_order(parts)
         return Report(lines, causes, symptoms)
+
+
+def _says_more(finding: Finding, known: Finding) -> bool:
+    """Tell whether a line of the same event is the better evidence: it names the victim."""
+    is_same = finding.severity is known.severity
+    return is_same and "Killed process" in finding.message and "Killed process" not in known.message
 
 
 def _part(finding: Finding) -> str:

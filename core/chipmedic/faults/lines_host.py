@@ -19,8 +19,11 @@ _IN_CONTAINER = re.compile(
 
 
 def _contained(match: re.Match[str], finding: Finding) -> Finding:
-    """A container that hit its own limit is not a node without memory."""
-    if _IN_CONTAINER.search(finding.message):
+    """A container that hit its own limit is not a node without memory.
+
+    The first line of such a kill does not say which it is; the next ones do.
+    """
+    if _IN_CONTAINER.search(finding.message) or "invoked oom-killer" in finding.message:
         return replace(finding, severity=Severity.WARNING)
     return finding
 
@@ -71,6 +74,11 @@ RULES = (
         "host.hung_task",
         ("blocked for more than", "blocked in I/O"),
         r"\btask .+:\d+ blocked (?:.*? )?for more than \d+ seconds",
+    ),
+    rule(
+        "host.netdevice_stuck",
+        "unregister_netdevice",
+        r"unregister_netdevice: waiting for (?P<device>\S+) to become free",
     ),
     # memory
     rule("", "oom_reaper", r"oom_reaper: reaped process"),

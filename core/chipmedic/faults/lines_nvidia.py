@@ -112,6 +112,15 @@ def read_sxid(match: re.Match[str], line: str) -> Finding | None:
     word = text.split(" ", 1)[0].rstrip("{")
     if word and ("Severity".startswith(word) or "Data".startswith(word)):
         return None
+    return _switch_fault(match, text, line)
+
+
+def read_fabric_manager(match: re.Match[str], line: str) -> Finding | None:
+    """Read what Fabric Manager says of a switch; it has the number and one of the two words."""
+    return _switch_fault(match, match["word"].capitalize(), line)
+
+
+def _switch_fault(match: re.Match[str], text: str, line: str) -> Finding:
     code = f"sxid:{match['sxid'].lstrip('0') or '0'}"
     has_word = _FATAL.search(text) or _NONFATAL.search(text)
     row = lookup(_RENUMBERED.get(code, code) if has_word else code)
@@ -127,6 +136,17 @@ def _only_function_zero(match: re.Match[str], finding: Finding) -> Finding | Non
 RULES = (
     rule("nvidia.xid", "Xid (", _XID, read=read_xid),
     rule("nvidia.sxid", "Xid (", _SXID, read=read_sxid),
+    rule(
+        "nvidia.fabric_manager",
+        "NVSwitch ",
+        r"NVSwitch (?P<word>fatal|non-fatal) error (?P<sxid>\d+) .*bus id (?P<pci>[0-9a-fA-F:.]+)",
+        read=read_fabric_manager,
+    ),
+    rule(
+        "nvidia.multicast",
+        "multicast team",
+        r"failed to find the GPU handle \d+ in the multicast team",
+    ),
     rule(
         "",
         "NVRM",
