@@ -67,6 +67,9 @@ class StoreSettings:
     """Events after which a group is committed without waiting longer."""
     queue_events: int = 50_000
     """Events held in memory before the streams are read no further (flow control)."""
+    keep_incidents_days: float = 730.0
+    """Incidents that ended longer ago are purged with their faults, notices and recoveries, and so
+    are faults that were in none; 0 keeps them for ever. The audit is never purged."""
     keep_events_days: float = 90.0
     """Older events, job progress and places of jobs are purged in small batches; 0 keeps them for
     ever."""
@@ -76,6 +79,7 @@ class StoreSettings:
         _require(self.group_commit_events >= 1, "group_commit_events: allowed are 1 and more")
         _require(self.queue_events >= 1024, "queue_events: allowed are 1024 and more")
         _require(self.keep_events_days >= 0, "keep_events_days: allowed are 0 and more")
+        _require(self.keep_incidents_days >= 0, "keep_incidents_days: allowed are 0 and more")
 
     def resolved_url(self) -> str:
         """Return the address, from the file where one is named.

@@ -137,7 +137,9 @@ class Daemon:
         )
         self._web = WebServer(self._api.application(), settings.http.listen)
         self._api.lead = self._lead
-        self._retention = Retention(self._leader_store, settings.store.keep_events_days)
+        self._retention = Retention(
+            self._leader_store, settings.store.keep_events_days, settings.store.keep_incidents_days
+        )
         self._server: aio.Server | None = None
         self._notify: Loop = self._notify_loop(settings)
         self._recover: Loop = self._recover_loop(settings)

@@ -610,6 +610,22 @@ class TestLife:
         assert change.is_reopened == (count == 1)
         assert world.told()[f"inc-{count}"][2] == "open"
 
+    def test_the_title_says_from_the_third_return_on_how_many_there_were(
+        self, world: World
+    ) -> None:
+        titles = []
+        for _ in range(5):
+            number = world.rise("n1", "nic:mlx5_1/1", "nic.down")
+            world.look()
+            titles.append(world.incidents["inc-1"].title)
+            world.clear(number)
+            world.pass_(30).look()
+            world.pass_(30)
+        assert titles == [
+            "n1: nic.down", "n1: nic.down", "n1: nic.down",
+            "n1: nic.down; returned for the 3rd time", "n1: nic.down; returned for the 4th time",
+        ]  # fmt: skip
+
     def test_a_new_fault_beside_one_that_is_over_is_news(self, world: World) -> None:
         """What is over is not what people must look at; nor do they hear of it twice."""
         first = world.rise("n1", "chip:a", "memory.uncorrectable")

@@ -70,6 +70,7 @@ class FakeScheduler:
         return StepResult(is_done=is_done, detail="looked")
 
     def nodes(self) -> list[NodeView]:
+        self.dies("nodes")
         if self.is_blind:
             raise DeliveryFailed("sinfo: no answer in 10 s")
         return [

@@ -424,6 +424,32 @@ async def test_a_scheduler_that_hangs_holds_no_decision_up(
             hangs.set()
 
 
+async def test_a_scheduler_that_hangs_is_no_witness_until_it_answers(database: Database) -> None:
+    """A silent node waits for its word; a chip that failed elsewhere does not."""
+    world, hangs, table = World(down={"n1"}), threading.Event(), schema.recoveries
+
+    def hang(at: str) -> None:
+        if at == "nodes":
+            hangs.wait(20)
+
+    put_incident(database, kind="node.unreachable", jobs=[])
+    put_fault(database, kind="node.unreachable", component="host", action="none", codes=[])
+    put_incident(database, identity="inc-000002", nodes=["n2"], jobs=[])
+    put_fault(database, node="n2", incident="inc-000002")
+
+    def why() -> dict[str, str]:
+        return {row["incident"]: row["evidence"]["why"] for row in rows(database, table)}
+
+    try:
+        async with running(database, world, replace(ACT, mode=Mode.NOTIFY), dies=hang):
+            await until(lambda: len(why()) == 2, seconds=4)
+            assert why() == {"inc-000001": "silence_only", "inc-000002": "hardware"}
+            hangs.set()
+            await until(lambda: why()["inc-000001"] == "witnessed_down", seconds=4)
+    finally:
+        hangs.set()
+
+
 async def test_the_end_of_an_isolation_is_not_written_over_our_own_return(
     database: Database,
 ) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from sqlalchemy import insert, update
 from typer.testing import CliRunner
 
+from chipmedic.errors import StoreError
 from chipmedic.faults.kinds import KINDS
 from chipmedic.model import JobStatus
 from chipmedic_cli.main import app
@@ -27,11 +28,11 @@ from chipmedic_watchdog.incidents.rules import builtin, read
 from chipmedic_watchdog.recover.settings import ExecSettings, Mode, RecoverSettings
 from chipmedic_watchdog.replay.course import PastIncident, Ruling, run
 from chipmedic_watchdog.replay.difference import compare
-from chipmedic_watchdog.replay.history import History, PastFault, read_history
+from chipmedic_watchdog.replay.history import History, PastFault, read_history, read_only
 from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.store.database import Database
 from fake_agent import FakeAgent, a_fault, event
-from intake_rig import Intake
+from intake_rig import Intake, rows
 
 OTHER = """
 name = "other"
@@ -114,10 +115,10 @@ FAULT = st.tuples(
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(FAULT, max_size=10))
-def test_the_same_rules_never_differ_and_every_fault_is_in_one(rows: list[Any]) -> None:
+def test_the_same_rules_never_differ_and_every_fault_is_in_one(drawn: list[Any]) -> None:
     faults = tuple(
         past(n, node, part, kind, at, end=None if lasts is None else at + lasts)
-        for n, (node, part, kind, at, lasts) in enumerate(rows, 1)
+        for n, (node, part, kind, at, lasts) in enumerate(drawn, 1)
     )
     history = History(since=0, until=10_000, faults=faults, labels={"n1": {"rack": "r"}})
     now, new = (run(history, Ruling(rules=builtin())) for _ in range(2))
@@ -175,10 +176,10 @@ def fill(database: Database, at: float) -> None:
 
 
 @pytest.fixture
-def site(tmp_path: Path, database: Database) -> Path:
+def site(tmp_path: Path, database: Database, store_url: str) -> Path:
     fill(database, time.time() - 3_600)
     config = tmp_path / "watchdog.toml"
-    config.write_text(f"[store]\nurl = 'sqlite:///{tmp_path}/watchdog.db'\n")
+    config.write_text(f"[store]\nurl = '{store_url}'\n")
     return config
 
 
@@ -186,11 +187,12 @@ def ask(*arguments: str) -> Any:
     return CliRunner().invoke(app, ["replay", *arguments], env={"COLUMNS": "220"})
 
 
-def test_the_command_shows_the_difference_and_writes_nothing(site: Path) -> None:
+def test_the_command_shows_the_difference_and_writes_nothing(
+    site: Path, database: Database
+) -> None:
     own = site.with_name("other.toml")
     own.write_text(OTHER)
-    store = site.with_name("watchdog.db")
-    before = store.read_bytes()
+    before = [rows(database, table) for table in (schema.faults, schema.incidents)]
     answer = ask("--config", str(site), "--rules", str(own), "--json")
     assert answer.exit_code == 1, answer.output
     told = json.loads(answer.output)
@@ -202,7 +204,12 @@ def test_the_command_shows_the_difference_and_writes_nothing(site: Path) -> None
     assert table.exit_code == 1
     assert "nic.down on 3 nodes of switch s1" in table.output
     assert "isolate n1" in table.output
-    assert store.read_bytes() == before
+    assert [rows(database, table) for table in (schema.faults, schema.incidents)] == before
+
+
+def test_the_store_is_opened_so_that_nothing_can_be_written(site: Path, store_url: str) -> None:
+    with pytest.raises(StoreError, match=r"(?i)read-?only"), read_only(store_url) as connection:
+        connection.execute(update(schema.faults).values(severity=1))
 
 
 def test_the_command_says_that_nothing_differs(site: Path) -> None:

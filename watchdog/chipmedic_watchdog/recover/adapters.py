@@ -7,9 +7,11 @@ configuration does not name it.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import TypeVar
 
@@ -81,6 +83,7 @@ class Watch:
     def __init__(self, adapters: Mapping[str, Recoverer]) -> None:
         self._adapters = adapters
         self._last: dict[str, tuple[float, dict[str, NodeView] | DeliveryFailed]] = {}
+        self._asking: dict[str, asyncio.Task[None]] = {}
 
     async def views(
         self, adapter: str, known: Iterable[str], *, oldest_seconds: float
@@ -100,6 +103,63 @@ class Watch:
         if isinstance(views, DeliveryFailed):
             raise DeliveryFailed(str(views)) from views
         return by_our_names(views, known)
+
+    async def soon(
+        self, adapter: str, known: Iterable[str], patience: Patience
+    ) -> dict[str, NodeView] | None:
+        """Do what `views` does without waiting long: None also where the answer is not there yet.
+
+        The question goes on beside the caller, who is rung when the answer comes. A refusal to
+        answer is None too.
+        """
+        witness = self._adapters.get(adapter)
+        if witness is None or not isinstance(witness, Witness):
+            return None
+        if time.monotonic() - self._at(adapter) > patience.oldest_seconds:
+            task = self._asking.get(adapter)
+            if task is None:
+                task = patience.group.create_task(
+                    self._refresh(witness, witness.nodes, patience.on_answer), name=f"ask {adapter}"
+                )
+                self._asking[adapter] = task
+            await asyncio.wait({task}, timeout=patience.wait_seconds)
+        at, views = self._last.get(adapter, (float("-inf"), {}))
+        is_trusted = time.monotonic() - at <= patience.trusted_seconds
+        if isinstance(views, DeliveryFailed) or not is_trusted:
+            return None
+        return by_our_names(views, known)
+
+    def _at(self, adapter: str) -> float:
+        return self._last.get(adapter, (float("-inf"), {}))[0]
+
+    async def _refresh(
+        self,
+        adapter: Recoverer,
+        nodes: Callable[[], list[NodeView]],
+        on_answer: Callable[[], None],
+    ) -> None:
+        try:
+            views = await _ask(adapter, nodes)
+            self._last[adapter.name] = (time.monotonic(), views)
+            if isinstance(views, DeliveryFailed):
+                LOGGER.warning("no second witness: adapter=%s why=%s", adapter.name, views)
+        finally:
+            del self._asking[adapter.name]
+        on_answer()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long a question to a scheduler may hold up whoever asks."""
+
+    wait_seconds: float
+    oldest_seconds: float
+    """An older answer is asked for anew ..."""
+    trusted_seconds: float
+    """... and counts meanwhile, up to this age."""
+    group: asyncio.TaskGroup
+    """In which the question goes on."""
+    on_answer: Callable[[], None]
 
 
 async def _ask(

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from sqlalchemy import Connection
 
-from chipmedic.errors import DeliveryFailed, StoreError
+from chipmedic.errors import StoreError
 from chipmedic.recoverer import NodeView, Recoverer
 from chipmedic_watchdog.bell import Bell
 from chipmedic_watchdog.notify import silences
@@ -25,7 +25,9 @@ from chipmedic_watchdog.store.database import Store
 
 LOGGER = logging.getLogger(__name__)
 
-WITNESS_OLDEST_SECONDS = 15.0
+WITNESS_WAIT_SECONDS = 1.0
+"""So long a look waits for the scheduler's word; one that hangs would hold all decisions up."""
+WITNESS_OLDEST_SECONDS, WITNESS_TRUSTED_SECONDS = 15.0, 60.0
 LOOK_SECONDS = 0.1
 """Heartbeats ring the bell all the time; more often than this it does not look."""
 RECONCILE_SECONDS = 60.0
@@ -83,8 +85,9 @@ class RecoverLoop:
         open_cases, latest = await self._database.read(lambda c: _read(c, now))
         judged: dict[str, tuple[Decision, object]] = {}
         news: list[tuple[Case, Decision]] = []
+        patience = self._patience(group)
         for case in open_cases:
-            witnessed = await self._with_witness(case)
+            witnessed = await self._with_witness(case, patience())
             decision = decide(witnessed, self._settings, self._adapters)
             state = (latest.get(case.incident.id), case.incident.reopened_count)
             judged[case.incident.id] = (decision, state)
@@ -135,19 +138,24 @@ class RecoverLoop:
         decisions.plan_returns(connection, self._settings, now)
         return waiting
 
-    async def _with_witness(self, case: Case) -> Case:
+    def _patience(self, group: asyncio.TaskGroup) -> Callable[[], adapters_of.Patience]:
+        """Return what says how long the schedulers may still hold up one look."""
+        end = time.monotonic() + WITNESS_WAIT_SECONDS
+        return lambda: adapters_of.Patience(
+            wait_seconds=max(0.0, end - time.monotonic()),
+            oldest_seconds=WITNESS_OLDEST_SECONDS,
+            trusted_seconds=WITNESS_TRUSTED_SECONDS,
+            group=group,
+            on_answer=self._bell.ring,
+        )
+
+    async def _with_witness(self, case: Case, patience: adapters_of.Patience) -> Case:
         """Add what the schedulers say, where the decision hangs on it; silence adds nothing."""
         if not needs_witness(case):
             return case
         views: dict[str, NodeView] = {}
         for name in self._adapters:
-            try:
-                seen = await self._watch.views(
-                    name, case.incident.nodes, oldest_seconds=WITNESS_OLDEST_SECONDS
-                )
-            except DeliveryFailed as e:
-                LOGGER.warning("no second witness: adapter=%s why=%s", name, e)
-                continue
+            seen = await self._watch.soon(name, case.incident.nodes, patience)
             views.update(seen or {})
         return replace(case, views=views)
 

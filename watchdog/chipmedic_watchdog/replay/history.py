@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, create_engine, func, or_, select
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy import Connection, Engine, create_engine, func, or_, select
+from sqlalchemy.exc import DBAPIError
 
 from chipmedic.errors import StoreError
 from chipmedic.model import Action
 from chipmedic_watchdog.incidents.picture import FaultFact, Placement
 from chipmedic_watchdog.incidents.record import LATE_JOB_SECONDS, fault_facts
 from chipmedic_watchdog.store import schema
+from chipmedic_watchdog.store.database import open_engine
 
 Stretch = tuple[float, float, Placement]
 """(from, to, which job held which chips)."""
@@ -75,23 +76,25 @@ def read_only(url: str) -> Iterator[Connection]:
     Raises:
         StoreError: there is none, or it cannot be read.
     """
+    engine = _engine(url)
     try:
-        if url.startswith("sqlite:///"):
-            path = Path(url.removeprefix("sqlite:///"))
-            if not path.is_file():
-                raise StoreError(f"store: {path}: no such file; name the watchdog's configuration")
-            engine = create_engine(f"sqlite:///file:{path}?mode=ro&uri=true")
-        else:
-            engine = create_engine(url, execution_options={"postgresql_readonly": True})
         with engine.connect() as connection:
             if engine.dialect.name == "sqlite":
                 connection.exec_driver_sql("PRAGMA query_only=ON")
             yield connection
-        engine.dispose()
     except DBAPIError as e:
         raise StoreError(f"store: cannot be read: {e.orig}") from e
-    except (SQLAlchemyError, ImportError) as e:
-        raise StoreError(f"store: the address is not usable: {e}") from e
+    finally:
+        engine.dispose()
+
+
+def _engine(url: str) -> Engine:
+    if not url.startswith("sqlite:///"):
+        return open_engine(url).execution_options(postgresql_readonly=True)
+    path = Path(url.removeprefix("sqlite:///"))
+    if not path.is_file():
+        raise StoreError(f"store: {path}: no such file; name the watchdog's configuration")
+    return create_engine(f"sqlite:///file:{path}?mode=ro&uri=true")
 
 
 def read_history(connection: Connection, since: float, until: float) -> History:

@@ -138,6 +138,7 @@ faults = Table(
     ),
     Index("faults_by_incident", "incident"),
     Index("faults_by_state", "state"),
+    Index("faults_by_end", "cleared_at"),
 )
 
 job_nodes = Table(
