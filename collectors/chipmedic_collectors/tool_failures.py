@@ -21,7 +21,11 @@ _SENTENCES: tuple[tuple[ProblemKind, re.Pattern[str]], ...] = tuple(
         (ProblemKind.PERMISSION, r"^[^|]*:\s*(?:permission denied|operation not permitted)\s*$"),
         (ProblemKind.UNSUPPORTED, r"cannot execute binary file|exec format error"),
         (ProblemKind.TOOL_MISSING, r"command not found|未找到命令|commande introuvable"),
-        (ProblemKind.TOOL_MISSING, r"befehl nicht gefunden|не найдена"),
+        (ProblemKind.TOOL_MISSING, r"找不到命令|コマンドが見つかりません|명령을 찾을 수 없"),
+        (ProblemKind.TOOL_MISSING, r"befehl nicht gefunden|не найдена|orden no encontrada"),
+        (ProblemKind.TOOL_MISSING, r"comando n(?:ão encontrado|on trovato)"),
+        (ProblemKind.TOOL_MISSING, r"^command '\S+' not found|\bunknown command: \S+\s*$"),
+        (ProblemKind.TOOL_MISSING, r"is not a typo you can use command-not-found"),
         (ProblemKind.TOOL_MISSING, r"executable file not found in \$?PATH"),
         (ProblemKind.TOOL_MISSING, r"is not recognized as (?:an internal|the name of)"),
         (

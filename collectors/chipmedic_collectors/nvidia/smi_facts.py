@@ -17,7 +17,7 @@ _COUNTER_MAX = 2**63
 class Trouble(Enum):
     """Why a cell holds an error of the driver instead of a value, worst last."""
 
-    ERROR = re.compile(r"\berr!|unknown error", re.IGNORECASE)
+    ERROR = re.compile(r"\berr!|unknown error|not in ready state", re.IGNORECASE)
     RESET_REQUIRED = re.compile(
         r"requires? reset|reset required|needs? (?:a )?reset", re.IGNORECASE
     )
@@ -82,6 +82,8 @@ def has_reading(chip: ChipReport) -> bool:
         chip.memory_used_bytes,
         chip.ecc_corrected_total,
         chip.ecc_uncorrected_total,
+        chip.retired_pages,
+        chip.remap_pending,
     )
     return any(value is not None for value in readings)
 

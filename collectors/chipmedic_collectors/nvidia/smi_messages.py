@@ -68,6 +68,8 @@ _SENTENCES: tuple[tuple[ProblemKind, re.Pattern[str]], ...] = tuple(
             r"^(?:error: )?(?:invalid|unknown) (?:combination|argument|option)",
         ),
         (ProblemKind.UNSUPPORTED, r"^(?:nvml: )?\[?(?:feature )?not supported\W*$"),
+        (ProblemKind.UNSUPPORTED, r"^not supported on the device"),
+        (ProblemKind.UNSUPPORTED, r"^failed to process command line"),
         (
             ProblemKind.UNSUPPORTED,
             r"\bis not supported (?:for|on|by)\b.*(?:gpu|device|driver|system)",

@@ -77,6 +77,8 @@ def test_the_reason_may_stand_in_the_next_line() -> None:
         "No MIG-supported devices found.",
         "No MIG-enabled devices found.",
         "No Devices support C2C.",
+        "Not supported on the device(s)",
+        "Failed to process command line.",
     ],
 )
 def test_a_mode_that_no_chip_is_in_is_not_the_absence_of_chips(text: str) -> None:
@@ -169,3 +171,20 @@ def test_a_damaged_inforom_is_the_chip_s_where_it_can_be_told() -> None:
 
 def test_unknown_exit_status_of_an_empty_answer_is_not_silence() -> None:
     assert kinds(read("", exit_code=77)) == ["malformed"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Command 'nvidia-smi' not found, but can be installed with:\nsudo apt install nvidia-utils",
+        "fish: Unknown command: nvidia-smi",
+        "If 'nvidia-smi' is not a typo you can use command-not-found to lookup the package",
+        "bash: nvidia-smi: orden no encontrada",
+        "-bash: nvidia-smi: comando não encontrado",
+        "bash: nvidia-smi: 找不到命令",
+        "bash: nvidia-smi: コマンドが見つかりません",
+    ],
+)
+def test_what_shells_say_of_a_tool_that_is_not_there(text: str) -> None:
+    assert kinds(read(text + "\n")) == ["tool_missing"]
+    assert kinds(read("", text + "\n")) == ["tool_missing"]

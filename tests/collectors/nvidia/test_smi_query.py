@@ -148,6 +148,26 @@ def test_errors_instead_of_all_readings_are_no_health() -> None:
     assert kinds(report) == {"partial"}
 
 
+def test_a_chip_that_is_not_ready_is_not_healthy() -> None:
+    state = "System is not in ready state"
+    readings = f"    Fan Speed : {state}\n    Utilization\n        Gpu : {state}\n"
+    report = read(f"{GOOD_GPU}{readings}    Processes : None\n")
+    assert report.chips[0].health is Health.UNKNOWN
+    assert kinds(report) == {"partial"}
+
+
+def test_a_chip_that_tells_its_rows_answers() -> None:
+    sections = (
+        "    ECC Mode\n        Current : Unknown Error\n    Remapped Rows\n"
+        "        Correctable Error : 0\n        Uncorrectable Error : 3\n        Pending : Yes\n"
+    )
+    report = READER.read(ToolRun(["nvidia-smi", "-q", "-d", "ECC"], f"{GOOD_GPU}{sections}"))
+    assert (report.chips[0].health, report.chips[0].retired_pages) == (Health.WARNING, 3)
+    assert [problem.message for problem in report.problems] == [
+        "GPU 0000:3d:00.0: an error instead of a value"
+    ]
+
+
 def test_fewer_chips_than_attached_are_told_unless_fewer_were_asked_for() -> None:
     text = recorded("580-query-xml").replace("<attached_gpus>3<", "<attached_gpus>8<")
     assert kinds(read(text, "-x")) == {"chip_lost", "partial"}
