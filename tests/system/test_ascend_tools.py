@@ -63,7 +63,12 @@ def test_healthy(bench: Bench) -> None:
     assert [chip.component for chip in scan.chips] == [bench.chip(0), bench.chip(1)]
     assert scan.values(Metric.HEALTH) == {bench.chip(0): 0.0, bench.chip(1): 0.0}
     assert [process.pid for process in scan.processes] == [17]
-    assert len(scan.values(Metric.LINK_UP)) == 2
+    up = scan.values(Metric.LINK_UP)
+    assert {name.rpartition("/")[2] for name in (part.name for part in up)} == {
+        "0",
+        *(f"hccs{number}" for number in range(7)),
+    }
+    assert set(up.values()) == {1.0}
 
 
 def test_chip_is_lost(bench: Bench) -> None:
