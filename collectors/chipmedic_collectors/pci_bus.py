@@ -66,6 +66,11 @@ def is_visible(host: Host) -> bool:
     return bool(host.glob(f"{_DEVICES}/vendor"))
 
 
+def vendor_of(host: Host, pci: str) -> str | None:
+    """Return the vendor id of a device as sysfs prints it; None where the bus does not show it."""
+    return _text(host, f"{_DEVICES.removesuffix('*')}{pci}/vendor").strip().lower() or None
+
+
 def is_container(host: Host) -> bool:
     """Say whether this process sees the machine through a container, which hides chips from it."""
     return bool(host.glob("/.dockerenv") or host.glob("/run/.containerenv"))

@@ -78,6 +78,8 @@ class ToolCollector(Collector):
         self._due_at: dict[Question, float] = {}
         self._naming_tries = 0
         self._is_named = False
+        self._foreign = ""
+        """Why the tool is another maker's, which bears the same name; empty: it is ours."""
         self._ever_read: set[tuple[str, Metric]] = set()
         self._hangs = 0
         self._rest_until = 0.0
@@ -241,12 +243,17 @@ class ToolCollector(Collector):
 
     def _read_summary(self, plan: Plan, asked: Asked, draft: ScanDraft, stop_at: float) -> None:
         rows = asked.report.chips
-        self._trouble.over()
+        self._foreign = ""
         cut = [p for p in asked.report.problems if p.kind in _NOT_WHOLE]
         if cut:
             draft.gap(draft.collector, None, GapReason.MALFORMED, cut[0].message)
         self._tell_mismatch(asked, draft)
-        if not self._name(plan, rows, draft, stop_at):
+        is_named = not self._foreign_words(rows) and self._name(plan, rows, draft, stop_at)
+        if self._foreign:
+            self._report_trouble(Problem(ProblemKind.TOOL_MISSING, self._foreign), draft)
+            return
+        self._trouble.over()
+        if not is_named:
             draft.gap(draft.collector, None, GapReason.FAILED, "chips are not identified yet")
             return
         chips = self._roster.enter(rows)
@@ -324,11 +331,24 @@ class ToolCollector(Collector):
             if self._is_named:
                 self._due_at[question] = draft.at + _HUNG_SECONDS
             return False
+        if self._foreign_words(asked.report.chips):
+            return False
         self._roster.learn(asked.report.chips)
         if not asked.report.chips and not asked.has(ProblemKind.UNSUPPORTED):
             return False
         self._due_at[question] = draft.at + question.every_seconds
         return True
+
+    def _foreign_words(self, rows: Sequence[ChipReport]) -> str:
+        """Say so where the bus shows another maker's chip at a place that the tool names."""
+        for pci in filter(None, (row.pci for row in rows)):
+            maker = pci_bus.vendor_of(self._host, pci)
+            if maker is not None and maker not in self.pci.vendors:
+                self._foreign = (
+                    f"the tool of this name is another maker's: it shows {pci}, "
+                    f"a chip of PCI vendor {maker}"
+                )
+        return self._foreign
 
     # -- what is missing
 
