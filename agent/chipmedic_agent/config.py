@@ -162,7 +162,8 @@ class AgentSettings:
     labels: dict[str, str] = field(default_factory=dict)
     """Topology and site: rack, switch, power_feed, cluster, partition, ..."""
     watchdogs: tuple[str, ...] = ()
-    """`host:port` of each watchdog, the preferred one first; none: the agent works alone."""
+    """`host:port` of each watchdog; a node has an order of its own in them, so that they spread.
+    None: the agent works alone."""
     state_directory: str = field(default_factory=_state_directory)
     progress_socket: str = DEFAULT_PROGRESS_SOCKET
     """Where training jobs send their beats."""

@@ -1,4 +1,4 @@
-"""Keeps a stream to one of the watchdogs: the first that answers, again and again."""
+"""Keeps a stream to one of the watchdogs, whichever answers; goes back to its own in time."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ import time
 from dataclasses import dataclass
 
 from chipmedic_agent.channel import open_channel
-from chipmedic_agent.config import AgentSettings
+from chipmedic_agent.config import AgentSettings, split_address
 from chipmedic_agent.journal import Journal
 from chipmedic_agent.pipeline import Pipeline
 from chipmedic_agent.reporter import Reporter
 from chipmedic_agent.roster import Roster
 from chipmedic_agent.session import Session, StreamLost
+from chipmedic_agent.targets import Targets
 from chipmedic_proto.v1.chipmedic_pb2_grpc import WatchdogStub
 
-FIRST_DELAY_SECONDS = 0.5
-DELAY_MAX_SECONDS = 30.0
 STEADY_SECONDS = 10.0
 """A stream that lasted so long after its welcome was a good one: the backoff starts again."""
+RETURN_SECONDS = (600.0, 1200.0)
+"""How long a node stays with another watchdog before it looks whether its own is there again."""
+PROBE_SECONDS = 2.0
 
 
 @dataclass(slots=True)
@@ -65,6 +67,7 @@ class Uplink:
         self._told: dict[str, str] = {}
         """Why there is no stream to each watchdog, as it was logged."""
         self._changed = asyncio.Event()
+        self._targets = Targets(settings.watchdogs, settings.node)
         journal.on_change = self._wake.set
 
     @property
@@ -75,6 +78,7 @@ class Uplink:
     def apply(self, settings: AgentSettings) -> None:
         """Take over watchdogs, labels, pace and encryption: the stream begins anew."""
         self._settings = settings
+        self._targets = Targets(settings.watchdogs, settings.node)
         self._changed.set()
         self._leave("the configuration has changed")
 
@@ -91,39 +95,52 @@ class Uplink:
 
     async def run(self) -> None:
         """Stay connected until `end`."""
-        failures = 0
         while not self._is_ending:
             self._changed.clear()
             if not self._settings.watchdogs:
                 await self._changed.wait()
                 continue
-            self._welcome_at = math.inf
-            lost = await self._try_all()
-            if lost is None:
-                continue
-            was_steady = time.monotonic() - self._welcome_at > STEADY_SECONDS
-            failures = 0 if was_steady else failures + 1
-            if lost.is_ours and failures <= 1:
-                continue
-            await self._pause(_delay(failures, lost.wait_seconds))
-
-    async def _try_all(self) -> StreamLost | None:
-        """Speak to the first watchdog that welcomes us; return why that ended, None: politely."""
-        lost = None
-        for target in self._settings.watchdogs:
-            lost = None
-            try:
-                await self._speak_to(target)
-            except StreamLost as e:
-                lost = e
+            target, wait_seconds = self._targets.choose(time.monotonic())
+            if wait_seconds > 0:
+                await self._pause(wait_seconds)
             else:
-                return None
-            finally:
-                was_welcome = self.state.watchdog is not None
-                self._note_end(target, lost)
-            if was_welcome or self._is_ending or (lost is not None and lost.is_ours):
-                break
-        return lost
+                await self._try(target)
+
+    async def _try(self, target: str) -> None:
+        """Speak to a watchdog for as long as it lasts, and note how it ended."""
+        self._welcome_at = math.inf
+        lost = None
+        try:
+            await self._speak_to(target)
+        except StreamLost as e:
+            lost = e
+        finally:
+            was_welcome = self.state.watchdog is not None
+            self._note_end(target, lost)
+        if lost is None:
+            self._targets.note_ended(target)
+            return
+        now = time.monotonic()
+        self._targets.note_lost(
+            target,
+            now,
+            was_welcome=was_welcome,
+            was_steady=now - self._welcome_at > STEADY_SECONDS,
+            is_ours=lost.is_ours,
+            asked_seconds=lost.wait_seconds,
+        )
+
+    async def _go_back(self, present: str) -> None:
+        """End the stream politely when the watchdog that this node prefers is there again."""
+        own = self._targets.first
+        if own is None or own == present:
+            return
+        while True:
+            await asyncio.sleep(random.uniform(*RETURN_SECONDS))  # noqa: S311 - spreads load
+            if await _is_listening(own):
+                logger.info("goes back: from=%s to=%s", present, own)
+                self._leave("goes back to its own watchdog")
+                return
 
     async def _speak_to(self, target: str) -> None:
         try:
@@ -142,7 +159,11 @@ class Uplink:
                 welcomed=lambda: self._note_welcome(target),
             )
             self._session = session
-            await session.run()
+            going_back = asyncio.create_task(self._go_back(target), name="go back")
+            try:
+                await session.run()
+            finally:
+                going_back.cancel()
         finally:
             self._session = None
             await channel.close(None)
@@ -188,12 +209,13 @@ class Uplink:
         self.state.trouble = why
 
 
-def _delay(failures: int, asked_seconds: float | None) -> float:
-    """Return how long to wait: what we were told, else exponential backoff with full jitter.
-
-    Ten thousand agents lose one watchdog in the same moment and must not come back in one.
-    """
-    if asked_seconds is not None:
-        return asked_seconds * random.uniform(1.0, 1.2)  # noqa: S311 - spreads load, no secret
-    longest = min(DELAY_MAX_SECONDS, FIRST_DELAY_SECONDS * 2 ** min(failures, 10))
-    return random.uniform(0.0, longest)  # noqa: S311 - spreads load, no secret
+async def _is_listening(address: str) -> bool:
+    """Whether somebody takes connections there."""
+    host, port = split_address(address)
+    try:
+        async with asyncio.timeout(PROBE_SECONDS):
+            _, writer = await asyncio.open_connection(host, port)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True

@@ -19,6 +19,7 @@ from agent_story import BOOT, Heat, a_chip, cleared, component, raised
 from chipmedic.metric import Metric
 from chipmedic.model import Reading, Scan
 from chipmedic_agent import session as session_module
+from chipmedic_agent import targets as targets_module
 from chipmedic_agent import uplink as uplink_module
 from chipmedic_agent.config import AgentSettings, StreamSettings, TlsSettings
 from chipmedic_agent.disk import Disk
@@ -29,6 +30,7 @@ from chipmedic_agent.registry import Absent
 from chipmedic_agent.reporter import Reporter
 from chipmedic_agent.roster import Roster
 from chipmedic_agent.scanner import Scanner
+from chipmedic_agent.targets import Targets
 from chipmedic_agent.uplink import Uplink
 from chipmedic_proto.v1 import chipmedic_pb2 as pb
 from fake_watchdog import FakeWatchdog
@@ -144,7 +146,7 @@ async def test_batches_are_bounded_and_complete(watchdog: FakeWatchdog, tmp_path
 async def test_cut_again_and_again_everything_arrives_in_the_end(
     watchdog: FakeWatchdog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uplink_module, "FIRST_DELAY_SECONDS", 0.01)
+    monkeypatch.setattr(targets_module, "FIRST_DELAY_SECONDS", 0.01)
     async with running(Agent(tmp_path, watchdog.address)) as agent:
         for burst in range(20):
             agent.tell(*(raised(n) if burst % 2 else cleared(n) for n in range(100)))
@@ -272,32 +274,78 @@ async def test_a_watchdog_that_never_welcomes_is_asked_ever_less_often(
 ) -> None:
     """It accepts and is too slow to answer: agents that come back at once keep it so."""
     monkeypatch.setattr(session_module, "WELCOME_SECONDS", 0.1)
-    monkeypatch.setattr(uplink_module, "STEADY_SECONDS", 0.1)
-    delays: list[int] = []
-    delay = uplink_module._delay
-
-    def noted(failures: int, asked_seconds: float | None) -> float:
-        delays.append(failures)
-        return min(delay(failures, asked_seconds), 0.05)
-
-    monkeypatch.setattr(uplink_module, "_delay", noted)
     watchdog.welcome = lambda _: time.sleep(0.3) or pb.WatchdogMessage()  # type: ignore[func-returns-value]
-    async with running(Agent(tmp_path, "127.0.0.1:1", watchdog.address)):
-        await watchdog.until(lambda: len(delays) >= 4)
-    assert delays[:4] == [1, 2, 3, 4]
+    async with running(Agent(tmp_path, watchdog.address)) as agent:
+        target = agent.uplink._targets._targets[watchdog.address]
+        agent.uplink._targets._dice = lambda low, high: min(high, 0.05)
+        await watchdog.until(lambda: target.failures >= 4)
 
 
 async def test_watchdogs_that_stay_away_are_told_once_each(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    rounds: list[int] = []
-    monkeypatch.setattr(uplink_module, "_delay", lambda failures, _: rounds.append(failures) or 0.0)
-    async with running(Agent(tmp_path, "127.0.0.1:1", "127.0.0.1:2")):
+    async with running(Agent(tmp_path, "127.0.0.1:1", "127.0.0.1:2")) as agent:
+        agent.uplink._targets._dice = lambda *_: 0.01
         async with asyncio.timeout(20):
-            while len(rounds) < 4:
+            while min(t.failures for t in agent.uplink._targets._targets.values()) < 4:
                 await asyncio.sleep(0.05)
     told = [r.getMessage() for r in caplog.records if "stream lost" in r.getMessage()]
     assert len(told) == 2, told
+
+
+async def test_when_its_watchdog_dies_the_node_is_at_another_at_once(
+    watchdog: FakeWatchdog, tmp_path: Path
+) -> None:
+    other = FakeWatchdog()
+    await other.start()
+    async with running(Agent(tmp_path, watchdog.address, other.address)) as agent:
+        await watchdog.until(lambda: agent.uplink.state.watchdog is not None)
+        first = watchdog if agent.uplink.state.watchdog == watchdog.address else other
+        second = other if first is watchdog else watchdog
+        agent.tell(raised(1))
+        await first.until(lambda: agent.journal.acked_seq == 1)
+        began = time.monotonic()
+        await first.stop()
+        await second.until(lambda: agent.uplink.state.watchdog == second.address)
+        assert time.monotonic() - began < 2.0
+        assert second.hellos[0].epoch == first.hellos[0].epoch
+    await other.stop()
+
+
+async def test_one_that_sent_us_away_is_left_alone_though_the_others_are_gone(
+    watchdog: FakeWatchdog, tmp_path: Path
+) -> None:
+    """What the first asked for must not be forgotten over the trouble with the second."""
+    arrivals: list[float] = []
+
+    def welcome(_: pb.Hello) -> pb.WatchdogMessage:
+        arrivals.append(time.monotonic())
+        return pb.WatchdogMessage(retry_after=pb.RetryAfter(seconds=1.5, reason="full"))
+
+    watchdog.welcome = welcome
+    async with running(Agent(tmp_path, watchdog.address, "127.0.0.1:1")):
+        await watchdog.until(lambda: len(arrivals) == 2)
+    assert arrivals[1] - arrivals[0] >= 1.5
+
+
+async def test_a_node_goes_back_to_its_own_watchdog_when_that_is_there_again(
+    watchdog: FakeWatchdog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uplink_module, "RETURN_SECONDS", (0.3, 0.4))
+    other = FakeWatchdog()
+    await other.start()
+    agent = Agent(tmp_path, watchdog.address, other.address)
+    own = watchdog if agent.uplink._targets.first == watchdog.address else other
+    away = other if own is watchdog else watchdog
+    await own.stop()
+    async with running(agent):
+        await away.until(lambda: agent.uplink.state.watchdog == away.address)
+        await asyncio.sleep(1.0)
+        assert agent.uplink.state.watchdog == away.address, "its own is not there yet"
+        await own.start()
+        await own.until(lambda: agent.uplink.state.watchdog == own.address)
+        assert away.goodbyes == ["goes back to its own watchdog"]
+    await other.stop()
 
 
 async def test_a_polite_end_is_not_called_by_the_trouble_with_another_watchdog(
@@ -450,7 +498,10 @@ async def test_a_watchdog_that_falls_silent_is_left_within_seconds(
     assert process.stdout is not None
     try:
         port = int(await asyncio.to_thread(process.stdout.readline))
-        async with running(Agent(tmp_path, f"127.0.0.1:{port}", watchdog.address)) as agent:
+        addresses = (f"127.0.0.1:{port}", watchdog.address)
+        names = (f"n-{n}" for n in range(100))
+        node = next(name for name in names if Targets(addresses, name).first == addresses[0])
+        async with running(Agent(tmp_path, *addresses, node=node)) as agent:
             await watchdog.until(lambda: agent.uplink.state.watchdog == f"127.0.0.1:{port}")
             process.send_signal(signal.SIGSTOP)
             started = time.monotonic()
