@@ -39,6 +39,7 @@ WORDS = "nvme nvme3: I/O 71 QID 2 timeout, reset controller"
         "Wed 2026-03-04 07:08:09 CET rack2-n7 kernel: ",
         "1772608089.123456 rack2-n7 kernel: ",
         "[Mar 04 2026 07:08:09] ",
+        "[Mar04 07:08] ",
         "07:08:09 ",
         "kernel: ",
         "kernel:",

@@ -37,15 +37,24 @@ RULES = (
     ),
     rule(
         "intel.init_failed",
-        ("forcewake", "GuC ", "LMEM not", "Failed to initialize GPU"),
+        (
+            "forcewake",
+            "GuC ",
+            "LMEM not",
+            "Failed to initialize GPU",
+            "urvivability mode",
+            "load failed: s",
+        ),
         r"timed out waiting for forcewake ack|GuC initialization failed|GuC load failed|"
-        r"LMEM not initialized by firmware|(?:i915|xe) .*Failed to initialize GPU",
+        r"LMEM not initialized by firmware|(?:i915|xe) .*Failed to initialize GPU|"
+        r"\bxe .*(?:[Ss]urvivability mode|GT\d+: load failed: status)",
     ),
     rule("intel.iommu", "IOMMU catastrophic", r"IOMMU catastrophic error"),
     rule(
         "intel.hung",
-        ("GPU HANG", "GPU hang", "Xe device coredump", "stuck on", "Timedout job"),
-        r"\bGPU HANG: ecode|context reset due to GPU hang|Xe device coredump has been created|"
+        ("GPU HANG", "GPU hang", "Xe device coredump", "stuck on", "Timedout job", "SIGID="),
+        r"SIGID=\d+ .*Engine '\w+' hung|\bGPU HANG: ecode|context reset due to GPU hang|"
+        r"Xe device coredump has been created|"
         r"\bstuck on \w+ ring|Timedout job",
     ),
     rule(
@@ -57,7 +66,8 @@ RULES = (
         "intel.guc",
         ("GuC ", "TLB invalidation"),
         r"\b(?:i915|xe) .*(?:GuC mmio request .*no reply|"
-        r"TLB invalidation (?:time'd out|response timed out|fence timeout))",
+        r"TLB invalidation .*(?:time'd out|timed out|timeout)|TLB invalidation timed out|"
+        r"Invalid GuC reply)",
     ),
     rule(
         "intel.hardware_fatal",

@@ -111,7 +111,7 @@ RULES = (
         "fs.cluster",
         ("LustreError", "Lustre:", "LNetError", "ceph:", "libceph", "GPFS "),
         r"LustreError: .*(?:evicted by|was evicted|operation \w+ to node .* failed: rc = -)|"
-        r"Lustre: .*Connection to .* was lost|LNetError: .*[Tt]imed out|"
+        r"Lustre(?:Error)?: .*Connection to .* was lost|LNetError: .*[Tt]imed out|"
         r"ceph: .*mds\d+ (?:hung|caps (?:went )?stale|reconnect denied)|"
         r"libceph: osd\d+ (?:.*(?:connect error)|down$)|"
         r"GPFS (?:Deadman Switch timer .* expired|logAssertFailed)",

@@ -61,6 +61,7 @@ _PIECES = tuple(
         r"\[ *\+ *\d+\.\d+\]|\[ *< *\d+\.\d+>\]",
         r"\[ *[TC]\d+\]",
         rf"\[(?P<date>[^\]\[]{{0,12}}?{_MONTH} +\d+ (?:\d{{4}} )?{_CLOCK}(?: \d{{4}})?)\]",
+        rf"\[(?P<day>{_MONTH}\d{{1,2}} \d{{2}}:\d{{2}})\]",
         rf"\[(?P<iso_date>\d{{4}}-\d{{2}}-\d{{2}}[T -]{_CLOCK}[^\]]{{0,10}})\]",
         rf"(?P<container>\d{{4}}-\d{{2}}-\d{{2}}T{_CLOCK}{_ZONE}) std(?:out|err) [FP](?= )",
         rf"(?:[A-Z][a-z]{{2}} )?(?P<iso>\d{{4}}-\d{{2}}-\d{{2}}[T ]{_CLOCK}{_ZONE})(?=[\s|:])",
@@ -136,6 +137,7 @@ def _take(found: dict[str, str | None], answer: Stripped) -> bool:
             {"date": str(stamp)}
             | {"iso_date": str(stamp)}
             | {"clock": str(stamp)}
+            | {"day": str(stamp)}
             | {"container": str(stamp)}
         ):
             answer.stamp = answer.stamp or f"[{stamp}]"
