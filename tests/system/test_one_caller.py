@@ -32,6 +32,8 @@ echo "{tool} $*" >> "{folder}/runs"
 "{folder}/real/{tool}" "$@"
 """
 
+PATIENCE = 10
+
 
 class Bench:
     """Simulated tools behind a guard, and the state that they follow."""
@@ -91,15 +93,22 @@ async def test_no_two_tools_run_at_once_and_a_hung_one_is_gone_before_the_next(
         lambda: Found(collector),
         consume=lambda scan, _: seen.append(scan),
         now=time.time,
-        settings=CollectorSettings(period_seconds=0.05, deadline_seconds=1.0),
+        settings=CollectorSettings(period_seconds=0.05, deadline_seconds=5.0),
     )
     task = asyncio.create_task(scanner.run())
     try:
-        await hammer(scanner, 4.0)
+        for _ in range(PATIENCE):  # a busy machine takes its time to start so many processes
+            await hammer(scanner, 2.0)
+            tools = {line.split()[0] for line in bench.lines("runs")}
+            if "hccn_tool" in tools and any(scan.chips for scan in seen):
+                break
         healthy = len(bench.lines("runs"))
         bench.ascend.hang_seconds = 60
         bench.save()
-        await hammer(scanner, 6.0)
+        for _ in range(PATIENCE):
+            await hammer(scanner, 3.0)
+            if any(gap.reason is GapReason.TIMED_OUT for scan in seen for gap in scan.gaps):
+                break
     finally:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
