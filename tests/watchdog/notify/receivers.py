@@ -20,13 +20,17 @@ Answer = tuple[int, dict[str, str]]
 class Request:
     headers: dict[str, str]
     body: bytes
+    method: str = "POST"
+    path: str = ""
 
 
 @dataclass
 class HttpReceiver:
-    """Answers each POST with the next of `answers`, then with 200; keeps every request."""
+    """Answers each request with the next of `answers`, then with 200; keeps every request."""
 
     answers: list[Answer] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
+    """What the answers say, one after the other; then `ok`, or `not now` where it refuses."""
     before_answer: Callable[[], object] = lambda: None
     requests: list[Request] = field(default_factory=list)
 
@@ -35,15 +39,19 @@ class HttpReceiver:
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                receiver.requests.append(Request(dict(self.headers), body))
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                request = Request(dict(self.headers), body, self.command, self.path)
+                receiver.requests.append(request)
                 receiver.before_answer()
                 status, headers = receiver.answers.pop(0) if receiver.answers else (200, {})
                 self.send_response(status)
                 for name, value in headers.items():
                     self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write(b"not now" if status >= 400 else b"ok")
+                usual = b"not now" if status >= 400 else b"ok"
+                self.wfile.write(receiver.bodies.pop(0) if receiver.bodies else usual)
+
+            do_GET = do_POST  # noqa: N815 - the name that http.server looks for
 
             def log_message(self, *_: Any) -> None:
                 """Say nothing."""

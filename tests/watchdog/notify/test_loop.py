@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from chipmedic.errors import DeliveryFailed
+from chipmedic.recoverer import NodeView
 from chipmedic_watchdog.notify.loop import NotifyLoop
 from chipmedic_watchdog.notify.settings import ChannelKind, ChannelSettings, NotifySettings
 from chipmedic_watchdog.store import schema
@@ -195,3 +197,55 @@ async def test_missing_secrets_and_no_channels_are_said_at_the_start(
         await asyncio.sleep(0.05)
     assert "channel cannot deliver: channel=chat" in caplog.text
     assert "nobody is told of anything" in caplog.text
+
+
+def absent(database: Database) -> None:
+    put_incident(database, kind="node.unreachable", jobs=[])
+    story.put_fault(database, kind="node.unreachable", component="host", codes=[], evidence=[])
+
+
+async def test_the_scheduler_is_asked_about_a_silent_node_before_people_are_told(
+    database: Database, tmp_path: Path
+) -> None:
+    asked = 0
+
+    async def witness() -> dict[str, NodeView]:
+        nonlocal asked
+        asked += 1
+        view = NodeView(node="gpu-017", is_available=False, is_down=True, why="drained*: fans",
+                        expected="drained*: fans")  # fmt: skip
+        return {"gpu-017": view}
+
+    with HttpReceiver() as receiver:
+        desk = settings(desk=webhook(receiver.url, tmp_path))
+        async with running(NotifyLoop(database, desk, witness=witness)) as loop:
+            absent(database)
+            loop.wake()
+            await until(lambda: bool(story.rows(database, schema.notice_holds)))
+            await asyncio.sleep(0.3)
+    assert receiver.requests == []
+    assert asked == 1
+
+
+async def test_a_scheduler_that_fails_or_hangs_costs_three_seconds_and_no_page(
+    database: Database, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def witness() -> dict[str, NodeView]:
+        raise DeliveryFailed("sinfo: no answer in 10 s")
+
+    async def hanging() -> dict[str, NodeView]:
+        await asyncio.sleep(60)
+        return {}
+
+    for number, ask in enumerate((witness, hanging), start=1):
+        with HttpReceiver() as receiver:
+            desk = settings(desk=webhook(receiver.url, tmp_path))
+            async with running(NotifyLoop(database, desk, witness=ask)) as loop:
+                kind = {"kind": "node.unreachable", "jobs": []}
+                identity = put_incident(database, number, **kind)
+                story.put_fault(database, kind="node.unreachable", component="host",
+                                node=f"gpu-{number}", incident=identity)  # fmt: skip
+                loop.wake()
+                took = await until(lambda: bool(receiver.requests))
+        assert 2.5 < took < 6
+    assert "sinfo: no answer in 10 s" in caplog.text

@@ -142,7 +142,7 @@ def write_news(connection: Connection, ids: Iterable[str], desk: Desk, now: floa
     for row in list(connection.execute(select(table).where(table.c.id.in_(list(ids))))):
         facts = gather(connection, row)
         labels = labels_of(facts, desk.settings.cluster)
-        asks = asks or (desk.has_scheduler and _is_asked(facts))
+        asks = asks or (desk.has_scheduler and _needs_word(facts, desk.word, now))
         if _awaits_decision(facts, desk.settings, now) or _awaits_word(facts, desk, now):
             is_waiting = True
             continue
@@ -151,8 +151,10 @@ def write_news(connection: Connection, ids: Iterable[str], desk: Desk, now: floa
     return Outcome(written=written, is_waiting=is_waiting, asks_scheduler=asks)
 
 
-def _is_asked(facts: IncidentFacts) -> bool:
-    return facts.state != "resolved" and holds.is_absence(facts)
+def _needs_word(facts: IncidentFacts, word: Word, now: float) -> bool:
+    """Whether the scheduler has to be asked: about a new absence, or one that lasts, again."""
+    is_old = word.asked_at < max(facts.opened_at, now - holds.AGAIN_SECONDS)
+    return is_old and facts.state != "resolved" and holds.is_absence(facts)
 
 
 def _awaits_word(facts: IncidentFacts, desk: Desk, now: float) -> bool:

@@ -31,12 +31,16 @@ Alert = dict[str, Any]
 class Alertmanager:
     """One Alertmanager; of a cluster each is a channel of its own, as they deduplicate."""
 
-    refresh_seconds = REFRESH_SECONDS
-
     def __init__(
-        self, name: str, settings: ChannelSettings, now: Callable[[], float] = time.time
+        self,
+        name: str,
+        settings: ChannelSettings,
+        *,
+        now: Callable[[], float] = time.time,
+        refresh_seconds: float = REFRESH_SECONDS,
     ) -> None:
         self.name = name
+        self.refresh_seconds = refresh_seconds
         self._settings = settings
         self._now = now
         self._client = post.client(settings.timeout_seconds)
@@ -44,7 +48,7 @@ class Alertmanager:
     def deliver(self, notice: Notice) -> str:
         """Send the alert; see `Notifier.deliver`."""
         now = self._now()
-        alerts = [alert(notice, now)]
+        alerts = [alert(notice, now, self.refresh_seconds)]
         before = labels(notice.earlier.last_data) if notice.earlier else None
         if before is not None and before != alerts[0]["labels"]:
             alerts.insert(0, alerts[0] | {"labels": before, "endsAt": _moment(now)})
@@ -53,7 +57,7 @@ class Alertmanager:
     def refresh(self, notices: Sequence[Notice]) -> None:
         """Send again what is open; see `StandingNotifier.refresh`."""
         now = self._now()
-        alerts = [alert(notice, now) for notice in notices]
+        alerts = [alert(notice, now, self.refresh_seconds) for notice in notices]
         for start in range(0, len(alerts), BATCH):
             self._post(alerts[start : start + BATCH])
 
@@ -65,10 +69,10 @@ class Alertmanager:
         return post.post(self._client, url, post.encode(alerts), {}).status_code
 
 
-def alert(notice: Notice, now: float) -> Alert:
+def alert(notice: Notice, now: float, refresh_seconds: float = REFRESH_SECONDS) -> Alert:
     """Return the alert of a notice, as the API takes it."""
     data = notice.data
-    ends_at = now + REFRESHES_MISSED * REFRESH_SECONDS
+    ends_at = now + REFRESHES_MISSED * refresh_seconds
     if notice.is_resolved:
         ends_at = min(data.get("resolved_at") or now, now)
     made: Alert = {
