@@ -112,6 +112,10 @@ TEXTS = {
         "also": "Also here",
         "follows": "Follows",
         "places": "Same on {count} more chips: one program on many chips points to the program",
+        "places_linked": (
+            "Links of {count} more parts are hit: look at what lies between them (switch, cable, "
+            "fabric) and at a chip that failed first"
+        ),
         "more": "Less urgent: {rest}",
         "symptoms": (
             "Only symptoms: {what}. The cause is in the log of the rank that stopped first, or in "
@@ -144,6 +148,9 @@ TEXTS = {
         "also": "同部件",
         "follows": "连带",
         "places": "另有 {count} 个芯片相同：同一程序多芯片出现通常是程序问题",
+        "places_linked": (
+            "另有 {count} 个部件的链路也受影响：请检查它们之间的交换芯片与线缆，以及最先失效的芯片"
+        ),
         "more": "次要：{rest}",
         "symptoms": "只有现象：{what}。原因在最先停止的 rank 的日志或其主机内核日志中。",
         "unknown": "（目录中没有）",

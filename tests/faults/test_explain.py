@@ -144,6 +144,27 @@ def test_of_an_out_of_memory_kill_the_victim_is_the_evidence() -> None:
     assert cause.root.line == 1
 
 
+def test_links_of_several_chips_are_one_fault_of_the_fabric() -> None:
+    lost = "RLW_SRC_TRACK Nonfatal XC0 i0 Link 03 (0x040868e2 0x00000008 0x0 0x0 0x0 0x0)"
+    down = "NETIR_LINK_EVT  Fatal   XC0 i0 Link 09 (0x025525c6 0x00000000 0x0 0x0 0x0 0x0)"
+    wish = "154, GPU recovery action changed from 0x0 (None) to 0x2 (Node Reboot Required)"
+    lines = [
+        f"NVRM: Xid (PCI:0000:66:00): 145, {lost}",
+        f"NVRM: Xid (PCI:0000:76:00): 145, {lost}",
+        f"NVRM: Xid (PCI:0000:86:00): 149, {down}",
+        f"NVRM: Xid (PCI:0000:76:00): {wish}",
+        "nvidia-nvswitch3: SXid (PCI:0000:c1:00.0): 28006, Non-fatal, Link 46 MC TS crumbstore",
+    ]
+    report = explained(*(HEAD + line for line in lines))
+    assert roots(report) == [("xid:149", "0000:86:00")]
+    [cause] = report.causes
+    assert cause.action is Action.REBOOT_NODE  # what the driver of a neighbour asks for
+    assert [p.name for p in cause.other_places] == ["0000:66:00", "0000:76:00", "0000:c1:00"]
+    for language, words in (("en", "Links of 3 more parts"), ("zh", "另有 3 个部件")):
+        assert words in "\n".join(render(report, language))
+    assert len(explained(HEAD + lines[2], HEAD.replace("n7", "n9") + lines[2]).causes) == 2
+
+
 def test_a_full_disk_is_no_echo_of_a_chip() -> None:
     full = "OSError: [Errno 28] No space left on device: '/ckpt/step_71'"
     assert {code for code, _ in roots(explained(full, HEAD + LOST))} == {

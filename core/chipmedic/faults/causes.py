@@ -6,7 +6,8 @@ The rules, each learnt from captured cascades:
 - a chip that died explains the link errors of its neighbours and of the switch, and the tasks that
   wait for it; a disk that is gone explains its file systems; an AMD hive is reset as a whole;
 - what programs say follows from what a kernel saw: a kernel sees the fault, a program its end;
-- one program's fault on several chips is one program's fault.
+- one program's fault on several chips is one program's fault; link faults of several chips are
+  one fault of what lies between them.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ _CAUSE_ORDER = (
     "memory.contained",
     "chip.firmware",
     "chip.hung",
+    "link.down",
     "host.disk_error",
 )
 """Of two equally grave lines the one that explains the other; what is not here comes last."""
@@ -77,7 +79,7 @@ class Cause:
     echoes: list[tuple[Place, Sighting]] = field(default_factory=list)
     """Lines of other parts that follow from this."""
     other_places: list[Place] = field(default_factory=list)
-    """Where the same was seen too; several chips at once mean one program."""
+    """Where the same was seen too: one program on several chips, or links of several parts."""
 
     @property
     def severity(self) -> Severity:
@@ -87,10 +89,16 @@ class Cause:
     @property
     def action(self) -> Action:
         """What it asks for: the driver's own word (Xid 154) before the catalog's."""
-        for sighting in self.also:
+        others = [s for _, s in self.echoes] if self.is_link else []
+        for sighting in (*self.also, *others):
             if sighting.finding.code == "xid:154" and sighting.finding.action is not Action.NONE:
                 return sighting.finding.action
         return self.root.finding.action
+
+    @property
+    def is_link(self) -> bool:
+        """Whether it is a link between chips: what hits several parts is the fabric's."""
+        return self.root.finding.kind.startswith("link.")
 
 
 def in_order(
@@ -108,7 +116,7 @@ def in_order(
             symptoms += [(place, s) for s in ordered if s.finding.kind != "info"]
     causes = _with_one_program(causes)
     causes = _with_echoes(sorted(causes, key=lambda cause: weight(cause.root)))
-    causes = _with_programs(causes)
+    causes = _with_programs(_with_one_fabric(causes))
     told = [(p, s) for p, s in symptoms if s.row.is_companion]
     if causes and ends_a_job(causes[0]):
         causes[0].echoes += told
@@ -218,6 +226,22 @@ ECHOES = (
         is_near=_same_disk,
     ),
 )
+
+
+def _with_one_fabric(causes: list[Cause]) -> list[Cause]:
+    """Join the link faults of one vendor's parts on one host: both ends of a link tell of it."""
+    kept: list[Cause] = []
+    first: dict[tuple[str, str], Cause] = {}
+    for cause in causes:
+        key = (cause.place.host, cause.root.row.vendor)
+        if not cause.is_link or key not in first:
+            kept.append(cause)
+            if cause.is_link:
+                first[key] = cause
+            continue
+        first[key].other_places.append(cause.place)
+        first[key].echoes += [(cause.place, s) for s in (cause.root, *cause.also)]
+    return kept
 
 
 def _with_programs(causes: list[Cause]) -> list[Cause]:
