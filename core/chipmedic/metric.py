@@ -38,6 +38,9 @@ class Metric(StrEnum):
     """Banks of memory without a spare row: the next bad row in one of them cannot be replaced."""
     SRAM_THRESHOLD = "sram_threshold_exceeded"
     """1 when the chip's own SRAM has had more uncorrectable errors than the vendor accepts."""
+    UNREPAIRABLE_MEMORY = "unrepairable_memory"
+    """NVML's flag of that name (driver 590 on). No fault by itself: driver 615 has set it on every
+    GPU of a Rubin tray whose rows, repairs and recovery action were all in order."""
     PARTITIONS = "partitions"
     """Slices that the chip is cut into (MIG), 0 while it is whole."""
     RECOVERY_ACTION = "recovery_action_code"

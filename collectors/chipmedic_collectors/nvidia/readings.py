@@ -14,7 +14,7 @@ from chipmedic_collectors.nvidia.codes import NOT_SUPPORTED
 from chipmedic_collectors.nvidia.links import read_c2c, read_nvlinks
 from chipmedic_collectors.nvidia.partitions import read_partitions
 from chipmedic_collectors.nvidia.reply import SUCCESS, Answer
-from chipmedic_collectors.nvidia.wear import read_banks, read_wear
+from chipmedic_collectors.nvidia.wear import read_banks, read_unrepairable, read_wear
 
 COLUMNS: Mapping[str, tuple[Metric, float, int]] = {
     "temperature": (Metric.TEMPERATURE, 1.0, 250),
@@ -134,6 +134,7 @@ _READERS = {
     "throttle": _throttle,
     "remap_pending": read_wear,
     "row_banks": read_banks,
+    "unrepairable_memory": read_unrepairable,
     "pcie_width": _pcie_width,
     "pcie_generation": _pcie_speed,
     "links": read_nvlinks,

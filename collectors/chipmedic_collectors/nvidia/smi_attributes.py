@@ -156,6 +156,9 @@ def _read_states(gpu: Node, chip: ChipReport) -> None:
     for key in ("channel_repair_pending", "tpc_repair_pending"):
         if facts.answer(errors.value(key)):
             worsen(chip, Health.WARNING)
+    banks = _section(gpu, "remapped_banks")
+    if facts.answer(banks.value("bank_remapper_pending", "pending")):
+        worsen(chip, Health.WARNING)
     if facts.answer(errors.value("unrepairable_memory")):
         worsen(chip, Health.CRITICAL)
     fabric = _section(gpu, "fabric")

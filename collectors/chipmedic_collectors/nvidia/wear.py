@@ -37,7 +37,7 @@ def read_wear(chip: ChipReadings) -> None:
         Metric.REMAP_PENDING,
         ("retired_pending", "remap_pending", "bank_remap_pending", "repair_pending"),
     )
-    _flag(chip, Metric.REMAP_FAILED, ("remap_failed", "unrepairable_memory"))
+    _flag(chip, Metric.REMAP_FAILED, ("remap_failed",))
 
 
 def _flag(chip: ChipReadings, metric: Metric, names: tuple[str, ...]) -> None:
@@ -57,6 +57,13 @@ def _flag(chip: ChipReadings, metric: Metric, names: tuple[str, ...]) -> None:
         chip.miss(metric, (failed or troubles)[0])
     else:
         chip.read(metric, 0.0)
+
+
+def read_unrepairable(chip: ChipReadings) -> None:
+    """Read the flag of newest drivers; that others lack it is no gap."""
+    answer = chip.answers["unrepairable_memory"]
+    if gap_reason(answer[0]) is not GapReason.UNSUPPORTED:
+        chip.judge(Metric.UNREPAIRABLE_MEMORY, answer, largest=1)
 
 
 def read_banks(chip: ChipReadings) -> None:

@@ -129,9 +129,12 @@ def test_what_waits_for_a_reset_is_said_when_one_call_says_it(
     assert gaps.get(Metric.REMAP_PENDING) is reason
 
 
-def test_memory_that_cannot_be_repaired_is_like_a_failed_remap() -> None:
-    readings, _ = read(remap_pending=(0, 0), remap_failed=(0, 0), unrepairable_memory=(0, 1))
-    assert readings[Metric.REMAP_FAILED] == 1
+def test_the_flag_of_unrepairable_memory_is_no_failed_remap() -> None:
+    readings, gaps = read(remap_pending=(0, 0), remap_failed=(0, 0), unrepairable_memory=(0, 1))
+    assert (readings[Metric.REMAP_FAILED], readings[Metric.UNREPAIRABLE_MEMORY]) == (0, 1)
+    readings, gaps = read(unrepairable_memory=(13, None))
+    assert not readings
+    assert not gaps
 
 
 def test_a_slice_that_is_not_one_leaves_the_others() -> None:

@@ -128,14 +128,15 @@ def test_worn_memory(rig: Rig) -> None:
     assert scan.values(Metric.REMAP_FAILED)[chip] == 0, "no spare row left is no failed remap"
 
 
-def test_repairs_that_wait_and_memory_that_cannot_be_repaired(tmp_path: Path) -> None:
+def test_repairs_that_wait_and_memory_that_is_called_unrepairable(tmp_path: Path) -> None:
     with simulated(tmp_path, profile="b200") as rig:
         rig.nvml.set(0, repair_pending=1)
         rig.nvml.set(1, unrepairable_memory=1)
         scan = rig.scan()
         waiting, spoilt = (chip.component for chip in scan.chips)
         assert scan.values(Metric.REMAP_PENDING) == {waiting: 1, spoilt: 0}
-        assert scan.values(Metric.REMAP_FAILED) == {waiting: 0, spoilt: 1}
+        assert scan.values(Metric.UNREPAIRABLE_MEMORY) == {waiting: 0, spoilt: 1}
+        assert scan.values(Metric.REMAP_FAILED) == {waiting: 0, spoilt: 0}
 
 
 def test_sram_needs_rights_and_says_so(rig: Rig) -> None:

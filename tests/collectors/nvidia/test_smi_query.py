@@ -122,6 +122,8 @@ def test_a_lost_chip_has_no_values_and_hides_no_other() -> None:
         ("    GPU Reset Status\n        Drain and Reset Recommended : Yes", Health.WARNING),
         ("    Remapped Rows\n        Remapping Failure Occurred : Yes", Health.CRITICAL),
         ("    Remapped Rows\n        Correctable Error : 8", None),
+        ("    Remapped Banks\n        Pending : Yes", Health.WARNING),
+        ("    Remapped Banks\n        Pending : No", None),
         ("    Retired Pages\n        Pending Page Blacklist : No", None),
         (
             "    ECC Errors\n        Aggregate\n            SRAM Threshold Exceeded : Yes",
