@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import grpc
 from sqlalchemy import Table, select
 
 from chipmedic_watchdog.clock import Clock
@@ -28,6 +29,7 @@ class Intake:
     database: Database
     address: str = ""
     settings: StreamSettings = field(default_factory=lambda: StreamSettings(listen="127.0.0.1:0"))
+    credentials: grpc.ServerCredentials | None = None
     metrics: Metrics = field(default_factory=Metrics)
     health: Health = field(default_factory=Health)
     sessions: Sessions = field(default_factory=lambda: Sessions(Clock(), 2.0))
@@ -46,7 +48,7 @@ class Intake:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Intake]:
-        server, port = build_server(self.service, self.settings)
+        server, port = build_server(self.service, self.settings.listen, self.credentials)
         self.address = f"127.0.0.1:{port}"
         await server.start()
         committing = asyncio.create_task(self.committer.run())

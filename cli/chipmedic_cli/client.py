@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -13,6 +14,8 @@ if TYPE_CHECKING:  # it takes longer to load than `explain` and `doctor` do with
     import httpx
 
 TIMEOUT_SECONDS = 10.0
+CA_VARIABLE = "CHIPMEDIC_CA"
+"""Names a file with the authority (PEM) that has signed the watchdog's HTTPS certificate."""
 PAGE_SIZE = 500
 
 
@@ -27,9 +30,7 @@ class Client:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        token = os.environ.get("CHIPMEDIC_TOKEN")
-        if path := os.environ.get("CHIPMEDIC_TOKEN_FILE"):
-            token = Path(path).read_text(encoding="utf-8").strip()
+        token = _token()
         try:
             import httpx
         except ModuleNotFoundError as e:
@@ -38,7 +39,9 @@ class Client:
             ) from e
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         try:
-            self._http = httpx.Client(base_url=url, headers=headers, timeout=TIMEOUT_SECONDS)
+            self._http = httpx.Client(
+                base_url=url, headers=headers, timeout=TIMEOUT_SECONDS, verify=_trust()
+            )
         except (httpx.InvalidURL, ValueError) as e:
             raise ChipmedicError(f"--watchdog {url}: not an address: {e}") from e
 
@@ -94,6 +97,28 @@ class Client:
             return response.json()
         except ValueError as e:
             raise ChipmedicError(f"{self._url}{path}: this is no chipmedic watchdog") from e
+
+
+def _token() -> str | None:
+    """Return the bearer token, from its file where one is named."""
+    path = os.environ.get("CHIPMEDIC_TOKEN_FILE")
+    if not path:
+        return os.environ.get("CHIPMEDIC_TOKEN")
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as e:
+        raise ChipmedicError(f"CHIPMEDIC_TOKEN_FILE: {path}: {e}") from e
+
+
+def _trust() -> ssl.SSLContext | bool:
+    """Return whom to trust: the authority of CHIPMEDIC_CA, else those of this host."""
+    path = os.environ.get(CA_VARIABLE)
+    if not path:
+        return True
+    try:
+        return ssl.create_default_context(cafile=path)
+    except (OSError, ssl.SSLError) as e:
+        raise ChipmedicError(f"--ca {path}: holds no certificate that can be read: {e}") from e
 
 
 def _words(response: httpx.Response) -> str:

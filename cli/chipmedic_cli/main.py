@@ -9,14 +9,16 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from chipmedic.errors import ChipmedicError, ConfigError
-from chipmedic_cli import notices, recoveries, silences
+from chipmedic_cli import access, audit, notices, recoveries, silences
 from chipmedic_cli import replay as replay_command
 from chipmedic_cli import report as report_command
+from chipmedic_cli.client import CA_VARIABLE
 from chipmedic_cli.options import JsonOption, WatchdogOption, WhoOption, print_json
 
 EXIT_FAILED = 1
@@ -27,7 +29,6 @@ PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 app = typer.Typer(
     name="chipmedic",
-    help="Watches the accelerator chips of training clusters and keeps the jobs on them running.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=True,
@@ -55,10 +56,42 @@ def agent(context: typer.Context) -> None:
     _become("chipmedic-agent", context.args)
 
 
-@app.command(context_settings=PASS_THROUGH, add_help_option=False)
-def watchdog(context: typer.Context) -> None:
-    """Run the central watchdog (the same as chipmedic-watchdog; see its --help)."""
-    _become("chipmedic-watchdog", context.args)
+@app.callback()
+def main(
+    ca: Annotated[
+        Path | None,
+        typer.Option(
+            "--ca",
+            envvar=CA_VARIABLE,
+            help="Authority (PEM) that has signed the watchdog's HTTPS certificate.",
+        ),
+    ] = None,
+) -> None:
+    """Watches the accelerator chips of training clusters and keeps the jobs on them running."""
+    if ca is not None:
+        os.environ[CA_VARIABLE] = str(ca)
+
+
+class DaemonOr(TyperGroup):
+    """`chipmedic watchdog token ...` is a command; with anything else it is the daemon itself."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Become the daemon unless one of the commands is named."""
+        if args and (args[0] in self.commands or args[0] == "--help"):
+            rest: list[str] = super().parse_args(ctx, args)
+            return rest
+        _become("chipmedic-watchdog", args)
+
+
+watchdog_app = typer.Typer(
+    cls=DaemonOr,
+    help="Run the central watchdog (--config, --check-config: see chipmedic-watchdog --help), "
+    "or say who may do what.",
+)
+watchdog_app.add_typer(access.tokens_app, name="token")
+watchdog_app.add_typer(access.nodes_app, name="node")
+app.add_typer(watchdog_app, name="watchdog")
+app.add_typer(audit.app, name="audit")
 
 
 @app.command()

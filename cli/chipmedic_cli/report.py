@@ -59,7 +59,7 @@ def report(
         show_all(answer)
 
 
-def seconds_of(since: str) -> float:
+def seconds_of(since: str, option: str = "--since") -> float:
     """Return how long a stretch of time is: `90min`, `12h`, `30d`, `4w`.
 
     Raises:
@@ -67,7 +67,7 @@ def seconds_of(since: str) -> float:
     """
     match = _SINCE.fullmatch(since or DEFAULT_SINCE)
     if match is None:
-        raise WrongOption(f"--since {since}: not a time like 90min, 12h, 30d or 4w")
+        raise WrongOption(f"{option} {since}: not a time like 90min, 12h, 30d or 4w")
     return float(match[1]) * _UNITS[match[2]]
 
 

@@ -288,7 +288,7 @@ def test_systemd_is_told_of_the_whole_life(watchdog, tmp_path) -> None:
     ("config", "status", "words"),
     [
         ("[stream\n", 78, "not TOML"),
-        ("[http]\nlisten = '0.0.0.0:7480'\n", 78, "needs token_file"),
+        ("[http]\nown_certificate = true\n", 78, "needs [join]"),
         ("[stream]\nkey_file = '/k'\n", 78, "give both or none"),
         ("[store]\nurl = 'sqlite:////proc/1/no/store.db'\n", 1, "store"),
         ("[store]\nurl = 'no-such-database://x'\n", 1, "store"),

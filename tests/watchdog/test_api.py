@@ -15,6 +15,7 @@ from chipmedic_watchdog.health import Health
 from chipmedic_watchdog.metrics import Metrics
 from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.store.database import Database
+from chipmedic_watchdog.web.access import Doors
 from chipmedic_watchdog.web.app import Api
 
 HERE = "http://127.0.0.1:7480"
@@ -75,7 +76,7 @@ def fill(database: Database) -> None:
 @pytest.fixture
 def api(database: Database) -> Api:
     fill(database)
-    return Api(database, Metrics(), Health(), token="a-secret-word")
+    return Api(database, Metrics(), Health(), doors=Doors("a-secret-word"))
 
 
 @pytest.fixture
@@ -280,7 +281,7 @@ class TestAccess:
         assert await self.ask(api, "::1", "http://[::1]:7480") == 200
 
     async def test_without_a_configured_token_none_is_right(self, api) -> None:
-        api.token = None
+        api.doors = Doors(None)
         assert await self.ask(api, "10.0.0.9", Authorization="Bearer ") == 401
 
     async def test_a_foreign_page_cannot_post(self, client) -> None:

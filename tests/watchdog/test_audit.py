@@ -33,13 +33,14 @@ def test_entries_are_chained_and_read_back_as_they_were_written(database) -> Non
     assert entries[0]["detail"] == {"why": "replaced the board", "nodes": ["n1", "n2"]}
 
 
-def test_who_works_through_a_token_is_told_apart(database) -> None:
+async def test_who_works_through_a_token_is_told_apart(database) -> None:
     def work(connection: Any) -> None:
-        connection.execution_options(**{audit.VIA: "token:ab12"})
         audit.append(connection, at=1, who="mei", act="approve", target="rec-1")
 
-    database.write_now(work)
-    write(database, "inc-1")
+    was = audit.VIA.set("token:ab12")
+    await database.write(work)
+    audit.VIA.reset(was)
+    await database.write(work)
     assert [row["via"] for row in rows(database, schema.audit)] == ["token:ab12", ""]
 
 

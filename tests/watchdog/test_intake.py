@@ -13,10 +13,10 @@ from chipmedic.errors import ConfigError, DeliveryFailed
 from chipmedic.model import Chip, Coverage, JobStatus, Verdict
 from chipmedic_proto import codec
 from chipmedic_proto.v1 import chipmedic_pb2 as pb
+from chipmedic_watchdog.access.served import Served, from_files
 from chipmedic_watchdog.config import StreamSettings
 from chipmedic_watchdog.intake.bucket import Bucket
 from chipmedic_watchdog.intake.orders import collect_now
-from chipmedic_watchdog.intake.server import build_credentials
 from chipmedic_watchdog.store import schema
 from fake_agent import FakeAgent, a_coverage, a_fault, a_snapshot, event
 from intake_rig import Intake
@@ -279,20 +279,25 @@ class TestEncryption:
     async def test_only_agents_of_the_authority_get_in(self, database, tmp_path) -> None:
         """A real authority, made by openssl; a caller without its certificate is not served."""
         make_certificates(tmp_path)
-        settings = StreamSettings(
-            listen="localhost:0",
-            certificate_file=str(tmp_path / "server.pem"),
-            key_file=str(tmp_path / "server.key"),
-            client_ca_file=str(tmp_path / "ca.pem"),
-        )
         ca, certificate, key = (
             (tmp_path / name).read_bytes() for name in ("ca.pem", "agent.pem", "agent.key")
         )
         good = grpc.ssl_channel_credentials(ca, key, certificate)
         stranger = grpc.ssl_channel_credentials(ca)
-        async with Intake(database, settings=settings).running() as intake:
+        served = Served(
+            from_files(
+                "stream",
+                *(str(tmp_path / name) for name in ("server.pem", "server.key", "ca.pem")),
+            )
+        )
+        rig = Intake(
+            database,
+            settings=StreamSettings(listen="localhost:0"),
+            credentials=served.grpc_credentials(),
+        )
+        async with rig.running() as intake:
             address = intake.address.replace("127.0.0.1", "localhost")
-            async with FakeAgent(address, credentials=good) as agent:
+            async with FakeAgent(address, node="localhost", credentials=good) as agent:
                 await agent.events(event(1, a_fault()))
                 await agent.acked(1)
             refused = FakeAgent(address, credentials=stranger)
@@ -301,12 +306,10 @@ class TestEncryption:
             await refused.drop()
         assert len(intake.rows(schema.nodes)) == 1
 
-    def test_a_missing_key_is_named(self, database, tmp_path) -> None:
-        settings = StreamSettings(
-            listen="127.0.0.1:0", certificate_file="/nowhere/c.pem", key_file="/nowhere/k.pem"
-        )
+    def test_a_missing_key_is_named(self) -> None:
+        load = from_files("stream", "/nowhere/c.pem", "/nowhere/k.pem", None)
         with pytest.raises(ConfigError, match=r"stream\.key_file: cannot be read"):
-            build_credentials(settings)
+            Served(load)
 
 
 EC_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")

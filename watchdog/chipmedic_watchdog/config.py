@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from chipmedic.config import load
+from chipmedic_watchdog.access.roles import ROLES
+from chipmedic_watchdog.access.rules import RULES
 from chipmedic_watchdog.notify.settings import NotifySettings
 from chipmedic_watchdog.recover.settings import RecoverSettings
 
@@ -48,8 +50,11 @@ def is_loopback(host: str) -> bool:
 
 def default_store_url() -> str:
     """Return the SQLite file under systemd's state directory."""
-    directory = os.environ.get("STATE_DIRECTORY", DEFAULT_STATE_DIRECTORY).split(":")[0]
-    return f"sqlite:///{directory}/watchdog.db"
+    return f"sqlite:///{_state_directory()}/watchdog.db"
+
+
+def _state_directory() -> str:
+    return os.environ.get("STATE_DIRECTORY", DEFAULT_STATE_DIRECTORY).split(":")[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +106,9 @@ class StreamSettings:
     key_file: str | None = None
     client_ca_file: str | None = None
     """Set: agents must show a certificate that this authority signed."""
+    certificate_names: str = "exact"
+    """How an agent's certificate must name its node: `exact` (one of its names is the node's),
+    `first_label` (n17.example.org speaks for n17) or `any` (every certificate for every node)."""
     heartbeat_seconds: float = 5.0
     snapshot_seconds: float = 60.0
     hello_timeout_seconds: float = 10.0
@@ -113,6 +121,10 @@ class StreamSettings:
         _require(
             (self.certificate_file is None) == (self.key_file is None),
             "certificate_file and key_file: give both or none",
+        )
+        _require(
+            self.certificate_names in RULES,
+            f"certificate_names: {self.certificate_names!r} is not one of: {', '.join(RULES)}",
         )
         _require(
             self.client_ca_file is None or self.certificate_file is not None,
@@ -136,14 +148,70 @@ class HttpSettings:
 
     listen: str = "127.0.0.1:7480"
     token_file: str | None = None
-    """A file whose first line is the bearer token for callers from other machines."""
+    """A file whose first line is one more bearer token, of the role admin."""
+    loopback_role: str = "admin"
+    """What a caller from this machine is without a token: `none`, `view`, `operate` or `admin`."""
+    certificate_file: str | None = None
+    """Set with `key_file`: HTTPS."""
+    key_file: str | None = None
+    own_certificate: bool = False
+    """HTTPS with a certificate of the watchdog's own authority ([join])."""
 
     def __post_init__(self) -> None:
-        host, _ = split_address(self.listen)
+        split_address(self.listen)
         _require(
-            is_loopback(host) or self.token_file is not None,
-            f"listen: {self.listen} is open to other machines, which needs token_file",
+            (self.certificate_file is None) == (self.key_file is None),
+            "certificate_file and key_file: give both or none",
         )
+        _require(
+            not (self.own_certificate and self.certificate_file),
+            "own_certificate: leave out certificate_file and key_file",
+        )
+        _require(
+            self.loopback_role in ("none", *ROLES),
+            f"loopback_role: {self.loopback_role!r} is not one of: none, {', '.join(ROLES)}",
+        )
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether it speaks HTTPS."""
+        return self.own_certificate or self.certificate_file is not None
+
+    @property
+    def is_exposed(self) -> bool:
+        """Whether tokens come over the network while nothing is encrypted."""
+        return not self.is_encrypted and not is_loopback(split_address(self.listen)[0])
+
+
+def default_authority_directory() -> str:
+    """Return the authority's folder under systemd's state directory."""
+    return f"{_state_directory()}/authority"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JoinSettings:
+    """[join]: the watchdog signs the certificates of its agents, and its own."""
+
+    listen: str = "127.0.0.1:7444"
+    """Where nodes that have no certificate yet come with their token; HTTPS."""
+    directory: str = field(default_factory=default_authority_directory)
+    """The authority's key and certificate, made at the first start; the same for all watchdogs."""
+    names: tuple[str, ...] = ()
+    """Names and addresses by which agents call the watchdog, besides those that the host has."""
+    certificate_lifetime_seconds: float = 30 * 86400.0
+    """Of an agent's certificate; it is renewed at two thirds."""
+
+    def __post_init__(self) -> None:
+        split_address(self.listen)
+        _require(
+            self.certificate_lifetime_seconds >= 10,
+            "certificate_lifetime_seconds: allowed are 10 and more",
+        )
+        for name in self.names:
+            _require(
+                name.isascii() and bool(name) and not set(name) & set(" /@[]"),
+                f"names: {name!r} is no name of a host, nor an address",
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,10 +264,21 @@ class WatchdogSettings:
     store: StoreSettings = field(default_factory=StoreSettings)
     stream: StreamSettings = field(default_factory=StreamSettings)
     http: HttpSettings = field(default_factory=HttpSettings)
+    join: JoinSettings | None = None
     liveness: LivenessSettings = field(default_factory=LivenessSettings)
     incidents: IncidentSettings = field(default_factory=IncidentSettings)
     notify: NotifySettings = field(default_factory=NotifySettings)
     recover: RecoverSettings = field(default_factory=RecoverSettings)
+
+    def __post_init__(self) -> None:
+        _require(
+            self.join is None or self.stream.certificate_file is None,
+            "join: the watchdog shows certificates of its own; leave out stream.certificate_file",
+        )
+        _require(
+            self.join is not None or not self.http.own_certificate,
+            "http.own_certificate: needs [join]",
+        )
 
 
 def load_settings(path: Path | None) -> WatchdogSettings:

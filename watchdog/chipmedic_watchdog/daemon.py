@@ -20,6 +20,7 @@ from grpc import aio
 from chipmedic import systemd
 from chipmedic.errors import ChipmedicError, ConfigError
 from chipmedic_proto.v1 import chipmedic_pb2 as pb
+from chipmedic_watchdog.access.parts import AccessParts
 from chipmedic_watchdog.clock import Clock
 from chipmedic_watchdog.config import WatchdogSettings, load_settings
 from chipmedic_watchdog.health import Health
@@ -43,7 +44,7 @@ from chipmedic_watchdog.retention import Retention
 from chipmedic_watchdog.startup import (
     committer_settings,
     raise_file_limit,
-    read_token,
+    read_doors,
     store_url,
 )
 from chipmedic_watchdog.store.alone import claim
@@ -129,13 +130,31 @@ class Daemon:
             rules=load_rules(settings.incidents.rules_file),
             watchdog=identity if self._database.is_shared else None,
         )
+        self._access = AccessParts(
+            settings, self._database, self._sessions, self._metrics, self._health, self._clock
+        )
         self._service = StreamService(
-            self._committer, self._sessions, self._metrics, settings.stream
+            self._committer,
+            self._sessions,
+            self._metrics,
+            settings.stream,
+            gate=self._access.gate,
+            renewal=self._access.renewal,
         )
         self._api = Api(
-            self._database, self._metrics, self._health, read_token(settings), self._sessions
+            self._database,
+            self._metrics,
+            self._health,
+            read_doors(settings),
+            self._sessions,
+            authority=self._access.authority,
         )
-        self._web = WebServer(self._api.application(), settings.http.listen)
+        http = self._access.http
+        self._web = WebServer(
+            self._api.application(),
+            settings.http.listen,
+            None if http is None else http.ssl_context(),
+        )
         self._api.lead = self._lead
         self._retention = Retention(
             self._leader_store, settings.store.keep_events_days, settings.store.keep_incidents_days
@@ -151,12 +170,21 @@ class Daemon:
         """Serve until SIGTERM or SIGINT; SIGHUP reads the configuration again."""
         raise_file_limit()
         self._handle_signals()
-        self._server, port = build_server(self._service, self.settings.stream)
+        stream = self._access.stream
+        self._server, port = build_server(
+            self._service,
+            self.settings.stream.listen,
+            None if stream is None else stream.grpc_credentials(),
+        )
         self._liveness.stream_port = port
         self._introduce(port)
         await self._server.start()
         self._warn_of_open_ports()
-        log.info("ready: stream_port=%d http=%s", port, self._web.address)
+        door = self._access.door
+        log.info(
+            "ready: stream_port=%d http=%s join=%s",
+            port, self._web.address, "off" if door is None else door.address,
+        )  # fmt: skip
         try:
             await self._serve(f"stream on port {port}, http on {self._web.address}")
         finally:
@@ -191,6 +219,7 @@ class Daemon:
             "committer": self._committer.run,
             "liveness": self._liveness.run,
             "alive": self._feed_systemd,
+            **self._access.parts(),
             "lead": self._lead.run,
             "leading": lambda: lead_while_held(self._lead, self._leading_parts()),
             **(self._parts_beside_others() if self._database.is_shared else {}),
@@ -219,7 +248,7 @@ class Daemon:
     def _introduce(self, stream_port: int) -> None:
         """Give this watchdog the name by which people and the others know it."""
         name = f"{self._lead.me.name}:{stream_port}"
-        self._lead.me = replace(self._lead.me, name=name, http=f"http://{self._web.address}")
+        self._lead.me = replace(self._lead.me, name=name, http=self._web.url)
         if not self._database.is_shared:
             self._lead.take_for_ever()
 
@@ -229,6 +258,7 @@ class Daemon:
         self._committer.on_recovered = self._liveness.forgive
         self._incidents.on_change = self._wake_readers
         self._api.on_act = self._wake_all
+        self._api.on_revoked = self._access.revocations.wake
 
     def _wake_for_progress(self) -> None:
         """A step of a job is no news for people; it comes many times a second."""
@@ -240,6 +270,7 @@ class Daemon:
             loop.wake()
 
     def _wake_all(self) -> None:
+        self._access.witness.wake()
         self._incidents.wake()
         self._wake_readers()
 
@@ -287,7 +318,7 @@ class Daemon:
         systemd.reloading()
         try:
             new = load_settings(self._config_path)
-            token = read_token(new)
+            doors = read_doors(new)
             self._incidents.rules = load_rules(new.incidents.rules_file)
         except ConfigError as e:
             self._metrics.reload_successful.set(0)
@@ -296,25 +327,28 @@ class Daemon:
         else:
             self._metrics.reload_successful.set(1)
             self._health.end("configuration")
-            self._api.token = token
+            self._api.doors = doors
             self._take(new)
         systemd.ready()
 
     def _take(self, new: WatchdogSettings) -> None:
         old, self.settings = self.settings, new
         fixed = ("listen", "certificate_file", "key_file", "client_ca_file")
+        fixed_http = ("listen", "certificate_file", "key_file", "own_certificate")
         needs_restart = [
             name
             for name, is_changed in (
                 ("store", new.store != old.store),
                 ("stream", any(getattr(new.stream, k) != getattr(old.stream, k) for k in fixed)),
-                ("http.listen", new.http.listen != old.http.listen),
+                ("http", any(getattr(new.http, k) != getattr(old.http, k) for k in fixed_http)),
+                ("join", new.join != old.join),
             )
             if is_changed
         ]
         self._service.settings = replace(
             new.stream, **{name: getattr(old.stream, name) for name in fixed}
         )
+        self._access.gate.rule = new.stream.certificate_names
         self._liveness.settings = new.liveness
         self._sessions.silence_seconds = new.liveness.silence_seconds
         self._incidents.settings = new.incidents
@@ -336,14 +370,25 @@ class Daemon:
             self._restarts[name].set()
 
     def _warn_of_open_ports(self) -> None:
-        stream = self.settings.stream
-        if stream.is_exposed:
-            words = (
+        stream, http = self.settings.stream, self.settings.http
+        if self.settings.join is None and stream.is_exposed:
+            self._health.warnings["stream"] = (
                 f"stream: {stream.listen} is open to other machines without TLS: anyone there "
-                "can report faults; set certificate_file, key_file and client_ca_file"
+                "can report faults; set [join], or certificate_file, key_file and client_ca_file"
             )
-            self._health.warnings["stream"] = words
-            log.warning("%s", words)
+        elif self.settings.join is None and stream.certificate_file and not stream.client_ca_file:
+            self._health.warnings["stream"] = (
+                "stream: agents show no certificate: anyone who reaches it can report faults for "
+                "any node; set client_ca_file"
+            )
+        if http.is_exposed:
+            self._health.warnings["http"] = (
+                f"http: {http.listen} is open to other machines without TLS: tokens can be read on "
+                "their way; set own_certificate, or certificate_file and key_file"
+            )
+        for name in ("stream", "http"):
+            if name in self._health.warnings:
+                log.warning("%s", self._health.warnings[name])
 
     async def _feed_systemd(self) -> None:
         """Tell systemd that we live, while the main loop and the watch over silence move."""

@@ -114,6 +114,29 @@ class Metrics:
             ["reason"],
             registry=self.registry,
         )
+        self.certificates_issued = Counter(
+            PREFIX + "certificates_issued",
+            "Certificates that nodes got, by how: join or renew.",
+            ["how"],
+            registry=self.registry,
+        )
+        self.certificates_refused = Counter(
+            PREFIX + "certificates_refused",
+            "Certificates that nodes asked for and did not get.",
+            ["how"],
+            registry=self.registry,
+        )
+        self.audit_entries = Gauge(
+            "chipmedic_audit_entries",
+            "Entries of the audit; it never goes down.",
+            registry=self.registry,
+        )
+        self.audit_head = Gauge(
+            "chipmedic_audit_head",
+            "The newest entry's hash, its first 48 bits as a number: what the audit can be held "
+            "against.",
+            registry=self.registry,
+        )
         self.commit_seconds = self._histogram(
             "commit_seconds", "From the arrival of a message to its durability.", COMMIT_BUCKETS
         )

@@ -6,8 +6,10 @@ import resource
 from pathlib import Path
 
 from chipmedic.errors import ConfigError
+from chipmedic_watchdog.access.roles import ROLES
 from chipmedic_watchdog.config import WatchdogSettings
 from chipmedic_watchdog.intake.committer import CommitterSettings
+from chipmedic_watchdog.web.access import Doors
 
 
 def store_url(settings: WatchdogSettings) -> str:
@@ -29,6 +31,15 @@ def committer_settings(settings: WatchdogSettings) -> CommitterSettings:
         group_events=settings.store.group_commit_events,
         queue_events=settings.store.queue_events,
     )
+
+
+def read_doors(settings: WatchdogSettings) -> Doors:
+    """Return who gets in without a token of the store.
+
+    Raises:
+        ConfigError: the token's file cannot be read, or is empty.
+    """
+    return Doors(read_token(settings), ROLES.get(settings.http.loopback_role))
 
 
 def read_token(settings: WatchdogSettings) -> str | None:

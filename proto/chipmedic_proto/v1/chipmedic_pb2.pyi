@@ -41,6 +41,22 @@ TRANSITION_UPDATED: Transition
 TRANSITION_CLEARED: Transition
 TRANSITION_GAP: Transition
 
+class RenewRequest(_message.Message):
+    __slots__ = ("node", "csr")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    CSR_FIELD_NUMBER: _ClassVar[int]
+    node: str
+    csr: str
+    def __init__(self, node: _Optional[str] = ..., csr: _Optional[str] = ...) -> None: ...
+
+class RenewReply(_message.Message):
+    __slots__ = ("certificate", "authority")
+    CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
+    AUTHORITY_FIELD_NUMBER: _ClassVar[int]
+    certificate: str
+    authority: str
+    def __init__(self, certificate: _Optional[str] = ..., authority: _Optional[str] = ...) -> None: ...
+
 class AgentMessage(_message.Message):
     __slots__ = ("hello", "events", "heartbeat", "snapshot", "command_result", "goodbye")
     HELLO_FIELD_NUMBER: _ClassVar[int]

@@ -39,6 +39,11 @@ class WatchdogStub(object):
                 request_serializer=chipmedic__proto_dot_v1_dot_chipmedic__pb2.AgentMessage.SerializeToString,
                 response_deserializer=chipmedic__proto_dot_v1_dot_chipmedic__pb2.WatchdogMessage.FromString,
                 _registered_method=True)
+        self.Renew = channel.unary_unary(
+                '/chipmedic.v1.Watchdog/Renew',
+                request_serializer=chipmedic__proto_dot_v1_dot_chipmedic__pb2.RenewRequest.SerializeToString,
+                response_deserializer=chipmedic__proto_dot_v1_dot_chipmedic__pb2.RenewReply.FromString,
+                _registered_method=True)
 
 
 class WatchdogServicer(object):
@@ -52,6 +57,14 @@ class WatchdogServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Renew(self, request, context):
+        """A new certificate for the node whose certificate this connection shows; refused with
+        PERMISSION_DENIED. A watchdog that signs none answers UNIMPLEMENTED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_WatchdogServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -59,6 +72,11 @@ def add_WatchdogServicer_to_server(servicer, server):
                     servicer.Connect,
                     request_deserializer=chipmedic__proto_dot_v1_dot_chipmedic__pb2.AgentMessage.FromString,
                     response_serializer=chipmedic__proto_dot_v1_dot_chipmedic__pb2.WatchdogMessage.SerializeToString,
+            ),
+            'Renew': grpc.unary_unary_rpc_method_handler(
+                    servicer.Renew,
+                    request_deserializer=chipmedic__proto_dot_v1_dot_chipmedic__pb2.RenewRequest.FromString,
+                    response_serializer=chipmedic__proto_dot_v1_dot_chipmedic__pb2.RenewReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -88,6 +106,33 @@ class Watchdog(object):
             '/chipmedic.v1.Watchdog/Connect',
             chipmedic__proto_dot_v1_dot_chipmedic__pb2.AgentMessage.SerializeToString,
             chipmedic__proto_dot_v1_dot_chipmedic__pb2.WatchdogMessage.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Renew(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/chipmedic.v1.Watchdog/Renew',
+            chipmedic__proto_dot_v1_dot_chipmedic__pb2.RenewRequest.SerializeToString,
+            chipmedic__proto_dot_v1_dot_chipmedic__pb2.RenewReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -14,9 +14,17 @@ class Bucket:
 
     def take(self, amount: float, at: float) -> float:
         """Take; returns 0.0, or the seconds after which half the bucket is full again."""
-        self._level = min(self._size, self._level + (at - self._at) * self._rate_per_second)
-        self._at = at
+        self._fill(at)
         if amount <= self._level:
             self._level -= amount
             return 0.0
         return max(0.1, (self._size / 2 - self._level) / self._rate_per_second)
+
+    def has(self, amount: float, at: float) -> bool:
+        """Say whether so much is there, and take nothing."""
+        self._fill(at)
+        return amount <= self._level
+
+    def _fill(self, at: float) -> None:
+        self._level = min(self._size, self._level + (at - self._at) * self._rate_per_second)
+        self._at = at

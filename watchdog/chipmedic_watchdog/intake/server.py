@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import grpc
 from grpc import aio
 
-from chipmedic.errors import ChipmedicError, ConfigError
-from chipmedic_watchdog.config import StreamSettings
+from chipmedic.errors import ChipmedicError
 from chipmedic_watchdog.intake.message import MESSAGE_MAX_BYTES
 from chipmedic_watchdog.intake.service import StreamService
 
@@ -28,50 +25,23 @@ OPTIONS = (
 )
 
 
-def build_server(service: StreamService, settings: StreamSettings) -> tuple[aio.Server, int]:
+def build_server(
+    service: StreamService, listen: str, credentials: grpc.ServerCredentials | None = None
+) -> tuple[aio.Server, int]:
     """Return a server that is bound and not yet started, and its port.
 
     Raises:
-        ConfigError: a key or certificate cannot be read.
         ChipmedicError: the address cannot be bound.
     """
     server = aio.server(options=OPTIONS)
     server.add_generic_rpc_handlers((service.handler(),))
-    credentials = build_credentials(settings)
     try:
         if credentials is None:
-            port = server.add_insecure_port(settings.listen)
+            port = server.add_insecure_port(listen)
         else:
-            port = server.add_secure_port(settings.listen, credentials)
+            port = server.add_secure_port(listen, credentials)
     except RuntimeError as e:
         raise ChipmedicError(
-            f"stream: cannot listen on {settings.listen}: is another watchdog running? ({e})"
+            f"stream: cannot listen on {listen}: is another watchdog running? ({e})"
         ) from e
     return server, port
-
-
-def build_credentials(settings: StreamSettings) -> grpc.ServerCredentials | None:
-    """Return the server's keys; None where it speaks in the clear.
-
-    Raises:
-        ConfigError: one of the files cannot be read.
-    """
-    if settings.certificate_file is None or settings.key_file is None:
-        return None
-    key = _read("key_file", settings.key_file)
-    certificate = _read("certificate_file", settings.certificate_file)
-    authority = None
-    if settings.client_ca_file is not None:
-        authority = _read("client_ca_file", settings.client_ca_file)
-    return grpc.ssl_server_credentials(
-        [(key, certificate)],
-        root_certificates=authority,
-        require_client_auth=authority is not None,
-    )
-
-
-def _read(key: str, path: str) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as e:
-        raise ConfigError(path, [f"stream.{key}: cannot be read: {e.strerror}"]) from e

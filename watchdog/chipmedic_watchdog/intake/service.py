@@ -21,9 +21,11 @@ from chipmedic_watchdog.intake import hello as hello_message
 from chipmedic_watchdog.intake import message
 from chipmedic_watchdog.intake.arrival import Arrival, Body, Greeting, StateChange
 from chipmedic_watchdog.intake.committer import Committer, Unstorable
+from chipmedic_watchdog.intake.gate import Gate
 from chipmedic_watchdog.intake.message import Batch
 from chipmedic_watchdog.intake.reader import MessageReader
 from chipmedic_watchdog.intake.refusals import Refused, TooFast
+from chipmedic_watchdog.intake.renewal import Renewal
 from chipmedic_watchdog.intake.sessions import NameTaken, Session, Sessions
 from chipmedic_watchdog.metrics import Metrics
 from chipmedic_watchdog.version import own_version
@@ -32,7 +34,7 @@ log = logging.getLogger(__name__)
 
 Context = ServicerContext[bytes, pb.WatchdogMessage]
 GOODBYE_SECONDS = 3.0
-SERVICE, METHOD = "chipmedic.v1.Watchdog", "Connect"
+SERVICE, CONNECT, RENEW = "chipmedic.v1.Watchdog", "Connect", "Renew"
 
 
 class StreamService:
@@ -45,7 +47,11 @@ class StreamService:
         metrics: Metrics,
         settings: StreamSettings,
         clock: Clock | None = None,
+        gate: Gate | None = None,
+        renewal: Renewal | None = None,
     ) -> None:
+        self._gate = gate or Gate()
+        self._renewal = renewal
         self._committer = committer
         self._sessions = sessions
         self._metrics = metrics
@@ -54,17 +60,18 @@ class StreamService:
         self._complaints: dict[str, str] = {}
         self._version = own_version()
 
-    def handler(self) -> grpc.GenericRpcHandler[bytes, pb.WatchdogMessage]:
+    def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
         """Return what a gRPC server serves."""
-        return grpc.method_handlers_generic_handler(
-            SERVICE,
-            {
-                METHOD: grpc.stream_stream_rpc_method_handler(
-                    self.connect,
-                    response_serializer=pb.WatchdogMessage.SerializeToString,
-                )
-            },
-        )
+        methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+            CONNECT: grpc.stream_stream_rpc_method_handler(
+                self.connect, response_serializer=pb.WatchdogMessage.SerializeToString
+            )
+        }
+        if self._renewal is not None:
+            methods[RENEW] = grpc.unary_unary_rpc_method_handler(
+                self._renewal.renew, response_serializer=pb.RenewReply.SerializeToString
+            )
+        return grpc.method_handlers_generic_handler(SERVICE, methods)
 
     async def connect(self, _: Any, context: Context) -> None:
         """Serve one stream from its hello to its end."""
@@ -94,6 +101,7 @@ class StreamService:
             self._close(session, reason)
 
     async def _open(self, context: Context) -> tuple[Session, Greeting]:
+        peer = self._gate.peer(context.auth_context())
         try:
             async with asyncio.timeout(self.settings.hello_timeout_seconds):
                 data = await context.read()
@@ -108,12 +116,14 @@ class StreamService:
             greeting = hello_message.check(first.hello)
         except ValueError as e:
             raise Refused(grpc.StatusCode.INVALID_ARGUMENT, "bad_hello", f"hello: {e}") from e
+        self._gate.admit(peer, first.hello.node)
         session = Session(
             node=first.hello.node,
             machine_id=greeting.machine_id,
             epoch=first.hello.epoch,
             peer=context.peer(),
             opened_at=self._clock.now(),
+            serial=peer.serial,
             catch_up_seq=max(0, greeting.next_seq - 1),
         )
         try:

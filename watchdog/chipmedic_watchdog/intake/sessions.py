@@ -33,6 +33,8 @@ class Session:
     epoch: str
     peer: str
     opened_at: float
+    serial: str = ""
+    """Of the certificate that the agent has shown; empty: none."""
     stream: str = field(default_factory=lambda: secrets.token_hex(8))
     """Tells this stream from every other one of the node, here and at other watchdogs."""
     catch_up_seq: int = 0

@@ -8,16 +8,17 @@ stand in one order. Append last in a transaction: the lock holds up the others' 
 from __future__ import annotations
 
 import json
+from contextvars import ContextVar
 from typing import Any
 
 from sqlalchemy import Connection, Select, insert, select
 
-from chipmedic.audit_chain import Head, entry_hash
+from chipmedic.audit_chain import GENESIS, Head, entry_hash
 from chipmedic_watchdog.store import schema
-from chipmedic_watchdog.store.upsert import write_rows
+from chipmedic_watchdog.store.upsert import upsert, write_rows
 
-VIA = "chipmedic_via"
-"""Execution option of a connection: how the one on whose behalf it works has proven who it is."""
+VIA: ContextVar[str] = ContextVar("chipmedic_via", default="")
+"""How the one on whose behalf is written has proven who it is; empty: chipmedic itself."""
 
 
 def append(
@@ -29,7 +30,7 @@ def append(
         "id": head.seq + 1,
         "at": float(at),
         "who": who,
-        "via": connection.get_execution_options().get(VIA, ""),
+        "via": VIA.get(),
         "act": act,
         "target": target,
         # As it comes back: lists for tuples, texts for keys.
@@ -49,7 +50,10 @@ def read_head(connection: Connection) -> Head:
 
 
 def _locked_head(connection: Connection) -> Head:
-    # SQLite's writers come one after the other anyway, and it knows no FOR UPDATE.
+    # A row that is not there cannot be locked. SQLite's writers come one after the other anyway.
+    first = {"id": 1, "seq": 0, "hash": GENESIS}
+    if not connection.execute(select(schema.audit_head.c.id)).first():
+        connection.execute(upsert(connection, schema.audit_head, ()), first)
     return _head(connection, select(schema.audit_head).with_for_update())
 
 

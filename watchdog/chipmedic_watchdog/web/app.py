@@ -15,6 +15,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from chipmedic.errors import DeliveryFailed, StoreError
+from chipmedic_watchdog.access.authority import Authority
 from chipmedic_watchdog.clock import Clock
 from chipmedic_watchdog.health import Health
 from chipmedic_watchdog.intake.orders import collect_now
@@ -24,10 +25,12 @@ from chipmedic_watchdog.lead.person import begin_act
 from chipmedic_watchdog.ledger.text import LANGUAGES
 from chipmedic_watchdog.metrics import Metrics
 from chipmedic_watchdog.notify.settings import NotifySettings
+from chipmedic_watchdog.store import audit
 from chipmedic_watchdog.store.database import Database
 from chipmedic_watchdog.version import own_version
 from chipmedic_watchdog.web import acts, details, silences, trial
-from chipmedic_watchdog.web.access import authorize, require_json
+from chipmedic_watchdog.web.access import Doors, authorize, require_json, require_role
+from chipmedic_watchdog.web.access_api import AccessApi
 from chipmedic_watchdog.web.endpoint import (
     PAGING,
     Endpoint,
@@ -45,10 +48,8 @@ from chipmedic_watchdog.web.page import StatusPage
 from chipmedic_watchdog.web.problem import Problem, on_http_exception, on_problem, on_store_error
 from chipmedic_watchdog.web.tables import INCIDENTS, SILENCES, TABLES
 
-OPEN_PATHS = frozenset({"/metrics", "/healthz"})
-"""Probes carry no token, and these say nothing that harms."""
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-WHO = "Who does this, for the audit."
+WHO = "Who does this, for the audit; the name of the caller's token counts before it."
 WHY = "Why, for the audit and for the others."
 
 
@@ -59,7 +60,7 @@ class Api:
     database: Database
     metrics: Metrics
     health: Health
-    token: str | None = None
+    doors: Doors = field(default_factory=Doors)
     sessions: Sessions | None = None
     """The live streams, for what is asked of an agent."""
     notify: NotifySettings = field(default_factory=NotifySettings)
@@ -67,8 +68,12 @@ class Api:
     lead: Lead | None = None
     """Which watchdog leads."""
     clock: Clock = field(default_factory=Clock)
+    authority: Authority | None = None
+    """Signs the certificates of nodes; None: they do not join here."""
     on_act: Callable[[], None] = lambda: None
     """Called when a person has changed something."""
+    on_revoked: Callable[[], None] = lambda: None
+    """Called when a node's certificates were revoked."""
 
     def application(self) -> Starlette:
         """Return the ASGI application."""
@@ -100,13 +105,19 @@ class Api:
         links = LinkPages(
             self.database, lambda: self.notify, self.clock, on_act=lambda: self.on_act()
         )
+        access = AccessApi(
+            self.database, self.clock, self.authority, on_revoked=lambda: self.on_revoked()
+        )
         own = [*self._pages(), *self._lists(), *self._details(), *self._acts()]
-        return own + links.endpoints()
+        return own + links.endpoints() + access.endpoints()
 
     def _guarded(self, endpoint: Endpoint) -> Handler:
         async def guarded(request: Request) -> Response:
-            if endpoint.path not in OPEN_PATHS and not endpoint.is_open:
-                authorize(request, self.token)
+            if not endpoint.is_open:
+                caller = await authorize(request, self.database, self.doors, self.clock.now())
+                require_role(caller, endpoint.needed_role)
+                request.state.caller = caller
+                audit.VIA.set(caller.via)
             if endpoint.method == "POST" and not endpoint.is_open:
                 require_json(request)
             return await endpoint.handler(request)
@@ -142,9 +153,10 @@ class Api:
             Endpoint(path="/", name="page", words="What is wrong now, as a page.",
                      handler=status, answer="text/html"),
             Endpoint(path="/metrics", name="metrics", words="Metrics for Prometheus.",
-                     handler=metrics, answer="text/plain"),
+                     handler=metrics, answer="text/plain", is_open=True),
             Endpoint(path="/healthz", name="healthz",
-                     words="200 when all works, 503 with the reasons when not.", handler=healthz),
+                     words="200 when all works, 503 with the reasons when not.", handler=healthz,
+                     is_open=True),
         ]  # fmt: skip
 
     def _lead_now(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from chipmedic_watchdog.access.roles import Role
 from chipmedic_watchdog.web.problem import Problem
 
 LIMIT_DEFAULT, LIMIT_MAX = 100, 1000
@@ -45,8 +46,17 @@ class Endpoint:
     """Keys of the JSON body with their meaning; one that ends in `?` may be missing."""
     answer: str = "object"
     """Name of the schema, `list:<name>` for a page of them, or a media type."""
+    role: Role | None = None
+    """The least that its caller must be; None: view to read, operate for the rest."""
     is_open: bool = False
-    """Whoever can reach it may ask: it checks its own authority, and takes no JSON."""
+    """Whoever can reach it may ask: it says nothing that harms, or checks by itself who asks."""
+
+    @property
+    def needed_role(self) -> Role:
+        """The least that its caller must be."""
+        if self.role is not None:
+            return self.role
+        return Role.VIEW if self.method == "GET" else Role.OPERATE
 
 
 PAGING = (
@@ -94,10 +104,16 @@ def read_limit(query: Query) -> int:
 async def read_body(request: Request, keys: Mapping[str, str]) -> dict[str, str]:
     """Return the JSON body: texts under the keys that the endpoint knows.
 
+    `who` is the name of the caller's token, whatever the body says: nobody can act as another. Only
+    who has no token of a name is taken at its word.
+
     Raises:
         Problem: no JSON object, an unknown or missing key, or no text.
     """
     data = await _json(request)
+    caller = getattr(request.state, "caller", None)
+    if "who" in keys and caller is not None and caller.name is not None:
+        data["who"] = caller.name
     known = {key.removesuffix("?") for key in keys}
     for key, value in data.items():
         if key not in known:

@@ -24,7 +24,7 @@ from chipmedic_watchdog.lead.person import begin_act
 from chipmedic_watchdog.notify.links import Link, LinkAct, LinkRefused, read
 from chipmedic_watchdog.notify.settings import Language, NotifySettings
 from chipmedic_watchdog.notify.words import words
-from chipmedic_watchdog.store import schema
+from chipmedic_watchdog.store import audit, schema
 from chipmedic_watchdog.store.database import Database
 from chipmedic_watchdog.web import acts
 from chipmedic_watchdog.web.endpoint import Endpoint
@@ -87,6 +87,7 @@ class LinkPages:
 
     async def _act(self, link: Link, language: Language, name: str, now: float) -> Response:
         who = f"{name or 'nobody named'} (by link)"
+        audit.VIA.set("link")
         try:
             await self.database.write(lambda c: _do(c, link, who, now))
         except LinkRefused:  # somebody was quicker

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import JSON, Boolean, Float, Integer, Table
 
 from chipmedic_watchdog.store import schema
+from chipmedic_watchdog.web import access_api
 from chipmedic_watchdog.web.endpoint import LIMIT_MAX, Endpoint, Parameter
 
 PROBLEM = {
@@ -31,7 +32,11 @@ TABLES = {
     "Recovery": schema.recoveries,
     "LedgerEntry": schema.ledger,
     "Silence": schema.silences,
+    "Token": schema.tokens,
+    "Certificate": schema.certificates,
+    "AuditEntry": schema.audit,
 }
+NEVER_SHOWN = frozenset({"secret_hash"})
 JOB = {
     "type": "object",
     "description": "A job as the sum of what its nodes report.",
@@ -150,12 +155,14 @@ def openapi(endpoints: Iterable[Endpoint], version: str) -> dict[str, Any]:
         "Report": REPORT,
         "Problem": PROBLEM,
     }
+    schemas |= access_api.SCHEMAS
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "chipmedic watchdog",
             "version": version,
-            "description": "Times are UNIX seconds. From another machine a bearer token is needed.",
+            "description": "Times are UNIX seconds. From another machine a bearer token is needed; "
+            "what a role may do, those above it may, too: view, operate, admin.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
@@ -176,6 +183,9 @@ def _operation(endpoint: Endpoint, path: str) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": endpoint.name,
         "summary": endpoint.words,
+        "description": "Open to all."
+        if endpoint.is_open
+        else f"Needs the role {endpoint.needed_role.word}.",
         "parameters": parameters + [_parameter(p) for p in endpoint.parameters],
         "responses": {
             "200": {"description": "As asked.", "content": _content(endpoint.answer)},
@@ -201,7 +211,8 @@ def _body(endpoint: Endpoint) -> dict[str, Any]:
                 "schema": {
                     "type": "object",
                     "additionalProperties": False,
-                    "required": [key for key in keys if not key.endswith("?")],
+                    # `who` may be missing where the token has a name.
+                    "required": [k for k in keys if not k.endswith("?") and k != "who"],
                     "properties": {
                         key.removesuffix("?"): {"type": "string", "description": words}
                         for key, words in keys.items()
@@ -249,6 +260,8 @@ def _table(table: Table) -> dict[str, Any]:
     properties: dict[str, Any] = {}
     for column in table.columns:
         kind: Any = "string"
+        if column.name in NEVER_SHOWN:
+            continue
         if isinstance(column.type, JSON):
             properties[column.name] = {}
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 from collections.abc import Iterator
 
 import uvicorn
@@ -27,27 +28,47 @@ class _Server(uvicorn.Server):
 class WebServer:
     """One listening address."""
 
-    def __init__(self, application: Starlette, listen: str) -> None:
+    def __init__(
+        self,
+        application: Starlette,
+        listen: str,
+        tls: ssl.SSLContext | None = None,
+        *,
+        at_once: int | None = None,
+    ) -> None:
+        """Listen; with `tls` HTTPS, with `at_once` for no more connections than that.
+
+        Raises:
+            ChipmedicError: the address is not to be had.
+        """
         self._socket = _listen(listen)
-        self._server = _Server(
-            uvicorn.Config(
-                application,
-                log_config=None,
-                access_log=False,
-                lifespan="off",
-                ws="none",
-                # The peer's address decides about access; a header must not replace it.
-                proxy_headers=False,
-                server_header=False,
-                timeout_graceful_shutdown=STOP_SECONDS,
-            )
+        config = uvicorn.Config(
+            application,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            ws="none",
+            # The peer's address decides about access; a header must not replace it.
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=STOP_SECONDS,
+            limit_concurrency=at_once,
         )
+        config.load()
+        # A context of ours instead of files: its certificate is exchanged while it listens.
+        config.ssl = tls
+        self._server = _Server(config)
 
     @property
     def address(self) -> str:
         """Where it listens, with the port that a 0 became."""
         host, port = self._socket.getsockname()[:2]
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    @property
+    def url(self) -> str:
+        """The same for a browser."""
+        return f"{'http' if self._server.config.ssl is None else 'https'}://{self.address}"
 
     async def run(self) -> None:
         """Serve until `stop`."""

@@ -86,7 +86,7 @@ def _forbid_changes() -> None:
             f"$$ BEGIN RAISE EXCEPTION '{REFUSAL}'; END $$ LANGUAGE plpgsql"
         )
         op.execute(
-            "CREATE TRIGGER audit_is_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit "
+            "CREATE TRIGGER audit_is_append_only BEFORE UPDATE OR DELETE ON audit "
             "FOR EACH STATEMENT EXECUTE FUNCTION chipmedic_audit_is_append_only()"
         )
         return

@@ -1,0 +1,1 @@
+"""Who may do what: operators with tokens and roles, nodes with certificates of our own."""

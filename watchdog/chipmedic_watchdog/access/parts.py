@@ -1,0 +1,118 @@
+"""The parts of access as the daemon has them: certificates, the door for joins, the witness."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+
+from chipmedic_watchdog.access import served
+from chipmedic_watchdog.access.authority import Authority
+from chipmedic_watchdog.access.join_app import JoinApp
+from chipmedic_watchdog.access.revocations import Revocations
+from chipmedic_watchdog.access.served import Served
+from chipmedic_watchdog.access.witness import Witness
+from chipmedic_watchdog.clock import Clock
+from chipmedic_watchdog.config import JoinSettings, WatchdogSettings, split_address
+from chipmedic_watchdog.health import Health
+from chipmedic_watchdog.intake.gate import Gate
+from chipmedic_watchdog.intake.renewal import Renewal
+from chipmedic_watchdog.intake.sessions import Sessions
+from chipmedic_watchdog.metrics import Metrics
+from chipmedic_watchdog.store.database import Database
+from chipmedic_watchdog.web.server import WebServer
+
+LOOK_SECONDS = 15.0
+"""How soon a certificate that was exchanged in its file is shown."""
+JOINS_AT_ONCE = 256
+"""Connections to the door for joins; above it the rest is told to come back (503)."""
+
+
+class AccessParts:
+    """Made from the configuration; opens the door for joins."""
+
+    def __init__(
+        self,
+        settings: WatchdogSettings,
+        database: Database,
+        sessions: Sessions,
+        metrics: Metrics,
+        health: Health,
+        clock: Clock,
+    ) -> None:
+        """Read or make keys and certificates.
+
+        Raises:
+            ConfigError: one of them cannot be read, made or used.
+            ChipmedicError: the address for joins is taken.
+        """
+        join = settings.join
+        self._health = health
+        self.gate = Gate(settings.stream.certificate_names)
+        self.authority = None if join is None else Authority(Path(join.directory))
+        self.stream = _stream(settings, self.authority)
+        self.http = _http(settings, self.authority)
+        self.renewal: Renewal | None = None
+        self.door: WebServer | None = None
+        if join is not None and self.authority is not None:
+            lifetime_seconds = join.certificate_lifetime_seconds
+            self.renewal = Renewal(
+                database, self.authority, self.gate, metrics, lifetime_seconds, clock
+            )
+            app = JoinApp(database, self.authority, metrics, lifetime_seconds, clock)
+            shown = Served(_own(join, self.authority, join.listen))
+            self._all = [shown]
+            self.door = WebServer(
+                app.application(), join.listen, shown.ssl_context(), at_once=JOINS_AT_ONCE
+            )
+        else:
+            self._all = []
+        self._all += [one for one in (self.stream, self.http) if one is not None]
+        self.revocations = Revocations(database, self.gate, sessions, clock)
+        self.witness = Witness(database, metrics)
+
+    def parts(self) -> dict[str, Callable[[], Coroutine[None, None, None]]]:
+        """Return what runs beside the others."""
+        parts = {
+            "certificates": self._keep,
+            "revocations": self.revocations.run,
+            "witness": self.witness.run,
+        }
+        if self.door is not None:
+            parts["join"] = self.door.run
+        return parts
+
+    async def _keep(self) -> None:
+        """Exchange certificates as they come due or change in their files."""
+        while True:
+            troubles = [words for one in self._all if (words := one.refresh()) is not None]
+            if troubles:
+                self._health.begin("certificate", f"the old one stays in force: {troubles[0]}")
+            else:
+                self._health.end("certificate")
+            await asyncio.sleep(LOOK_SECONDS)
+
+
+def _stream(settings: WatchdogSettings, authority: Authority | None) -> Served | None:
+    stream = settings.stream
+    if settings.join is not None and authority is not None:
+        return Served(_own(settings.join, authority, stream.listen))
+    if stream.certificate_file is None or stream.key_file is None:
+        return None
+    return Served(
+        served.from_files("stream", stream.certificate_file, stream.key_file, stream.client_ca_file)
+    )
+
+
+def _http(settings: WatchdogSettings, authority: Authority | None) -> Served | None:
+    http = settings.http
+    if http.own_certificate and settings.join is not None and authority is not None:
+        return Served(_own(settings.join, authority, http.listen))
+    if http.certificate_file is None or http.key_file is None:
+        return None
+    return Served(served.from_files("http", http.certificate_file, http.key_file, None))
+
+
+def _own(join: JoinSettings, authority: Authority, listen: str) -> Callable[[], served.Shown]:
+    names = served.own_names(join.names, split_address(listen)[0])
+    return served.from_authority(authority, names)
