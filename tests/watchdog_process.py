@@ -23,6 +23,8 @@ class WatchdogProcess:
     folder: Path
     config: str = ""
     environment: dict[str, str] = field(default_factory=dict)
+    store_url: str = ""
+    """Empty: an SQLite file in the folder."""
     process: subprocess.Popen[bytes] | None = None
     address: str = ""
     http: str = ""
@@ -57,8 +59,9 @@ class WatchdogProcess:
         self.http = f"http://{found[2]}"
 
     def write_config(self, stream: str = "127.0.0.1:0") -> None:
+        url = self.store_url or f"sqlite:///{self.folder}/store/watchdog.db"
         self.config_path.write_text(
-            f'store.url = "sqlite:///{self.folder}/store/watchdog.db"\n'
+            f'store.url = "{url}"\n'
             f'stream.listen = "{stream}"\nhttp.listen = "127.0.0.1:0"\n{self.config}'
         )
 
