@@ -37,7 +37,7 @@ def read(run: ToolRun) -> ToolReport:
     _read_answer(run.stdout, arguments, report)
     _read_complaints(run, arguments, report)
     if not report.chips and not report.problems and report.tool_version is None:
-        _read_silence(run, report)
+        _read_silence(run, arguments, report)
     return report
 
 
@@ -102,8 +102,11 @@ def _complaint(line: str) -> ProblemKind | None:
     return kind_of_line(line)
 
 
-def _read_silence(run: ToolRun, report: ToolReport) -> None:
+def _read_silence(run: ToolRun, arguments: Arguments, report: ToolReport) -> None:
     """No chip and no known complaint: say what there was, never that all is well."""
+    if _has_no_address(run, arguments):
+        report.chips.append(ChipReport(index=arguments.card))
+        return
     lines = (*run.stdout.splitlines(), *run.stderr.splitlines())
     text = next((line.strip() for line in lines if line.strip()), "")
     if problem := shell_failure(run):
@@ -116,3 +119,10 @@ def _read_silence(run: ToolRun, report: ToolReport) -> None:
         report.add_problem(ProblemKind.MALFORMED, text)
     else:
         report.add_problem(ProblemKind.MALFORMED, "the tool printed nothing")
+
+
+def _has_no_address(run: ToolRun, arguments: Arguments) -> bool:
+    """Say whether this is how hccn_tool tells of a port that was given no address: by nothing."""
+    is_asked = arguments.program == HCCN_TOOL and "-ip" in run.argv
+    is_empty = not run.stdout.strip() and not run.stderr.strip()
+    return is_asked and is_empty and run.exit_code in (0, None)

@@ -475,3 +475,33 @@ def test_the_module_of_a_port_says_nothing_of_the_chips_temperature() -> None:
     )
     (chip,) = report.chips
     assert (chip.index, chip.temperature_celsius, chip.links) == (6, None, None)
+
+
+@pytest.mark.parametrize(("exit_code", "is_answer"), [(0, True), (None, True), (1, False)])
+def test_a_port_without_an_address_prints_nothing(exit_code: int | None, is_answer: bool) -> None:
+    report = answer("", "hccn_tool -i 3 -ip -g", exit_code=exit_code)
+    assert [chip.index for chip in report.chips] == ([3] if is_answer else [])
+    assert bool(report.problems) is not is_answer
+
+
+def test_a_process_table_with_the_number_in_the_container() -> None:
+    report = answer(
+        "+------------------------------------------------------------------------------------+\n"
+        "| npu-smi 26.1.0                 Version: 26.1.0                                     |\n"
+        "+---------------------+---------------+----------------------------------------------+\n"
+        "| NPU   Name          | Health        | Power(W)  Temp(C)      Hugepages-Usage(page) |\n"
+        "| Chip                | Bus-Id        | AICore(%) Memory-Usage(MB)  HBM-Usage(MB)    |\n"
+        "+=====================+===============+==============================================+\n"
+        "| 6     910B1         | OK            | 203.4     51           0    / 0              |\n"
+        "| 0                   | 0000:42:00.0  | 71        0    / 0          40210/ 65536     |\n"
+        "+=====================+===============+==============================================+\n"
+        "+---------------------+------------+------------+--------------------+---------------+\n"
+        "| NPU  Chip | Process id | Process name | Process memory(MB) | Process id in container |\n"
+        "+=====================+============+============+====================+===============+\n"
+        "| 6    0    | 88123      | train        | 37000              | 41                      |\n"
+        "+=====================+============+============+====================+===============+\n"
+    )
+    (chip,) = report.chips
+    assert chip.processes is not None
+    assert [(p.pid, p.memory_bytes) for p in chip.processes] == [(88123, 37000 * MIB)]
+    assert report.problems == []
