@@ -9,7 +9,7 @@ from chipmedic_collectors.reading.samples import merge
 class Chips:
     """Collects chips into a report; a repeated sample of a chip brings its values up to date.
 
-    A chip is recognised by its PCI address, else its UUID, else its index, else its serial number.
+    A chip is recognised by its PCI address, else its index, else its UUID, else its serial number.
     Other addresses are other chips, even where they share a masked UUID or a board's serial.
     """
 
@@ -36,7 +36,7 @@ class Chips:
 
 
 def _is_same(one: ChipReport, other: ChipReport) -> bool:
-    for name in ("pci", "uuid", "index", "serial"):
+    for name in ("pci", "index", "uuid", "serial"):
         mine, yours = getattr(one, name), getattr(other, name)
         if mine is not None and yours is not None:
             return bool(mine == yours)

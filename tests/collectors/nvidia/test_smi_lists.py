@@ -32,6 +32,15 @@ def test_the_list_of_chips_without_their_slices() -> None:
     assert report.problems == []
 
 
+@pytest.mark.parametrize("uuid", ["GPU-", "GPU-00000000-0000", "GPU-xxxxxxxx-xxxx"])
+def test_chips_that_share_a_masked_uuid_are_several(uuid: str) -> None:
+    """Some drivers print none, and many captures hide it."""
+    line = "GPU {}: Tesla P40 (UUID: " + uuid + ")\n\t Link 0: 25 GB/s\n"
+    report = read("nvlink -s", line.format(0) + line.format(1))
+    assert [chip.index for chip in report.chips] == [0, 1]
+    assert all(chip.links == [LinkReport(0, True)] for chip in report.chips)
+
+
 def test_a_list_that_was_cut() -> None:
     report = read("-L", "GPU 0: NVIDIA A30 (UUID: GPU-1f6c)\nGPU 1: NVIDIA A30 (UUID: GPU-7")
     assert [(chip.index, chip.uuid) for chip in report.chips] == [(0, "GPU-1f6c"), (1, None)]
