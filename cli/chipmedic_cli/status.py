@@ -15,6 +15,7 @@ from chipmedic_cli.words import age, coloured, plain
 def gather(client: Client) -> dict[str, Any]:
     """Ask the watchdog for everything that is shown."""
     return {
+        "watchdogs": client.all("/api/v1/watchdogs"),
         "nodes": client.all("/api/v1/nodes"),
         "jobs": client.all("/api/v1/jobs", state="running"),
         "incidents": client.all("/api/v1/incidents", state="active"),
@@ -32,6 +33,8 @@ def show(answer: dict[str, Any], console: Console | None = None) -> None:
     states = Counter(node["state"] for node in answer["nodes"])
     parts = [f"{count} {coloured(state)}" for state, count in sorted(states.items())]
     console.print(f"{len(answer['nodes'])} nodes: " + (", ".join(parts) or "none yet"))
+    if words := _lead(answer["watchdogs"]):
+        console.print(plain(words))
     if answer["incidents"]:
         console.print(incident_table(answer["incidents"]))
     else:
@@ -43,6 +46,20 @@ def show(answer: dict[str, Any], console: Console | None = None) -> None:
     unwell = [node for node in answer["nodes"] if _is_unwell(node, answer["faults"])]
     if unwell:
         console.print(_nodes(unwell, answer["faults"]))
+
+
+def _lead(watchdogs: list[dict[str, Any]]) -> str:
+    """Say who leads, where there are several; one alone needs no words."""
+    living = [row for row in watchdogs if row["is_alive"]]
+    leader = next((row for row in living if row["is_leader"]), None)
+    if leader is None:
+        return "no watchdog leads now: nobody is told and nothing is done" if watchdogs else ""
+    if len(living) == 1 and len(watchdogs) == 1:
+        return ""
+    gone = [row["name"] for row in watchdogs if not row["is_alive"]]
+    count = "1 watchdog" if len(living) == 1 else f"{len(living)} watchdogs"
+    words = f"{count}: {leader['name']} leads (token {leader['token']})"
+    return words + (f"; gone: {', '.join(sorted(set(gone)))}" if gone else "")
 
 
 def _questions(answer: dict[str, Any]) -> list[str]:

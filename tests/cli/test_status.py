@@ -14,15 +14,17 @@ def recovery(number: int, state: str, incident: str = "inc-000001", detail: str 
     return {"id": f"rec-{number:06d}", "incident": incident, "state": state, "detail": detail}
 
 
-def shown(*recoveries: Any, active: tuple[str, ...] = ("inc-000001",)) -> str:
+def shown(
+    *recoveries: Any, active: tuple[str, ...] = ("inc-000001",), watchdogs: tuple[Any, ...] = ()
+) -> str:
     incidents = [
         {"id": name, "severity": "critical", "state": "acknowledged", "opened_at": 0.0,
          "title": "n1: chip lost", "nodes": ["n1"], "jobs": []}
         for name in active
     ]  # fmt: skip
     file = io.StringIO()
-    answer = {"nodes": [], "jobs": [], "faults": [], "incidents": incidents,
-              "recoveries": list(recoveries)}  # fmt: skip
+    answer = {"watchdogs": list(watchdogs), "nodes": [], "jobs": [], "faults": [],
+              "incidents": incidents, "recoveries": list(recoveries)}  # fmt: skip
     show(answer, Console(file=file, width=80, highlight=False))
     return file.getvalue()
 
@@ -44,3 +46,19 @@ def test_what_waits_for_a_person_is_there_with_the_command() -> None:
 
 def test_no_word_of_state_is_broken() -> None:
     assert "acknowledged" in shown()
+
+
+def watchdog(name: str, *, is_leader: bool = False, is_alive: bool = True) -> Any:
+    return {"name": name, "is_leader": is_leader, "is_alive": is_alive, "token": 7}
+
+
+def test_who_leads_is_said_where_there_are_several() -> None:
+    text = shown(watchdogs=(watchdog("a:7443", is_leader=True), watchdog("b:7443")))
+    assert "2 watchdogs: a:7443 leads (token 7)" in text
+    text = shown(watchdogs=(watchdog("a:7443", is_alive=False), watchdog("b:7443", is_leader=True)))
+    assert "1 watchdog: b:7443 leads (token 7); gone: a:7443" in text
+    assert "no watchdog leads now" in shown(watchdogs=(watchdog("a:7443"),))
+
+
+def test_one_that_is_alone_needs_no_words() -> None:
+    assert "leads" not in shown(watchdogs=(watchdog("a:7443", is_leader=True),))

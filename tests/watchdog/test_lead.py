@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 import pytest
 from sqlalchemy import insert, select, update
 
+from chipmedic.errors import ToolFailed
 from chipmedic.model import JobStatus
+from chipmedic.testing import FakeHost
 from chipmedic_watchdog.clock import Clock
 from chipmedic_watchdog.config import LivenessSettings
 from chipmedic_watchdog.health import Health
@@ -27,9 +29,15 @@ from chipmedic_watchdog.lead.lease import LEASE_SECONDS, Deposed, Member
 from chipmedic_watchdog.lead.signals import Listener, Signal, tell
 from chipmedic_watchdog.liveness import Liveness
 from chipmedic_watchdog.metrics import Metrics
+from chipmedic_watchdog.notify.loop import NotifyLoop
+from chipmedic_watchdog.notify.settings import ChannelKind, ChannelSettings, NotifySettings
+from chipmedic_watchdog.recover.leading_host import LeadingHost
 from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.store.database import Database, open_engine, token_of
+from chipmedic_watchdog.web import details
 from intake_rig import rows
+from watchdog.notify import story
+from watchdog.notify.receivers import HttpReceiver
 
 SETTINGS = LivenessSettings(silence_seconds=2.0, startup_grace_seconds=30.0, stall_seconds=5.0)
 
@@ -444,3 +452,62 @@ def test_of_many_that_start_together_one_leads(racing: list[Database]) -> None:
         thread.join(20)
     assert len({(view.holder, view.token) for view in views}) == 1
     assert len(rows(racing[0], schema.lease)) == 1
+
+
+async def test_each_of_several_is_listed_with_who_leads(watchdogs) -> None:
+    a, b = watchdogs
+    await a.lead.beat()
+    await b.lead.beat()
+    found = a.database.read_now(details.watchdogs)["items"]
+    assert [(w["name"], w["is_alive"], w["is_leader"]) for w in found] == [
+        ("head-a:7443", True, True),
+        ("head-b:7443", True, False),
+    ]
+    assert [w["token"] for w in found] == [a.lead.token, None]
+    await b.connect("n1")
+    where = a.database.read_now(lambda c: details.whereabouts(c, "n1"))
+    assert where == "connected to head-b:7443: ask http://x"
+
+
+class DeposedStore(Database):
+    """Of a watchdog that was stopped after it had read, and wakes when another leads."""
+
+    def assert_leading(self) -> None:
+        raise Deposed("this watchdog does not lead")
+
+
+async def test_a_leader_that_wakes_deposed_sends_no_notice(watchdogs, tmp_path) -> None:
+    a, _ = watchdogs
+    story.put_incident(a.database)
+    (tmp_path / "key").write_text("key")
+    with HttpReceiver() as receiver:
+        desk = ChannelSettings(
+            kind=ChannelKind.WEBHOOK, url=receiver.url, secret_file=str(tmp_path / "key")
+        )
+        settings = NotifySettings(channels={"desk": desk}, decision_wait_seconds=0.0)
+        deposed = DeposedStore(a.database.engine)
+        task = asyncio.create_task(NotifyLoop(deposed, settings, now=lambda: story.NOW).run())
+        async with asyncio.timeout(10):
+            while not rows(a.database, schema.notices):
+                await asyncio.sleep(0.02)
+        await asyncio.sleep(0.5)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        assert receiver.requests == []
+    assert [n["state"] for n in rows(a.database, schema.notices)] == ["pending"]
+
+
+def test_a_leader_that_wakes_deposed_runs_no_tool() -> None:
+    host = FakeHost(tools={"scontrol update": "done"})
+    leads = [True]
+
+    def assert_leading() -> None:
+        if not leads[0]:
+            raise Deposed("this watchdog does not lead")
+
+    guarded = LeadingHost(host, assert_leading)
+    assert guarded.run(["scontrol", "update"], timeout_seconds=1).stdout == "done"
+    leads[0] = False
+    with pytest.raises(ToolFailed, match="scontrol: not started: this watchdog does not lead"):
+        guarded.run(["scontrol", "update"], timeout_seconds=1)

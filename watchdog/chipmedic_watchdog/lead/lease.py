@@ -107,7 +107,9 @@ def _tell(connection: Connection, me: Member, now: float) -> None:
     done = connection.execute(update(table).where(table.c.id == me.id).values(row))
     if not done.rowcount:
         write_rows(connection, table, [{**row, "started_at": now}])
-        connection.execute(delete(table).where(table.c.seen_at < now - FORGOTTEN_SECONDS))
+        is_forgotten = table.c.seen_at < now - FORGOTTEN_SECONDS
+        was_here = (table.c.name == me.name) & (table.c.id != me.id)
+        connection.execute(delete(table).where(is_forgotten | was_here))
 
 
 def _renew(connection: Connection, holder: str, token: int, now: float) -> bool:

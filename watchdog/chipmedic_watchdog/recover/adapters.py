@@ -16,6 +16,7 @@ from importlib.metadata import entry_points
 from typing import TypeVar
 
 from chipmedic.errors import DeliveryFailed
+from chipmedic.host import Host
 from chipmedic.recoverer import NodeView, Recoverer, Witness
 from chipmedic_watchdog.abandon import call_abandonable
 from chipmedic_watchdog.recover.exec import Exec
@@ -31,12 +32,16 @@ VIEWS_TIMEOUT_SECONDS = 30.0
 Result = TypeVar("Result")
 
 
-def configured(settings: RecoverSettings) -> dict[str, Recoverer]:
-    """Return the adapters that the configuration asks for, by name."""
+def configured(settings: RecoverSettings, host: Host | None = None) -> dict[str, Recoverer]:
+    """Return the adapters that the configuration asks for, by name.
+
+    `host` runs the tools of those that come with chipmedic.
+    """
     found: dict[str, Recoverer] = {}
-    for built_in in (Slurm.configure(settings), Exec.configure(settings)):
-        if built_in is not None:
-            found[built_in.name] = built_in
+    if settings.slurm is not None:
+        found[Slurm.name] = Slurm(settings.slurm, host)
+    if settings.exec is not None:
+        found[Exec.name] = Exec(settings.exec, host)
     for entry in entry_points(group=GROUP):
         if entry.name not in ("slurm", "exec"):
             adapter = _load(entry.name, entry.load, settings)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from sqlalchemy import Connection
 
 from chipmedic.errors import StoreError
+from chipmedic.host import LinuxHost
 from chipmedic.recoverer import NodeView, Recoverer
 from chipmedic_watchdog.bell import Bell
 from chipmedic_watchdog.notify import silences
@@ -18,6 +19,7 @@ from chipmedic_watchdog.recover import adapters as adapters_of
 from chipmedic_watchdog.recover import book, cases, decisions
 from chipmedic_watchdog.recover.case import Case
 from chipmedic_watchdog.recover.engine import Engine
+from chipmedic_watchdog.recover.leading_host import LeadingHost
 from chipmedic_watchdog.recover.policy import Decision, decide, needs_witness
 from chipmedic_watchdog.recover.reconcile import reconcile
 from chipmedic_watchdog.recover.settings import RecoverSettings
@@ -48,7 +50,10 @@ class RecoverLoop:
     ) -> None:
         self._database = database
         self._settings = settings
-        self._adapters = adapters_of.configured(settings) if adapters is None else dict(adapters)
+        if adapters is None:
+            host = LeadingHost(LinuxHost(), database.assert_leading)
+            adapters = adapters_of.configured(settings, host)
+        self._adapters = dict(adapters)
         self._engine = Engine(database, settings, self._adapters, now=now)
         self._watch = adapters_of.Watch(self._adapters)
         self._now = now

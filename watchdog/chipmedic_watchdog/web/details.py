@@ -12,6 +12,7 @@ from chipmedic_watchdog.lead.lease import alive, database_clock
 from chipmedic_watchdog.ledger.summary import report, summary
 from chipmedic_watchdog.ledger.text import render_text
 from chipmedic_watchdog.store import schema
+from chipmedic_watchdog.store.database import is_shared
 from chipmedic_watchdog.web.endpoint import Query, read_limit
 from chipmedic_watchdog.web.listing import as_json
 from chipmedic_watchdog.web.problem import Problem
@@ -73,7 +74,12 @@ def watchdogs(connection: Connection) -> dict[str, Any]:
     """Return the watchdogs of the store; one that does not beat any more is not alive."""
     table, lease = schema.watchdogs, schema.lease
     leader = connection.execute(select(lease)).one_or_none()
-    living = alive(connection, database_clock(connection))
+    found = _rows(connection, table, order=table.c.name)
+    if is_shared(connection.engine):
+        living = set(alive(connection, database_clock(connection)))
+    else:  # one at a time, without a beat
+        living = {leader.holder} if leader is not None else set()
+        found = [row for row in found if row["id"] in living]
     items = [
         {
             **row,
@@ -81,7 +87,7 @@ def watchdogs(connection: Connection) -> dict[str, Any]:
             "is_alive": row["id"] in living,
             "token": leader.token if leader is not None and leader.holder == row["id"] else None,
         }
-        for row in _rows(connection, table, order=table.c.name)
+        for row in found
     ]
     return {"items": items, "next": None}
 
