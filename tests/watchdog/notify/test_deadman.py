@@ -18,7 +18,7 @@ from chipmedic_watchdog.notify.courier import Courier
 from chipmedic_watchdog.notify.deadman import Deadman, DeadmanSettings
 from chipmedic_watchdog.notify.loop import NotifyLoop
 from chipmedic_watchdog.notify.settings import ChannelKind, ChannelSettings, NotifySettings
-from chipmedic_watchdog.store.database import Database
+from chipmedic_watchdog.store.database import Database, open_engine
 from watchdog.notify.receivers import HttpReceiver, unused_port
 
 
@@ -74,11 +74,13 @@ async def test_the_loop_proves_itself_and_pings(database: Database) -> None:
         assert len(receiver.requests) == count, "a dead loop pings nobody"
 
 
-async def test_a_store_that_takes_no_write_is_no_well_being(database: Database) -> None:
+async def test_a_store_that_takes_no_write_is_no_well_being(
+    database: Database, tmp_path: Path
+) -> None:
     assert await proof.of_store(database, 1.0) == []
-    with database.engine.begin() as connection:
-        connection.exec_driver_sql("DROP TABLE counters")
-    (reason,) = await proof.of_store(database, 1.0)
+    empty = Database(open_engine(f"sqlite:///{tmp_path}/empty.db"))
+    (reason,) = await proof.of_store(empty, 1.0)
+    empty.close()
     assert reason.startswith("store: ")
 
 
