@@ -51,7 +51,7 @@ def read_list(text: str, report: ToolReport) -> None:
                 ChipReport(
                     index=int(found["index"]),
                     name=identity(found["name"]),
-                    uuid=identity(found["uuid"]),
+                    uuid=identity(found["uuid"].removesuffix("GPU-")),  # some print no more of it
                     serial=identity(found["serial"] or ""),
                 )
             )

@@ -38,6 +38,7 @@ def test_chips_that_share_a_masked_uuid_are_several(uuid: str) -> None:
     line = "GPU {}: Tesla P40 (UUID: " + uuid + ")\n\t Link 0: 25 GB/s\n"
     report = read("nvlink -s", line.format(0) + line.format(1))
     assert [chip.index for chip in report.chips] == [0, 1]
+    assert {chip.uuid for chip in report.chips} == {uuid if uuid != "GPU-" else None}
     assert all(chip.links == [LinkReport(0, True)] for chip in report.chips)
 
 
