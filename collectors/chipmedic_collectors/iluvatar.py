@@ -140,6 +140,12 @@ _KEYS: fields.FieldMap = {
 }
 
 
+_COLUMNS: fields.FieldMap = {
+    **fields.NVIDIA_LIKE,
+    "gpu.current.power.limit": fields.POWER_LIMIT,
+}
+
+
 def _is_log(text: str, command: CommandLine) -> bool:
     return any(_HEADING.match(line) for line in text.splitlines())
 
@@ -180,7 +186,7 @@ def _is_query(text: str, command: CommandLine) -> bool:
 
 def _read_query(text: str, command: CommandLine, report: ToolReport) -> None:
     asked = (command.value("--query-gpu") or "").split(",")
-    read_query(text, asked, fields.NVIDIA_LIKE, report)
+    read_query(text, asked, _COLUMNS, report)
 
 
 READER = Language(

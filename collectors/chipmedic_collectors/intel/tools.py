@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from chipmedic.tool_report import ProblemKind
-from chipmedic_collectors.intel import csv_answers, json_answers, tables
+from chipmedic_collectors.intel import csv_answers, health_text, json_answers, tables
 from chipmedic_collectors.reading.command_line import CommandLine
 from chipmedic_collectors.reading.language import Language, Layout, sentence
 from chipmedic_collectors.reading.xpu_smi import INTEL_WORDS
@@ -34,6 +34,7 @@ READER = Language(
         Layout(tables.is_summary, tables.read_summary),
         Layout(tables.is_box, tables.read_box),
         Layout(tables.is_process_list, tables.read_process_list),
+        Layout(health_text.is_health, health_text.read_health),
         Layout(tables.is_topology, tables.read_topology),
         Layout(csv_answers.is_csv, csv_answers.read_csv),
     ),

@@ -224,3 +224,33 @@ def test_state_of_a_device_is_its_health(state: str, health: Health) -> None:
     answer = json.dumps({"device_list": [{"device_id": 0, "device_state": state}]})
     for report in (read(text, "xpu-smi discovery"), read(answer, "xpu-smi discovery -j")):
         assert [chip.health for chip in report.chips] == [health]
+
+
+def thresholds(memory: str) -> str:
+    """Return what `health` of 2.x prints of a device."""
+    return (
+        "Core Temperature Thresholds:\n  Throttle Threshold: 95 C\n  Shutdown Threshold: 105 C\n"
+        "Memory Temperature Thresholds:\n  Throttle Threshold: 85 C\n"
+        f"  Shutdown Threshold: 105 C\n{memory}\n"
+    )
+
+
+def test_health_of_version_2_is_text_also_where_json_was_asked_for() -> None:
+    states = ("OK", "DEGRADED", "REPLACE")
+    text = "".join(
+        f"device id: {number}\n{thresholds(f'Memory Health: {state}')}"
+        for number, state in enumerate(states)
+    )
+    report = read(text, "xpu-smi health -l -j")
+    assert [(chip.index, chip.health) for chip in report.chips] == [
+        (0, Health.OK),
+        (1, Health.WARNING),
+        (2, Health.CRITICAL),
+    ]
+    assert {chip.temperature_celsius for chip in report.chips} == {None}
+
+
+def test_health_of_one_device_has_its_number_in_the_command() -> None:
+    words = "The memory health cannot be determined."
+    (chip,) = read(thresholds(words), "xpu-smi health -d 3").chips
+    assert (chip.index, chip.health) == (3, Health.UNKNOWN)

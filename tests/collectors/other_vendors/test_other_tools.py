@@ -192,9 +192,18 @@ def test_iluvatar_text_of_q() -> None:
 
 
 def test_iluvatar_query() -> None:
-    text = "index, uuid, gpu.power.draw [W]\n0, GPU-5fe225c8-aaaa-50f5-9132-90c020e40005, 55 W\n"
-    report = read(text, "ixsmi --query-gpu=index,uuid,gpu.power.draw --format=csv")
-    assert (report.vendor, report.chips[0].power_watts) == ("iluvatar", 55)
+    names = "index,uuid,gpu.power.draw,gpu.current.power.limit,temperature.memory"
+    head = "index, uuid, gpu.power.draw [W], gpu.current.power.limit [W], temperature.memory"
+    text = f"{head}\n0, GPU-5fe225c8-aaaa-50f5-9132-90c020e40005, 55 W, 75 W, 44\n"
+    report = read(text, f"ixsmi --query-gpu={names} --format=csv")
+    (chip,) = report.chips
+    assert (report.vendor, chip.power_watts, chip.power_limit_watts) == ("iluvatar", 55, 75)
+    assert chip.memory_temperature_celsius == 44
+
+
+def test_iluvatar_column_that_it_does_not_know() -> None:
+    report = read('Field "foo.bar" is not a valid field to query.\n', "ixsmi --query-gpu=foo.bar")
+    assert kinds(report) == [ProblemKind.UNSUPPORTED]
 
 
 def test_enflame_table_without_power_and_with_a_silent_device() -> None:
