@@ -124,8 +124,8 @@ def _renew(connection: Connection, holder: str, token: int, now: float) -> bool:
 def _take_if_free(connection: Connection, holder: str, now: float, *, is_alone: bool) -> None:
     """Take the lead where nobody has it, it has expired, or it is ours of a time that we gave up.
 
-    The first token of a store is its clock: agents have kept the highest that they saw, and a new
-    store (the old one was lost) must not speak with a lower one.
+    A token is the second in which the lead was taken, or one more than the last: agents keep the
+    highest that they saw, and a store that is new or comes from a backup must not speak with less.
     """
     lease = {"holder": holder, "taken_at": now, "expires_at": now + LEASE_SECONDS}
     query = select(_LEASE).where(_LEASE.c.name == NAME)
@@ -136,7 +136,8 @@ def _take_if_free(connection: Connection, holder: str, now: float, *, is_alone: 
         # Here the leader's write under way is waited for; another may have been faster.
         row = connection.execute(query.with_for_update()).one()
         if is_alone or _is_free(row, holder, now):
-            connection.execute(update(_LEASE).values(token=row.token + 1, **lease))
+            token = max(row.token + 1, int(now))
+            connection.execute(update(_LEASE).values(token=token, **lease))
 
 
 def _is_free(row: Row[Any], holder: str, now: float) -> bool:

@@ -23,7 +23,7 @@ from chipmedic_watchdog.intake.sessions import Sessions
 from chipmedic_watchdog.lead.leader import Lead
 from chipmedic_watchdog.lead.person import begin_act
 from chipmedic_watchdog.ledger.text import LANGUAGES
-from chipmedic_watchdog.metrics import Metrics
+from chipmedic_watchdog.metrics import Metrics, StoreFigures
 from chipmedic_watchdog.notify.settings import NotifySettings
 from chipmedic_watchdog.store import audit
 from chipmedic_watchdog.store.database import Database
@@ -133,7 +133,9 @@ class Api:
             return HTMLResponse(text)
 
         async def metrics(_: Request) -> Response:
-            figures = await self.database.read(read_figures)
+            figures = StoreFigures()
+            if self.lead is None or self.lead.is_held:
+                figures = await self.database.read(read_figures)
             return Response(self.metrics.render(figures), media_type=METRICS_TYPE)
 
         async def healthz(_: Request) -> Response:
