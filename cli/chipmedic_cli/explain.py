@@ -173,6 +173,8 @@ def _cause(number: int, cause: Cause, language: str) -> Iterator[str]:
     yield "   > " + cause.root.finding.message[:EVIDENCE_WIDTH]
     if cause.other_places:
         places = texts["places_linked" if cause.is_link else "places"]
+        if cause.is_server:
+            places = texts["places_served"]
         yield from _field("", places.format(count=len(cause.other_places)))
     if cause.also:
         yield from _field(texts["also"], _names([(HERE, s) for s in cause.also], language))

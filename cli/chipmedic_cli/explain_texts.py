@@ -116,6 +116,7 @@ TEXTS = {
             "Links of {count} more parts are hit: look at what lies between them (switch, cable, "
             "fabric) and at a chip that failed first"
         ),
+        "places_served": "Same on {count} more hosts: look at the server and the network to it",
         "more": "Less urgent: {rest}",
         "symptoms": (
             "Only symptoms: {what}. The cause is in the log of the rank that stopped first, or in "
@@ -151,6 +152,7 @@ TEXTS = {
         "places_linked": (
             "另有 {count} 个部件的链路也受影响：请检查它们之间的交换芯片与线缆，以及最先失效的芯片"
         ),
+        "places_served": "另有 {count} 台主机相同：请检查服务器及其网络",
         "more": "次要：{rest}",
         "symptoms": "只有现象：{what}。原因在最先停止的 rank 的日志或其主机内核日志中。",
         "unknown": "（目录中没有）",

@@ -165,6 +165,27 @@ def test_links_of_several_chips_are_one_fault_of_the_fabric() -> None:
     assert len(explained(HEAD + lines[2], HEAD.replace("n7", "n9") + lines[2]).causes) == 2
 
 
+@pytest.mark.parametrize(
+    "before",
+    [
+        "EDAC MC3: 1 UE memory read error on DIMM_A1",
+        "mce: [Hardware Error]: CPU 7: Machine Check Exception: 5 Bank 1: bd80000000100134",
+    ],
+)
+def test_a_panic_is_the_end_of_a_hardware_error(before: str) -> None:
+    panic = "Kernel panic - not syncing: Fatal hardware error!"
+    [cause] = explained(HEAD + before, HEAD + panic).causes
+    assert cause.root.finding.message == before
+    assert [s.finding.message for s in cause.also] == [panic]
+
+
+def test_many_hosts_that_miss_one_server_are_one_cause() -> None:
+    lines = [HEAD.replace("n7", f"n{n}") + "nfs: server store-3 not responding" for n in range(4)]
+    report = explained(*lines, HEAD + "nfs: server store-9 not responding, timed out")
+    assert [cause.place.name for cause in report.causes] == ["store-3", "store-9"]
+    assert "Same on 3 more hosts" in "\n".join(render(report, "en"))
+
+
 def test_a_full_disk_is_no_echo_of_a_chip() -> None:
     full = "OSError: [Errno 28] No space left on device: '/ckpt/step_71'"
     assert {code for code, _ in roots(explained(full, HEAD + LOST))} == {

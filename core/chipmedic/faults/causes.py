@@ -26,8 +26,9 @@ _GONE = frozenset({"kernel:disk.nvme_gone", "kernel:disk.controller", "kernel:di
 _NODE_FAILED = "train:node_failed"
 _DECIDED_BY_SCHEDULER = frozenset({"train:time_limit", _NODE_FAILED})
 _CAUSE_ORDER = (
-    "host.panic",
     "host.memory_error",
+    "host.cpu_error",
+    "host.panic",
     "power.fault",
     "thermal.critical",
     "chip.lost",
@@ -96,6 +97,11 @@ class Cause:
         return self.root.finding.action
 
     @property
+    def is_server(self) -> bool:
+        """Whether it is a file server that does not answer: several hosts tell of one."""
+        return self.root.finding.code in _REMOTE_FILES - {"kernel:fs.full"}
+
+    @property
     def is_link(self) -> bool:
         """Whether it is a link between chips: what hits several parts is the fabric's."""
         return self.root.finding.kind.startswith("link.")
@@ -141,17 +147,19 @@ def ends_a_job(cause: Cause) -> bool:
 
 
 def _with_one_program(causes: list[Cause]) -> list[Cause]:
-    """Join the causes of one program: the same application code on several chips."""
+    """Join what one program or one file server did to several places: the same code there."""
     joined: list[Cause] = []
-    first: dict[str, Cause] = {}
+    first: dict[tuple[str, str], Cause] = {}
     for cause in causes:
         code = cause.root.finding.code
-        if cause.root.finding.kind != "app.fault" or code not in first:
+        is_shared = cause.root.finding.kind == "app.fault" or cause.is_server
+        key = (code, cause.place.name if cause.is_server else "")
+        if not is_shared or key not in first:
             joined.append(cause)
-            first.setdefault(code, cause)
+            first.setdefault(key, cause)
             continue
-        first[code].other_places.append(cause.place)
-        first[code].root.count += cause.root.count
+        first[key].other_places.append(cause.place)
+        first[key].root.count += cause.root.count
     return joined
 
 
