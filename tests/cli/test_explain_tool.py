@@ -52,7 +52,7 @@ def test_a_healthy_table_says_so(capsys: pytest.CaptureFixture[str], tmp_path: P
 def test_a_log_is_no_tool(capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str) -> None:
     file = tmp_path / "log"
     file.write_text(text, encoding="utf-8")
-    assert "that is known as a fault" in told(capsys, file)
+    assert ("is known as a fault" if text else "The log is empty") in told(capsys, file)
     assert "tool" not in json.loads(told(capsys, file, as_json=True))
 
 
@@ -62,7 +62,7 @@ def test_a_fault_in_a_log_goes_before_any_table(
     file = tmp_path / "both"
     line = "[ascend] [ERROR] [drv] Heartbeat lost! (device_id=6; n=4)\n"
     file.write_text(ALARM.read_text(encoding="utf-8") + line, encoding="utf-8")
-    assert "one thing to look at" in told(capsys, file)
+    assert "One thing to look at" in told(capsys, file)
 
 
 @pytest.mark.parametrize("length", [0, 10, explain_tool.HEAD_MAX, explain_tool.HEAD_MAX + 100_001])
