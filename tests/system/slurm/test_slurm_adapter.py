@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -202,6 +203,31 @@ def test_all_nodes_are_seen_with_who_took_them_out(cluster: Cluster) -> None:
     }
     assert "a|b, c [root]" in views["chip-a2"].why
     assert not views["chip-a2"].is_down
+
+
+def test_what_an_admin_wants_away_is_told_from_what_should_be_there(cluster: Cluster) -> None:
+    def expected() -> dict[str, str]:
+        return {view.node: view.expected for view in adapter(cluster).nodes() if view.expected}
+
+    ours = "Reason=chipmedic:inc-000001 chip.lost"
+    cluster.command("scontrol", "update", "NodeName=chip-a2", "State=DRAIN", "Reason=new fan")
+    cluster.command("scontrol", "update", "NodeName=chip-a3", "State=DRAIN", ours)
+    assert expected() == {"chip-a2": "drained: new fan [root]"}
+    window = ("ReservationName=work", "StartTime=now", "Duration=10", "Users=root")
+    cluster.command("scontrol", "create", "reservation", *window, "Flags=maint,ignore_jobs",
+                    "Nodes=chip-a4")  # fmt: skip
+    try:
+        until(lambda: set(expected()) == {"chip-a2", "chip-a4"})
+        assert expected()["chip-a4"].startswith("maint")
+    finally:
+        cluster.command("scontrol", "delete", "ReservationName=work")
+
+
+def until(what: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not what():
+        assert time.monotonic() < deadline, "not in time"
+        time.sleep(0.2)
 
 
 def test_a_controller_that_does_not_answer_is_never_a_cluster_in_order(cluster: Cluster) -> None:

@@ -93,6 +93,38 @@ def test_all_nodes() -> None:
     assert views["train-03"].why == "drained*: fan | no. 3, ordered [mei]"
 
 
+@pytest.mark.parametrize(
+    ("state", "reason", "is_meant"),
+    [
+        ("drained", "fan on order", True),
+        ("drained*", "fan on order", True),
+        ("draining", "fan on order", False),  # jobs run there: their end is news
+        ("drained*", "chipmedic:inc-000004 chip.lost", False),
+        ("drained*", "Not responding", False),
+        ("drained", "none", False),
+        ("down*", "Not responding", False),
+        ("down*", "fan on order", False),
+        ("maint", "none", True),
+        ("maint*", "none", True),
+        ("idle$", "none", True),
+        ("reboot^", "Reboot ASAP", True),
+        ("reboot*", "none", True),
+        ("down^", "none", True),
+        ("reboot@", "none", False),  # it waits for its jobs
+        ("allocated@", "none", False),
+        ("idle~", "none", True),
+        ("idle%", "none", True),
+        ("idle#", "none", False),
+        ("allocated-", "none", False),
+        ("idle*", "none", False),
+    ],
+)
+def test_whether_a_node_is_meant_to_be_away(state: str, reason: str, is_meant: bool) -> None:
+    (view,) = text.read_nodes(f"train-01|{state}|mei|2026-11-24T06:45:30|{reason}\n")
+    assert bool(view.expected) == is_meant
+    assert not is_meant or view.expected == view.why
+
+
 @pytest.mark.parametrize("shown", ["", "\n", "sinfo: error\n", "train-01|\n"])
 def test_an_answer_that_cannot_be_read_is_never_a_cluster_in_order(shown: str) -> None:
     with pytest.raises(ValueError, match="sinfo"):
