@@ -35,6 +35,7 @@ READER = Language(
         Layout(tables.is_box, tables.read_box),
         Layout(tables.is_process_list, tables.read_process_list),
         Layout(health_text.is_health, health_text.read_health),
+        Layout(health_text.is_pages, health_text.read_pages),
         Layout(tables.is_topology, tables.read_topology),
         Layout(csv_answers.is_csv, csv_answers.read_csv),
     ),

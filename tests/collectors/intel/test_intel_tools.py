@@ -254,3 +254,23 @@ def test_health_of_one_device_has_its_number_in_the_command() -> None:
     words = "The memory health cannot be determined."
     (chip,) = read(thresholds(words), "xpu-smi health -d 3").chips
     assert (chip.index, chip.health) == (3, Health.UNKNOWN)
+
+
+def test_offline_pages_are_counted_per_device() -> None:
+    text = (
+        "Device 0 (0000:1a:00.0) - Offline Memory Pages: 2\n"
+        "+--------------------+--------------+\n"
+        "| Address            | Size (bytes) |\n"
+        "+--------------------+--------------+\n"
+        "| 0x0000000000041000 | 4096         |\n"
+        "| 0x0000000000052000 | 4096         |\n"
+        "+--------------------+--------------+\n"
+        "Device 1 (0000:1b:00.0) - Offline Memory Pages: 0\n"
+        "No offline memory pages found.\n"
+    )
+    report = read(text, "xpu-smi stats --list-offline-pages")
+    assert [(chip.pci, chip.retired_pages) for chip in report.chips] == [
+        ("0000:1a:00.0", 2),
+        ("0000:1b:00.0", 0),
+    ]
+    assert report.problems == []
