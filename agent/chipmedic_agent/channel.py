@@ -9,6 +9,7 @@ import grpc
 import grpc.aio
 
 from chipmedic_agent.config import TlsSettings, is_loopback, split_address
+from chipmedic_agent.credentials import Credentials
 
 PING_MILLISECONDS = 1000
 
@@ -31,15 +32,24 @@ OPTIONS: tuple[tuple[str, int], ...] = (
 logger = logging.getLogger(__name__)
 
 
-def open_channel(target: str, tls: TlsSettings) -> grpc.aio.Channel:
+def open_channel(
+    target: str, tls: TlsSettings, joined: Credentials | None = None
+) -> grpc.aio.Channel:
     """Make a channel; nothing is connected yet.
+
+    Files of the settings count before the certificate that was joined for.
 
     Raises:
         OSError: a file of the TLS settings cannot be read.
     """
+    if tls.ca_file is None and joined is not None:
+        shown = grpc.ssl_channel_credentials(
+            joined.authority.encode(), joined.key.encode(), joined.certificate.encode()
+        )
+        return grpc.aio.secure_channel(target, shown, options=OPTIONS)
     if tls.ca_file is None:
         if not is_loopback(split_address(target)[0]):
-            logger.warning("stream is not encrypted: watchdog=%s; set [tls] ca_file", target)
+            logger.warning("stream is not encrypted: watchdog=%s; run chipmedic agent join", target)
         return grpc.aio.insecure_channel(target, options=OPTIONS)
     credentials = grpc.ssl_channel_credentials(
         root_certificates=Path(tls.ca_file).read_bytes(),

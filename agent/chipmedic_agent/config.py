@@ -24,6 +24,8 @@ DEFAULT_STATE_DIRECTORY = "/var/lib/chipmedic/agent"
 DEFAULT_PROGRESS_SOCKET = "/run/chipmedic/progress.sock"
 BOOT_ID_FILE = "/proc/sys/kernel/random/boot_id"
 MIB = 1048576
+JOIN_PORT = 7444
+"""Where a watchdog lets nodes join, unless another is named."""
 
 
 def split_address(text: str) -> tuple[str, int]:
@@ -63,6 +65,14 @@ def _positive(name: str, value: float | None) -> str:
     return f"{name}: {value:g} is not a positive number"
 
 
+def _not_an_address(name: str, value: str | None) -> str:
+    try:
+        split_address(value or "localhost:0")
+    except ValueError as e:
+        return f"{name}: {e}"
+    return ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CollectorSettings:
     """[collectors.NAME]: one source; what is not set is the collector's own choice."""
@@ -94,19 +104,28 @@ class SpoolSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TlsSettings:
-    """[tls]: set `ca_file` to encrypt the stream; set all three for mutual TLS."""
+    """[tls]: a node that has joined by hand needs nothing; files are for a site's own authority."""
 
+    token_file: str | None = None
+    """A join token: the agent joins by itself when it has no certificate."""
+    join: str | None = None
+    """`host:port` where it joins; None: the first watchdog's host, port 7444."""
     ca_file: str | None = None
+    """Set: the stream is encrypted, and the watchdog's certificate must be this authority's."""
     certificate_file: str | None = None
+    """Set with `key_file`: what the agent shows (mutual TLS)."""
     key_file: str | None = None
 
     def __post_init__(self) -> None:
         pair = (self.certificate_file is None) == (self.key_file is None)
         needs_ca = self.certificate_file is not None and self.ca_file is None
+        is_both = self.token_file is not None and self.ca_file is not None
         _refuse(
             (
                 "" if pair else "certificate_file and key_file: give both or none",
                 "certificate_file: needs ca_file" if needs_ca else "",
+                "token_file: leave out ca_file, or join with neither" if is_both else "",
+                _not_an_address("join", self.join),
             )
         )
 

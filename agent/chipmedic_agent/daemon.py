@@ -26,6 +26,7 @@ from chipmedic_agent.identity import read_identity
 from chipmedic_agent.job_source import JOBS, JobSource
 from chipmedic_agent.jobs import JobTracker
 from chipmedic_agent.journal import Journal
+from chipmedic_agent.membership import Membership
 from chipmedic_agent.metrics import World, exposition
 from chipmedic_agent.pages import Pages
 from chipmedic_agent.pipeline import Pipeline
@@ -77,8 +78,12 @@ class Daemon:
         )
         self._reporter = Reporter(identity, self._pipeline, self._journal, self._roster, self._now)
         self._reporter.labels = settings.labels
+        self._membership = Membership(
+            settings, LinuxHost(), lambda why: self._uplink.begin_anew(why)
+        )
         self._uplink = Uplink(
             settings,
+            membership=self._membership,
             journal=self._journal,
             reporter=self._reporter,
             roster=self._roster,
@@ -90,6 +95,7 @@ class Daemon:
             journal=self._journal,
             roster=self._roster,
             uplink=self._uplink,
+            membership=self._membership,
             now=self._now,
             stuck_tools=self._host.stuck,
         )
@@ -117,6 +123,7 @@ class Daemon:
                 group.create_task(work, name=name)
                 for name, work in (
                     ("journal", self._journal.run()),
+                    ("membership", self._membership.run()),
                     ("tick", self._tick()),
                     ("reload", self._reload_on_hup()),
                     ("pages", self._keep_pages()),
@@ -313,6 +320,7 @@ class Daemon:
             self._roster.apply(settings)
         if differing & STREAM_PARTS:
             self._reporter.labels = settings.labels
+            self._membership.apply(settings)
             self._uplink.apply(settings)
 
 

@@ -28,7 +28,10 @@ def run() -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the agent and return its exit status."""
-    arguments = _parser().parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["join"]:
+        return _join(words[1:])
+    arguments = _parser().parse_args(words)
     log_to_stderr(arguments.log_level)
     try:
         settings = load_settings(arguments.config, {*installed_collectors(), "jobs"})
@@ -52,10 +55,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     return EXIT_OK
 
 
+def _join(argv: Sequence[str]) -> int:
+    """Be `chipmedic agent join`; only this command loads cryptography."""
+    from chipmedic_agent.enrol import join_command
+
+    try:
+        return join_command(argv)
+    except ChipmedicError as e:
+        print(f"chipmedic: {e}", file=sys.stderr)  # noqa: T201 - the one place of errors
+        return EXIT_CONFIG if isinstance(e, ConfigError) else EXIT_FAILED
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="chipmedic-agent",
-        description="Watches the accelerator chips of this host.",
+        description="Watches the accelerator chips of this host. `chipmedic-agent join` gets it a "
+        "certificate of the watchdog.",
     )
     parser.add_argument(
         "--config", type=Path, help=f"configuration (default: {DEFAULT_PATH}, if it is there)"

@@ -20,6 +20,7 @@ from chipmedic.model import Component, ComponentKind, Verdict
 from chipmedic_agent.identity import Identity
 from chipmedic_agent.inventory import Inventory
 from chipmedic_agent.journal import Journal
+from chipmedic_agent.membership import Membership
 from chipmedic_agent.pipeline import Pipeline
 from chipmedic_agent.roster import Roster
 from chipmedic_agent.unheard import disconnected_seconds
@@ -51,6 +52,7 @@ class World:
     journal: Journal
     roster: Roster
     uplink: Uplink
+    membership: Membership | None = None
     now: Callable[[], float]
     reload: ReloadState = field(default_factory=ReloadState)
     changes_told: dict[str, int] = field(default_factory=dict)
@@ -85,6 +87,14 @@ class AgentMetrics(Collector):
             "1 when the configuration that was read last is right and in force.",
             value=float(reload.is_successful),
         )
+
+        joined = self._world.membership.credentials if self._world.membership else None
+        if joined is not None:
+            yield GaugeMetricFamily(
+                "chipmedic_certificate_expiry_timestamp_seconds",
+                "When the certificate of this node ends; it is renewed long before.",
+                value=joined.expires_at,
+            )
 
     def _scans(self) -> Iterator[Metric]:
         tallies = {name: s.tally for name, s in self._world.roster.scanners.items()}

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from chipmedic_agent.channel import open_channel
 from chipmedic_agent.config import AgentSettings, split_address
 from chipmedic_agent.journal import Journal
+from chipmedic_agent.membership import Membership, NoCertificate
 from chipmedic_agent.pipeline import Pipeline
 from chipmedic_agent.reporter import Reporter
 from chipmedic_agent.roster import Roster
@@ -53,7 +54,9 @@ class Uplink:
         reporter: Reporter,
         roster: Roster,
         pipeline: Pipeline,
+        membership: Membership | None = None,
     ) -> None:
+        self._membership = membership
         self.state = LinkState(since=time.time())
         self._settings = settings
         self._journal = journal
@@ -79,8 +82,12 @@ class Uplink:
         """Take over watchdogs, labels, pace and encryption: the stream begins anew."""
         self._settings = settings
         self._targets = Targets(settings.watchdogs, settings.node)
+        self.begin_anew("the configuration has changed")
+
+    def begin_anew(self, why: str) -> None:
+        """End the stream politely and open it again at once."""
         self._changed.set()
-        self._leave("the configuration has changed")
+        self._leave(why)
 
     def end(self, reason: str) -> None:
         """Say goodbye; `run` returns soon."""
@@ -144,7 +151,10 @@ class Uplink:
 
     async def _speak_to(self, target: str) -> None:
         try:
-            channel = open_channel(target, self._settings.tls)
+            joined = await self._membership.shown() if self._membership is not None else None
+            channel = open_channel(target, self._settings.tls, joined)
+        except NoCertificate as e:
+            raise StreamLost(str(e)) from e
         except OSError as e:
             raise StreamLost(f"tls: {e.filename}: {e.strerror}") from e
         try:
