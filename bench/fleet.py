@@ -1,0 +1,260 @@
+"""A fleet of agents at the level of the protocol: one process, many streams, spoken by hand.
+
+Started by bench/watchdog.py. Each agent says hello, beats, sends events in batches, keeps what is
+not acknowledged, comes back after a random delay and sends it again. Once a second the process
+writes a line of JSON with its counts; SIGTERM ends it, after everything was acknowledged.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import random
+import resource
+import signal
+import sys
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from grpc import aio
+
+from chipmedic_proto.v1 import chipmedic_pb2 as pb
+
+OPTIONS = (
+    ("grpc.keepalive_time_ms", 1000),
+    ("grpc.keepalive_timeout_ms", 1000),
+    ("grpc.http2.ping_timeout_ms", 1000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.use_local_subchannel_pool", 1),
+)
+BATCH = 10
+"""Events of one batch: a fault is raised, counted up, and cleared."""
+BACKOFF_SECONDS = 3.0
+KEEP = 20_000
+"""Times of acknowledgement that are kept for the quantiles."""
+
+
+@dataclass(slots=True)
+class Counts:
+    connected: int = 0
+    sent: int = 0
+    acked: int = 0
+    beats: int = 0
+    lost_streams: int = 0
+    ack_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=KEEP))
+
+
+@dataclass(slots=True)
+class Agent:
+    """One node."""
+
+    number: int
+    given: argparse.Namespace
+    counts: Counts
+    seq: int = 0
+    waiting: deque[tuple[int, float, bytes]] = field(default_factory=deque)
+    """(last seq, when made, message) of the batches that are not acknowledged."""
+    stream: Any = None
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def node(self) -> str:
+        return f"node-{self.number:05d}"
+
+    def hello(self) -> bytes:
+        number = self.number
+        first = self.waiting[0][0] - BATCH + 1 if self.waiting else self.seq + 1
+        return pb.AgentMessage(
+            hello=pb.Hello(
+                node=self.node,
+                boot_id=f"boot-{number}",
+                epoch=f"epoch-{number}",
+                machine_id=f"machine-{number}",
+                labels={"rack": f"r{number // 16}", "switch": f"s{number // 1000}"},
+                inventory=[
+                    pb.Chip(uid=f"{number}-{i}", vendor="nvidia", model="sim", index=i)
+                    for i in range(8)
+                ],
+                first_seq=first,
+                next_seq=self.seq + 1,
+            )
+        ).SerializeToString()
+
+    def beat(self) -> bytes:
+        coverage = [
+            pb.Coverage(check=name, at=time.time(), verdict=pb.VERDICT_OK)
+            for name in ("nvidia", "kernel_log", "host", "rdma")
+        ]
+        return pb.AgentMessage(
+            heartbeat=pb.Heartbeat(at=time.time(), coverage=coverage)
+        ).SerializeToString()
+
+    def batch(self) -> bytes:
+        """Make the events of one fault's life, which opens no incident: severity info."""
+        fault = pb.Fault(
+            component=f"chip:{self.number}-{self.seq // BATCH % 8}", kind="chip.reset",
+            severity=pb.SEVERITY_INFO, action="none", since=time.time(), summary="it was reset",
+            source="nvidia", evidence=["a line of the kernel, as long as such lines often are"],
+        )  # fmt: skip
+        events = []
+        for place in range(BATCH):
+            self.seq += 1
+            fault.count = place + 1
+            transition = {0: pb.TRANSITION_RAISED, BATCH - 1: pb.TRANSITION_CLEARED}.get(
+                place, pb.TRANSITION_UPDATED
+            )
+            event = pb.Event(seq=self.seq, at=time.time(), transition=transition, boot_id="b")
+            event.fault.CopyFrom(fault)
+            events.append(event)
+        data = pb.AgentMessage(events=pb.EventBatch(events=events)).SerializeToString()
+        self.waiting.append((self.seq, time.monotonic(), data))
+        self.counts.sent += BATCH
+        return data
+
+    async def live(self, rng: random.Random) -> None:
+        """Be connected for ever."""
+        await asyncio.sleep(rng.uniform(0, self.given.spread))
+        while True:
+            channel = aio.insecure_channel(self.given.address, options=OPTIONS)
+            try:
+                await self.talk(channel)
+            except (aio.AioRpcError, asyncio.InvalidStateError, TimeoutError):
+                pass
+            finally:
+                if self.stream is not None:
+                    self.counts.connected -= 1
+                    self.counts.lost_streams += 1
+                self.stream = None
+                await channel.close()
+            await asyncio.sleep(rng.uniform(0, BACKOFF_SECONDS))
+
+    async def talk(self, channel: aio.Channel) -> None:
+        call = channel.stream_stream(
+            "/chipmedic.v1.Watchdog/Connect", response_deserializer=pb.WatchdogMessage.FromString
+        )()
+        await call.write(self.hello())
+        async with asyncio.timeout(30):
+            welcome = await call.read()
+        if not isinstance(welcome, pb.WatchdogMessage) or not welcome.HasField("welcome"):
+            return
+        self.acknowledge(welcome.welcome.acked_seq)
+        for _, _, data in list(self.waiting):
+            await call.write(data)
+        # Only now: what is new goes behind what is sent again.
+        self.stream = call
+        self.counts.connected += 1
+        while isinstance(message := await call.read(), pb.WatchdogMessage):
+            if message.HasField("ack"):
+                self.acknowledge(message.ack.seq)
+
+    def acknowledge(self, seq: int) -> None:
+        now = time.monotonic()
+        while self.waiting and self.waiting[0][0] <= seq:
+            _, made_at, _ = self.waiting.popleft()
+            self.counts.acked += BATCH
+            self.counts.ack_seconds.append(now - made_at)
+
+
+class Fleet:
+    """The agents of this process, each with its pace."""
+
+    def __init__(self, given: argparse.Namespace) -> None:
+        self.given = given
+        self.counts = Counts()
+        self.rng = random.Random(given.first)
+        self.agents = [
+            Agent(n, given, self.counts) for n in range(given.first, given.first + given.agents)
+        ]
+        self.is_ending = False
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self.end)
+        tasks = [loop.create_task(agent.live(self.rng)) for agent in self.agents]
+        tasks += [loop.create_task(self.beats()), loop.create_task(self.events())]
+        while not (self.is_ending and self.counts.acked >= self.counts.sent):
+            await asyncio.sleep(1.0)
+            self.report()
+        self.report()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def end(self) -> None:
+        self.is_ending = True
+
+    async def beats(self) -> None:
+        """Let each agent beat in its turn; a lost heartbeat is one that is not sent."""
+        await self.turns(self.given.agents / self.given.heartbeat, self.beat)
+
+    async def events(self) -> None:
+        if self.given.events:
+            await self.turns(self.given.events / BATCH, self.send)
+
+    async def turns(self, per_second: float, act: Any) -> None:
+        """Call `act` for one agent after the other, so often in all."""
+        begun, done = time.monotonic(), 0
+        while True:
+            await asyncio.sleep(0.02)
+            now = time.monotonic()
+            due = int((now - begun) * per_second)
+            if due - done > 10 * per_second:  # we were stopped: nobody makes up for that
+                begun, done = now, 0
+                continue
+            for turn in range(done, due):
+                await act(self.agents[turn % len(self.agents)])
+            done = due
+
+    async def beat(self, agent: Agent) -> None:
+        if agent.stream is not None and self.rng.random() >= self.given.loss:
+            self.counts.beats += 1
+            await write(agent, agent.beat())
+
+    async def send(self, agent: Agent) -> None:
+        if not self.is_ending and agent.stream is not None and not agent.lock.locked():
+            await write(agent, agent.batch())
+
+    def report(self) -> None:
+        counts = self.counts
+        seconds = sorted(counts.ack_seconds)
+        figures = {
+            "connected": counts.connected, "sent": counts.sent, "acked": counts.acked,
+            "waiting": [a.node for a in self.agents if a.waiting][:3],
+            "beats": counts.beats, "lost_streams": counts.lost_streams,
+            "ack_p50": seconds[len(seconds) // 2] if seconds else 0.0,
+            "ack_p99": seconds[int(len(seconds) * 0.99)] if seconds else 0.0,
+        }  # fmt: skip
+        sys.stdout.write(json.dumps(figures) + "\n")
+        sys.stdout.flush()
+
+
+async def write(agent: Agent, data: bytes) -> None:
+    """Write to the agent's stream, one message at a time: gRPC takes no second one meanwhile."""
+    async with agent.lock:
+        if agent.stream is not None:
+            with contextlib.suppress(aio.AioRpcError, asyncio.InvalidStateError):
+                await agent.stream.write(data)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--address", required=True)
+    parser.add_argument("--first", type=int, default=0, help="number of the first node")
+    parser.add_argument("--agents", type=int, default=100)
+    parser.add_argument("--heartbeat", type=float, default=5.0)
+    parser.add_argument("--events", type=float, default=0.0, help="per second, of all together")
+    parser.add_argument("--loss", type=float, default=0.0, help="share of lost heartbeats")
+    parser.add_argument("--spread", type=float, default=5.0, help="seconds to connect all")
+    given = parser.parse_args()
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    asyncio.run(Fleet(given).run())
+
+
+if __name__ == "__main__":
+    main()
