@@ -112,6 +112,16 @@ async def test_a_lost_stream_is_a_verdict_after_the_silence(watch: Watch) -> Non
     assert watch.unreachable() == set()
 
 
+async def test_time_in_which_the_watchdog_was_busy_is_no_silence(watch: Watch) -> None:
+    """Who came back meanwhile is heard only when the loop moves again."""
+    watch.sessions.close(await watch.connect("n1"), "the connection was lost")
+    for _ in range(4):
+        await watch.pass_(0.9, is_stalled=True)
+    assert watch.unreachable() == set(), "of 3.6 s it has listened for 0.4 s"
+    await watch.pass_(2.0)
+    assert watch.unreachable() == {"n1"}
+
+
 async def test_one_that_returns_in_time_is_not(watch: Watch) -> None:
     watch.sessions.close(await watch.connect("n1"), "lost")
     await watch.pass_(1.5)

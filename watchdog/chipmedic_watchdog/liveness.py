@@ -40,6 +40,8 @@ log = logging.getLogger(__name__)
 TICK_SECONDS = 0.1
 MANY_LEAST, MANY_RATIO = 3, 0.1
 """So many nodes, and this share of all, are many."""
+LAG_SECONDS = 0.3
+"""Time in which the loop did not listen for longer than this is no silence of the nodes."""
 EXPIRY_TICK_SECONDS = 10.0
 ADOPTION_SECONDS = 5.0
 """How often the leader looks for nodes that nobody has; a watchdog that gives one up rings."""
@@ -166,6 +168,9 @@ class Liveness:
                 pause_seconds, self.settings.startup_grace_seconds,
             )  # fmt: skip
             self.forgive()
+        elif pause_seconds > LAG_SECONDS:
+            # Who came back meanwhile may stand in the queue behind what kept us busy.
+            self._sessions.lend(pause_seconds - TICK_SECONDS)
         if self._committer.is_failing:
             return
         waiting = {n: a for n, a in self._sessions.away.items() if not a.is_judged}

@@ -164,6 +164,12 @@ class Sessions:
         for node in nodes:
             self.away.pop(node, None)
 
+    def lend(self, seconds: float) -> None:
+        """Give back to every silent node the time in which we could not hear it."""
+        for away in self.away.values():
+            away.due += seconds
+            away.lost_at += seconds
+
     def forgive(self, grace_seconds: float) -> None:
         """Give this time to every silent node, and to those whose loss we notice only now.
 
