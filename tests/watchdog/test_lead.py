@@ -66,7 +66,7 @@ class Watchdog:
         self.lead = Lead(self.beats, me, self.health, self.clock)
         self.store = LeaderStore(self.database, self.lead)
         self.sessions = Sessions(self.clock, SETTINGS.silence_seconds)
-        metrics = Metrics()
+        metrics = self.metrics = Metrics()
         place = Place(watchdog=self.id, is_shared=True, leads=self.lead.leads)
         self.committer = Committer(self.database, metrics, self.health, place=place)
         self.liveness = Liveness(
@@ -441,6 +441,25 @@ async def test_a_steady_job_on_two_watchdogs_is_two_rows_of_progress(watchdogs) 
     progress = sorted(rows(a.database, schema.job_progress), key=lambda row: row["at"])
     assert [row["mark"] for row in progress] == ["start", ""]
     assert [row["step"] for row in progress][-1] >= 28
+
+
+async def test_jobs_that_both_tell_of_in_any_order_hold_nobody_up(watchdogs) -> None:
+    a, b = watchdogs
+    sessions = [await a.connect("n1"), await b.connect("n2")]
+    names = [f"slurm:{n}" for n in range(40)]
+
+    async def tell_all(one: Watchdog, session: Session, jobs: list[str]) -> None:
+        for step in range(1, 15):
+            at = 10_000.0 + 2 * step
+            told = tuple(JobStatus(job=job, at=at, step=step, step_at=at) for job in jobs)
+            beat = ReceivedHeartbeat(at=at, coverage=(), jobs=told, is_whole=True)
+            one.at = at
+            await one.commit(one.arrival(session, beat))
+
+    await asyncio.gather(tell_all(a, sessions[0], names), tell_all(b, sessions[1], names[::-1]))
+    failures = [one.metrics.store_failures._value.get() for one in (a, b)]
+    assert failures == [0, 0], "two commits waited for each other"
+    assert {row["step"] for row in rows(a.database, schema.job_nodes)} == {14}
 
 
 @pytest.fixture

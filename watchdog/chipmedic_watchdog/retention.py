@@ -89,7 +89,8 @@ def purge_batch(connection: Connection, before: float) -> int:
     )
     jobs = list(connection.execute(ended).scalars())
     if jobs:
-        connection.execute(delete(progress).where(progress.c.job.in_(jobs)))
+        for table in (progress, schema.job_tracks):
+            connection.execute(delete(table).where(table.c.job.in_(jobs)))
     return max(
         len(keys), len(jobs) * BATCH_ROWS // BATCH_JOBS, _purge_placements(connection, before)
     )

@@ -44,7 +44,7 @@ from chipmedic_watchdog.intake.rows import (
     taken_elsewhere,
     write_boards,
 )
-from chipmedic_watchdog.intake.tracks import SharedTracks, write_tracks
+from chipmedic_watchdog.intake.tracks import load_tracks, write_tracks
 from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.store.upsert import upsert, write_rows
 
@@ -120,12 +120,14 @@ class _Group:
         self._nodes: dict[str, dict[str, Any]] = {}
         self._event_rows: list[dict[str, Any]] = []
         self._touched: set[Epoch] = set()
-        known = SharedTracks(connection) if place.is_shared else memory.progress
-        self._reports = Reports(connection, known)
+        self._reports = Reports(connection, memory.progress)
 
     def run(self) -> Committed:
         if self._place.is_shared:
-            lock_nodes(self._connection, {a.node for a in self._arrivals})
+            nodes = {a.node for a in self._arrivals}
+            lock_nodes(self._connection, nodes)
+            tracks = load_tracks(self._connection, self._jobs(nodes))
+            self._reports = Reports(self._connection, tracks)
         told = [a for a in self._arrivals if not isinstance(a.body, ReceivedHeartbeat)]
         names = sorted({a.node for a in told})
         if names:
@@ -136,6 +138,14 @@ class _Group:
             self._take(arrival)
         self._write()
         return self._result
+
+    def _jobs(self, nodes: set[str]) -> set[str]:
+        """Return the jobs of whose progress this group may tell."""
+        held = [self._memory.held[node][1].beat for node in nodes & self._memory.held.keys()]
+        bodies = [a.body for a in self._arrivals]
+        beats = [b for b in bodies if isinstance(b, ReceivedHeartbeat)]
+        beats += [b.beat for b in bodies if isinstance(b, ReceivedSnapshot)]
+        return {job.job for beat in (*held, *beats) for job in beat.jobs}
 
     def _take(self, arrival: Arrival) -> None:
         if arrival.stream in self._result.refused:

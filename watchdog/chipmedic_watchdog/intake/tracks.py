@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -12,35 +12,22 @@ from chipmedic_watchdog.intake.progress import Mark, Progress, Track
 from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.store.upsert import write_rows
 
+# By name and not by row, for two watchdogs may hear of a new job at once; in one order everywhere,
+# so that two never wait for each other.
+_LOCK = text(
+    "SELECT pg_advisory_xact_lock(key) FROM (SELECT DISTINCT hashtextextended(job, 0) AS key "
+    "FROM unnest(CAST(:jobs AS text[])) AS job ORDER BY key OFFSET 0) AS keys"
+)
 
-class SharedTracks(Mapping[str, Track]):
-    """The tracks of the store; one that was looked at is nobody else's until the commit."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._seen: dict[str, Track | None] = {}
-
-    def __getitem__(self, job: str) -> Track:
-        if job not in self._seen:
-            self._seen[job] = self._load(job)
-        track = self._seen[job]
-        if track is None:
-            raise KeyError(job)
-        return track
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._seen)
-
-    def __len__(self) -> int:
-        return len(self._seen)
-
-    def _load(self, job: str) -> Track | None:
-        # A lock on the name, not on the row: two watchdogs may hear of a new job at once.
-        lock = text("SELECT pg_advisory_xact_lock(hashtextextended(:job, 0))")
-        self._connection.execute(lock, {"job": job})
-        table = schema.job_tracks
-        body = self._connection.execute(select(table.c.body).where(table.c.job == job)).scalar()
-        return None if body is None else track_from_json(body)
+def load_tracks(connection: Connection, jobs: Collection[str]) -> dict[str, Track]:
+    """Return the tracks of these jobs; they are nobody else's until the end of the transaction."""
+    if not jobs:
+        return {}
+    connection.execute(_LOCK, {"jobs": sorted(jobs)})
+    table = schema.job_tracks
+    rows = connection.execute(select(table.c.job, table.c.body).where(table.c.job.in_(jobs)))
+    return {row.job: track_from_json(row.body) for row in rows}
 
 
 def write_tracks(connection: Connection, tracks: Mapping[str, Track], at: float) -> None:
