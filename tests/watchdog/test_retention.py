@@ -129,6 +129,24 @@ async def test_old_incidents_go_with_all_that_is_theirs(database: Database, monk
     assert len(rows(database, schema.audit)) == len(INCIDENTS)
 
 
+async def test_old_digests_and_silences_go(database: Database) -> None:
+    def fill(connection: Any) -> None:
+        for number, at in enumerate((1.0, 90.0)):
+            connection.execute(insert(schema.notices).values(
+                id=f"digest/{number}", incident="", occasion="digest", channel="c", created_at=at,
+                state="delivered", next_attempt_at=at, severity=3, title="t", body="b", data={},
+            ))  # fmt: skip
+            connection.execute(insert(schema.silences).values(
+                id=f"sil-{number}", kind="silence", matchers=[], starts_at=0.0, ends_at=at,
+                why="w", created_at=0.0, created_by="ada",
+            ))  # fmt: skip
+
+    database.write_now(fill)
+    await Retention(database, 0, 10).purge(50.0, retention.purge_incidents)
+    assert [row["id"] for row in rows(database, schema.notices)] == ["digest/1"]
+    assert [row["id"] for row in rows(database, schema.silences)] == ["sil-1"]
+
+
 @pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 def test_the_jobs_of_a_node_are_found_without_reading_those_of_all(database: Database) -> None:
     """Ten thousand nodes ask for theirs with each snapshot."""

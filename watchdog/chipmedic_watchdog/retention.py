@@ -141,6 +141,12 @@ def purge_incidents(connection: Connection, before: float) -> int:
     )
     if alone:
         connection.execute(delete(schema.faults).where(faults.id.in_(alone)))
+    notices, silences = schema.notices.c, schema.silences.c
+    others = [  # digests and tests are of no incident
+        delete(schema.notices).where(notices.incident == "", notices.created_at < before),
+        delete(schema.silences).where(silences.ends_at < before),
+    ]
+    count += sum(connection.execute(statement).rowcount for statement in others)
     is_full = len(found) == BATCH_INCIDENTS or len(alone) == BATCH_ROWS
     return max(count + len(alone), BATCH_ROWS if is_full else 0)
 

@@ -31,6 +31,7 @@ BEAT_SECONDS = 30.0
 MARGIN_SECONDS = 5.0
 """A channel keeps its own deadline; when it is so much over it, the delivery counts as failed."""
 STORE_RETRY_SECONDS = 2.0
+REFRESH_RETRY_SECONDS = 10.0
 SENT_KEPT = 1_000
 STUCK_SECONDS = 120.0
 """A courier that has not moved for so long does not work."""
@@ -58,7 +59,7 @@ class Courier:
         self._hanging = 0
         self._trouble = ""
         self._sent_at: deque[float] = deque(maxlen=SENT_KEPT)
-        self._refreshed_at = 0.0
+        self._refresh_at = 0.0
         self._moved_at = time.monotonic()
         self.failing_since: float | None = None
         """Since when nothing has arrived that was to be delivered; None: the last one did."""
@@ -127,7 +128,7 @@ class Courier:
         notifier = self._notifier
         if not isinstance(notifier, StandingNotifier):
             return
-        if self._now() - self._refreshed_at < notifier.refresh_seconds:
+        if self._now() < self._refresh_at:
             return
         standing = await self._database.read(lambda c: outbox.standing(c, self.name))
         try:
@@ -135,8 +136,10 @@ class Courier:
                 await self._call(lambda: notifier.refresh(standing))
         except DeliveryFailed as e:
             self._note(e)
+            self._refresh_at = self._now() + REFRESH_RETRY_SECONDS
         else:
-            self._refreshed_at = self._now()
+            self.failing_since = None
+            self._refresh_at = self._now() + notifier.refresh_seconds
 
     async def _deliver(self, pending: outbox.Pending) -> bool:
         """Deliver one notice and write down what came of it; return whether it arrived."""

@@ -54,7 +54,7 @@ class NotifyLoop:
             for name, channel in settings.channels.items()
         ]
         self._deadman = Deadman(settings.deadman, self._prove, on_ping)
-        self._linker: Linker | None = None
+        self._link_trouble = ""
         self._word = Word()
         self._asking: asyncio.Task[None] | None = None
         self._looked_at = time.monotonic()
@@ -111,7 +111,7 @@ class NotifyLoop:
         if ids:
             outcome = await self._database.write(lambda c: news.write_news(c, ids, desk, now))
         written = outcome.written
-        if is_beat and any(route.escalations for route in self._settings.routes):
+        if is_beat and await self._is_to_escalate(desk, now):
             written += await self._database.write(lambda c: news.escalate(c, desk, now))
         if written:
             for courier in self._couriers:
@@ -120,10 +120,16 @@ class NotifyLoop:
             self._ask(group)
         return outcome.is_waiting
 
+    async def _is_to_escalate(self, desk: news.Desk, now: float) -> bool:
+        """Whether there is something to write: most looks find nothing and wait for no writer."""
+        if not any(route.escalations for route in self._settings.routes):
+            return False
+        return bool(await self._database.read(lambda c: news.escalations_due(c, desk, now)))
+
     def _desk(self) -> news.Desk:
         return news.Desk(
             settings=self._settings,
-            linker=self._linker,
+            linker=self._linker(),
             word=self._word,
             has_scheduler=self._witness is not None,
         )
@@ -168,12 +174,21 @@ class NotifyLoop:
                     channel.read_secret()
             except ConfigError as e:
                 LOGGER.error("channel cannot deliver: channel=%s why=%s", name, e)  # noqa: TRY400
+
+    def _linker(self) -> Linker | None:
+        """Return what makes links; the key is read anew, as other secrets are."""
         links = self._settings.links
+        if not links.key_file:
+            return None
         try:
-            if links.key_file:
-                self._linker = Linker(links, self._settings.external_url, links.read_key())
+            linker = Linker(links, self._settings.external_url, links.read_key())
         except ConfigError as e:
-            LOGGER.error("notices bear no links: why=%s", e)  # noqa: TRY400
+            if str(e) != self._link_trouble:
+                LOGGER.error("notices bear no links: why=%s", e)  # noqa: TRY400
+            self._link_trouble = str(e)
+            return None
+        self._link_trouble = ""
+        return linker
 
 
 WITH_URL = (ChannelKind.APPRISE, ChannelKind.WEBHOOK, ChannelKind.ALERTMANAGER)

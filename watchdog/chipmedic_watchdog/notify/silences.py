@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, insert, select, update
 
 from chipmedic.errors import ChipmedicError
 from chipmedic_watchdog.notify.matchers import Labels, Matcher, covers, parse
@@ -177,9 +177,3 @@ def _silence(row: Row[Any]) -> Silence:
         why=row.why,
         created_by=row.created_by,
     )
-
-
-def forget(connection: Connection, before: float) -> int:
-    """Delete silences that ended so long ago; return how many."""
-    table = schema.silences
-    return connection.execute(delete(table).where(table.c.ends_at < before)).rowcount
