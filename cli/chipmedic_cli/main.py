@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 
 from chipmedic.errors import ChipmedicError, ConfigError
 from chipmedic_cli import access, audit, notices, recoveries, silences
+from chipmedic_cli import hold as hold_command
 from chipmedic_cli import replay as replay_command
 from chipmedic_cli import report as report_command
 from chipmedic_cli.client import CA_VARIABLE
@@ -40,6 +41,8 @@ app.add_typer(notices.app, name="notices")
 app.add_typer(silences.silence_app, name="silence")
 app.add_typer(silences.maintenance_app, name="maintenance")
 app.command("give-back")(recoveries.give_back)
+app.command("hold")(hold_command.hold)
+app.command("release")(hold_command.release)
 app.command("report")(report_command.report)
 app.command("replay")(replay_command.replay)
 

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from chipmedic_cli.client import Client
+from chipmedic_cli.hold import reset_breaker
 from chipmedic_cli.options import JsonOption, WatchdogOption, WhoOption, print_json
 from chipmedic_cli.status import table
 from chipmedic_cli.words import age, coloured, plain
@@ -61,6 +62,9 @@ def decline(recovery: str, why: Why, watchdog: WatchdogOption, who: WhoOption) -
 def stop(recovery: str, why: Why, watchdog: WatchdogOption, who: WhoOption) -> None:
     """End a recovery before its next step."""
     _answer(watchdog, recovery, "stop", {"who": who, "why": why})
+
+
+app.command("reset-breaker")(reset_breaker)
 
 
 def give_back(node: str, why: Why, watchdog: WatchdogOption, who: WhoOption) -> None:

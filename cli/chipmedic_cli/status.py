@@ -20,6 +20,7 @@ def gather(client: Client) -> dict[str, Any]:
         "jobs": client.all("/api/v1/jobs", state="running"),
         "incidents": client.all("/api/v1/incidents", state="active"),
         "faults": client.all("/api/v1/faults", state="open"),
+        "safety": client.get("/api/v1/safety"),
         "recoveries": [
             *client.all("/api/v1/recoveries", state="proposed"),
             *client.all("/api/v1/recoveries", state="held"),
@@ -39,10 +40,12 @@ def show(answer: dict[str, Any], console: Console | None = None) -> None:
         console.print(incident_table(answer["incidents"]))
     else:
         console.print("no open incident")
-    for line in _questions(answer):
+    for line in [*_switches(answer["safety"]), *_questions(answer)]:
         console.print(plain(line))
     if answer["jobs"]:
         console.print(_jobs(answer["jobs"]))
+    if answer["safety"]["isolations"]:
+        console.print(_isolations(answer["safety"]["isolations"]))
     unwell = [node for node in answer["nodes"] if _is_unwell(node, answer["faults"])]
     if unwell:
         console.print(_nodes(unwell, answer["faults"]))
@@ -62,6 +65,34 @@ def _lead(watchdogs: list[dict[str, Any]]) -> str:
     return words + (f"; gone: {', '.join(sorted(set(gone)))}" if gone else "")
 
 
+def _switches(safety: dict[str, Any]) -> list[str]:
+    """Return what keeps chipmedic from acting, with the command that ends it."""
+    hold, breaker = safety["hold"], safety["breaker"]
+    lines = []
+    if hold["state"] == "on":
+        since = f"{age(hold['at'])} ago by {hold['who'] or 'somebody'}"
+        lines.append(f"on hold since {since}: {hold['why']}: chipmedic release")
+    if breaker["state"] != "closed":
+        state = breaker["state"].replace("_", " ")
+        end = ": chipmedic recoveries reset-breaker" if breaker["state"] == "open" else ""
+        lines.append(f"the breaker is {state} since {age(breaker['at'])}: {breaker['why']}{end}")
+    return lines
+
+
+def _isolations(isolations: list[dict[str, Any]]) -> Table:
+    made = table("ISOLATED", "BY", "AGE", "INCIDENT", "REASON", "CHECK")
+    for row in isolations:
+        made.add_row(
+            plain(row["node"]),
+            plain(row["adapter"]),
+            age(row["isolated_at"]),
+            row["incident"],
+            plain(row["reason"]),
+            plain(f"{row['gate']}: {row['gate_detail']}" if row["gate"] else "-"),
+        )
+    return made
+
+
 def _questions(answer: dict[str, Any]) -> list[str]:
     """Return what waits for a person: proposals, and what could not be done of open incidents."""
     active = {incident["id"] for incident in answer["incidents"]}
@@ -73,9 +104,11 @@ def _questions(answer: dict[str, Any]) -> list[str]:
         name, incident = row["id"], row["incident"]
         if row["state"] == "proposed":
             lines.append(f"waits for you: {incident}: chipmedic recoveries approve {name}")
-        elif incident in active:
+        elif incident in active and row.get("held_by", "") not in WAITS:
             why = row["detail"]
             lines.append(f"waits for you: {incident}: {why}: chipmedic recoveries retry {name}")
+        elif incident in active:
+            lines.append(f"waits: {incident}: {row['detail']}: {name} {WAITS[row['held_by']]}")
     return lines
 
 
@@ -83,6 +116,13 @@ def _is_unwell(node: dict[str, Any], faults: list[dict[str, Any]]) -> bool:
     has_fault = any(fault["node"] == node["node"] for fault in faults)
     return node["state"] != "connected" or has_fault or node["is_spool_failing"]
 
+
+WAITS = {
+    "hold": "goes on when the hold ends",
+    "breaker": "goes on when the breaker lets it",
+    "budget": "goes on when the budget is free",
+}
+"""What ends the wait of a recovery that a limit holds."""
 
 SHORT = frozenset({"INCIDENT", "RECOVERY", "SEVERITY", "STATE", "AGE"})
 """Columns whose words are never broken."""

@@ -9,13 +9,22 @@ from rich.console import Console
 
 from chipmedic_cli.status import show
 
+CALM: Any = {
+    "hold": {"state": "off", "at": 0.0, "who": "", "why": ""},
+    "breaker": {"state": "closed", "at": 0.0, "who": "", "why": ""},
+    "isolations": [],
+}
+
 
 def recovery(number: int, state: str, incident: str = "inc-000001", detail: str = "") -> Any:
     return {"id": f"rec-{number:06d}", "incident": incident, "state": state, "detail": detail}
 
 
 def shown(
-    *recoveries: Any, active: tuple[str, ...] = ("inc-000001",), watchdogs: tuple[Any, ...] = ()
+    *recoveries: Any,
+    active: tuple[str, ...] = ("inc-000001",),
+    watchdogs: tuple[Any, ...] = (),
+    safety: Any = None,
 ) -> str:
     incidents = [
         {"id": name, "severity": "critical", "state": "acknowledged", "opened_at": 0.0,
@@ -24,7 +33,8 @@ def shown(
     ]  # fmt: skip
     file = io.StringIO()
     answer = {"watchdogs": list(watchdogs), "nodes": [], "jobs": [], "faults": [],
-              "incidents": incidents, "recoveries": list(recoveries)}  # fmt: skip
+              "incidents": incidents, "recoveries": list(recoveries),
+              "safety": safety or CALM}  # fmt: skip
     show(answer, Console(file=file, width=80, highlight=False))
     return file.getvalue()
 
@@ -62,3 +72,26 @@ def test_who_leads_is_said_where_there_are_several() -> None:
 
 def test_one_that_is_alone_needs_no_words() -> None:
     assert "leads" not in shown(watchdogs=(watchdog("a:7443", is_leader=True),))
+
+
+def test_the_switches_and_the_isolated_nodes_are_shown() -> None:
+    turned: Any = {
+        "hold": {"state": "on", "at": 0.0, "who": "mei", "why": "wrong rule"},
+        "breaker": {"state": "open", "at": 0.0, "who": "chipmedic", "why": "6 nodes went bad"},
+        "isolations": [
+            {"node": "gpu-017", "adapter": "slurm", "isolated_at": 0.0, "incident": "inc-000001",
+             "reason": "chipmedic:inc-000001 chip.lost", "gate": "", "gate_detail": ""},
+        ],
+    }  # fmt: skip
+    text = " ".join(shown(safety=turned).split())
+    assert "by mei: wrong rule: chipmedic release" in text
+    assert "6 nodes went bad: chipmedic recoveries reset-breaker" in text
+    assert "gpu-017 slurm" in text
+    assert "hold" not in shown()
+
+
+def test_what_a_limit_holds_waits_by_itself() -> None:
+    held = recovery(9, "held", detail="isolate n1: budget") | {"held_by": "budget"}
+    text = " ".join(shown(held).split())
+    assert "isolate n1: budget: rec-000009 goes on when the budget is free" in text
+    assert "retry" not in text

@@ -28,6 +28,7 @@ NAMED = {
     "notify.channels": "`[notify.channels.NAME]`",
     "notify.routes": "`[[notify.routes]]`",
     "notify.routes.escalations": "`[[notify.routes.escalations]]`",
+    "recover.budgets": "`[[recover.budgets]]`",
     "recover.rules": "`[[recover.rules]]`",
 }
 """Headings of sections that are more than their own name."""

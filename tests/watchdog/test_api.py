@@ -238,6 +238,21 @@ class TestActs:
         assert (audit["who"], audit["act"], audit["target"]) == ("li", "acknowledge", "inc-000001")
         assert audit["detail"] == {"why": "on it"}
 
+    async def test_the_red_switch_and_the_breaker(self, client) -> None:
+        body = {"who": "mei", "why": "a wrong rule"}
+        assert (await client.post("/api/v1/safety/release", json=body)).status_code == 409
+        answer = await client.post("/api/v1/safety/hold", json=body)
+        assert (answer.status_code, answer.json()["state"]) == (200, "on")
+        safety = (await client.get("/api/v1/safety")).json()
+        assert (safety["hold"]["who"], safety["hold"]["why"]) == ("mei", "a wrong rule")
+        assert (safety["breaker"]["state"], safety["isolations"]) == ("closed", [])
+        assert (await client.post("/api/v1/safety/release", json=body)).json()["state"] == "off"
+        answer = await client.post("/api/v1/safety/reset-breaker", json=body)
+        assert (answer.status_code, answer.json()["detail"]) == (
+            409,
+            "the breaker is closed, not open",
+        )
+
     async def test_resolve_needs_a_reason_and_wakes_the_others(self, client, api) -> None:
         rung: list[int] = []
         api.on_act = lambda: rung.append(1)

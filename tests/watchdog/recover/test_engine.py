@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from chipmedic.errors import DeliveryFailed
 from chipmedic.recoverer import RecoveryRequest, Step, StepResult
-from chipmedic_watchdog.recover import approvals, book, safety
+from chipmedic_watchdog.recover import approvals, book, switches
 from chipmedic_watchdog.recover.engine import Engine
 from chipmedic_watchdog.recover.settings import Mode, RecoverSettings
 from chipmedic_watchdog.store import schema
@@ -273,22 +273,19 @@ def test_two_intents_cannot_share_the_last_place(database: Database) -> None:
     assert len([act for act in world.acts if act.startswith("isolate")]) == 1
 
 
-@pytest.mark.parametrize("known", [0, 1, 5, 9])
-def test_one_node_may_always_leave(known: int) -> None:
-    assert safety.limit(replace(FAST, maximum_isolated_percent=1), known) == 1
-
-
 def test_the_hold_switch_and_the_hold_file_stop_what_has_not_begun(
     database: Database, tmp_path: Path
 ) -> None:
     def switch(*, is_on: bool) -> None:
         database.write_now(
-            lambda c: safety.switch_hold(c, is_on=is_on, who="mei", why="works", now=NOW)
+            lambda c: (switches.hold if is_on else switches.release)(
+                c, who="mei", why="works", now=NOW
+            )
         )
 
     switch(is_on=True)
     row = carry_out(database, FakeScheduler(World()), plan(database))
-    assert (row["state"], "on hold (switched on by a person)" in row["detail"]) == ("held", True)
+    assert (row["state"], "on hold by mei: works" in row["detail"]) == ("held", True)
     switch(is_on=False)
     (tmp_path / "hold").touch()
     held = replace(FAST, hold_file=str(tmp_path / "hold"))

@@ -341,13 +341,21 @@ async def test_an_old_proposal_does_not_give_back_what_somebody_took_out_since(
     assert world.drained
 
 
-async def test_the_hold_switch_does_not_hold_a_return(database: Database, tmp_path: Path) -> None:
+async def test_the_red_switch_holds_a_return_too_unless_a_person_asks_for_it(
+    database: Database, tmp_path: Path
+) -> None:
     world = World()
     await isolated(database, world)
-    (tmp_path / "hold").touch()
-    settings = replace(ACT, return_mode=Mode.ACT, hold_file=str(tmp_path / "hold"))
+    hold = tmp_path / "hold"
+    hold.touch()
+    settings = replace(ACT, return_mode=Mode.ACT, hold_file=str(hold))
     async with running(database, world, settings):
-        await until(lambda: recoveries(database)[-1] == ("rec-000002", "done"))
+        await until(lambda: recoveries(database)[-1] == ("rec-000002", "held"))
+        assert world.drained
+        now = NOW + 2
+        database.write_now(lambda c: approvals.give_back(c, "n1", who="li", why="well", now=now))
+        await until(lambda: recoveries(database)[-1] == ("rec-000003", "done"))
+    assert world.drained == {}
 
 
 async def test_a_reason_that_somebody_changed_is_left(database: Database) -> None:
@@ -481,3 +489,87 @@ async def test_in_a_maintenance_window_nothing_is_done_and_after_it_all(
         assert recoveries(database) == []
         assert world.acts == []
         await until(lambda: "isolate n1" in world.acts)
+
+
+def two_bad_nodes(database: Database) -> None:
+    bad_node(database)
+    put_incident(database, identity="inc-000002", kind="chip.lost", nodes=["n2"], jobs=[])
+    put_fault(database, incident="inc-000002", node="n2", kind="chip.lost", codes=[])
+
+
+def is_held_by(database: Database, limit: str) -> bool:
+    return any(row["held_by"] == limit for row in rows(database, schema.recoveries))
+
+
+async def test_what_the_budget_held_goes_on_when_the_budget_is_free_again(
+    database: Database,
+) -> None:
+    world = World(drained={"n4": "new cables"})
+    bad_node(database)
+    async with running(database, world, replace(ACT, maximum_isolated_nodes=1)):
+        await until(lambda: is_held_by(database, "budget"))
+        await settle()
+        assert world.acts == []
+        del world.drained["n4"]
+        await until(lambda: recoveries(database) == [("rec-000001", "done")], seconds=40)
+    assert world.acts == ["isolate n1", "restart slurm:7"]
+    assert "go on" in [row["act"] for row in rows(database, schema.audit)]
+
+
+async def test_what_was_held_and_is_not_needed_any_more_does_not_go_on(
+    database: Database,
+) -> None:
+    world = World(drained={"n4": "new cables"})
+    bad_node(database, jobs=[])
+    async with running(database, world, replace(ACT, maximum_isolated_nodes=1)):
+        await until(lambda: is_held_by(database, "budget"))
+        change(database, schema.faults, schema.faults.c.node == "n1", state="cleared")
+        del world.drained["n4"]
+        await until(lambda: recoveries(database)[0] == ("rec-000001", "stopped"), seconds=40)
+        await settle()
+    assert world.acts == []
+
+
+async def test_the_red_switch_holds_all_and_its_release_lets_it_go_on(database: Database) -> None:
+    world = World()
+    bad_node(database)
+    now = NOW + 1
+    database.write_now(lambda c: approvals.hold(c, who="mei", why="wrong rule", now=now))
+    async with running(database, world):
+        await until(lambda: is_held_by(database, "hold"))
+        await settle()
+        assert world.acts == []
+        database.write_now(lambda c: approvals.release(c, who="mei", why="mended", now=now))
+        await until(lambda: recoveries(database) == [("rec-000001", "done")], seconds=40)
+    assert world.acts == ["isolate n1", "restart slurm:7"]
+    acts = [(row["who"], row["act"]) for row in rows(database, schema.audit)]
+    assert ("mei", "hold") in acts
+    assert ("mei", "release") in acts
+
+
+async def test_a_return_that_the_red_switch_held_goes_on_after_it(
+    database: Database, tmp_path: Path
+) -> None:
+    world = World()
+    await isolated(database, world)
+    hold = tmp_path / "hold"
+    hold.touch()
+    async with running(database, world, replace(ACT, return_mode=Mode.ACT, hold_file=str(hold))):
+        await until(lambda: recoveries(database)[-1] == ("rec-000002", "held"))
+        hold.unlink()
+        await until(lambda: recoveries(database)[-1] == ("rec-000002", "done"), seconds=40)
+
+
+async def test_the_mode_can_be_set_for_a_partition(database: Database) -> None:
+    world = World()
+    two_bad_nodes(database)
+    for node, partition in (("n1", "train,big"), ("n2", "debug")):
+        labels = {"partition": partition}
+        change(database, schema.nodes, schema.nodes.c.node == node, labels=labels)
+    rule = RuleSettings(kinds=("*",), partitions=("debug",), mode=Mode.ACT)
+    async with running(database, world, replace(ACT, mode=Mode.NOTIFY, rules=(rule,))):
+        await until(lambda: "isolate n2" in world.acts)
+        await settle()
+    assert world.acts == ["isolate n2"]
+    modes = {row["incident"]: row["evidence"]["rule"] for row in rows(database, schema.recoveries)}
+    assert modes == {"inc-000001": "default", "inc-000002": "* in debug"}

@@ -8,6 +8,7 @@ import pytest
 
 from chipmedic import config
 from chipmedic.errors import ConfigError
+from chipmedic_watchdog.recover.modes import mode_for
 from chipmedic_watchdog.recover.settings import Mode, RecoverSettings
 
 
@@ -22,7 +23,7 @@ def load(text: str) -> RecoverSettings:
 
 def test_the_default_only_tells() -> None:
     settings = load("")
-    assert settings.mode_for("chip.lost") == (Mode.NOTIFY, "default")
+    assert mode_for(settings, "chip.lost") == (Mode.NOTIFY, "default")
     assert (settings.slurm, settings.exec) == (None, None)
 
 
@@ -39,8 +40,8 @@ def test_a_whole_section() -> None:
         isolate = ["/opt/out", "{node}", "{reason}"]
         restart = ["/opt/again", "{job}"]
     """)
-    assert settings.mode_for("memory.contained") == (Mode.ACT, "memory.*")
-    assert settings.mode_for("nic.down") == (Mode.PROPOSE, "default")
+    assert mode_for(settings, "memory.contained") == (Mode.ACT, "memory.*")
+    assert mode_for(settings, "nic.down") == (Mode.PROPOSE, "default")
     assert settings.exec is not None
 
 

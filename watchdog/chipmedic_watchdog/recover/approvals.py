@@ -8,7 +8,8 @@ from __future__ import annotations
 from sqlalchemy import Connection, select
 
 from chipmedic.errors import ChipmedicError
-from chipmedic_watchdog.recover import book, decisions
+from chipmedic_watchdog.recover import book, decisions, safety, switches
+from chipmedic_watchdog.recover.breaker import BreakerState
 from chipmedic_watchdog.recover.settings import Mode
 from chipmedic_watchdog.store import audit, schema
 
@@ -61,8 +62,11 @@ def retry(connection: Connection, recovery: str, *, who: str, now: float) -> Non
     for stored in book.steps(connection, recovery):
         if stored.state == "failed":
             book.change_step(connection, stored, state="planned", attempts=0)
-    evidence = {**found.evidence, "approved_by": who}
-    book.change(connection, recovery, now=now, state="planned", evidence=evidence, detail="")
+    # Whoever tries again has looked: the bound on attempts is for what nobody looks at.
+    evidence = {**found.evidence, "approved_by": who, "retried_by": who}
+    book.change(
+        connection, recovery, now=now, state="planned", evidence=evidence, detail="", held_by=""
+    )
     audit.append(connection, at=now, who=who, act="retry", target=recovery)
 
 
@@ -86,6 +90,40 @@ def give_back(connection: Connection, node: str, *, who: str, why: str, now: flo
     )
     audit.append(connection, at=now, who=who, act="give back", target=node, why=why)
     return recovery
+
+
+def hold(connection: Connection, *, who: str, why: str, now: float) -> switches.Switch:
+    """Turn the big red switch on."""
+    switches.hold(connection, who=who, why=why, now=now)
+    return switches.read(connection, switches.HOLD, switches.OFF)
+
+
+def release(connection: Connection, *, who: str, why: str, now: float) -> switches.Switch:
+    """Turn the big red switch off.
+
+    Raises:
+        NotPossible: it is off.
+    """
+    if switches.read(connection, switches.HOLD, switches.OFF).state == switches.OFF:
+        raise NotPossible("recovery is not on hold; a hold file is to be removed where it lies")
+    switches.release(connection, who=who, why=why, now=now)
+    return switches.read(connection, switches.HOLD, switches.OFF)
+
+
+def reset_breaker(connection: Connection, *, who: str, why: str, now: float) -> switches.Switch:
+    """Let the breaker try one isolation: it is half open, and closes when that ends well.
+
+    Raises:
+        NotPossible: it is not open.
+    """
+    present = switches.read(connection, safety.BREAKER, BreakerState.CLOSED)
+    if present.state != BreakerState.OPEN:
+        raise NotPossible(f"the breaker is {present.state.replace('_', ' ')}, not open")
+    turned = switches.Switch(
+        name=safety.BREAKER, state=BreakerState.HALF_OPEN, at=now, who=who, why=why
+    )
+    switches.turn(connection, turned, act="reset breaker")
+    return turned
 
 
 def _expect(connection: Connection, recovery: str, states: tuple[str, ...]) -> book.Recovery:

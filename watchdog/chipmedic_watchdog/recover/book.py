@@ -34,6 +34,8 @@ class Recovery:
     evidence: Mapping[str, Any]
     created_at: float
     updated_at: float
+    held_by: str = ""
+    """The limit that holds it; empty: none, or it waits for a person."""
 
     @property
     def is_return(self) -> bool:
@@ -131,7 +133,7 @@ def latest(connection: Connection, incidents: Iterable[str]) -> dict[str, tuple[
 
 
 def change(connection: Connection, recovery: str, *, now: float, **values: Any) -> None:
-    """Set columns of a recovery: `state`, `reason`, `detail`, `evidence`, `mode`, `adapter`."""
+    """Set columns of a recovery: `state`, `reason`, `detail`, `evidence`, `mode`, `held_by` ..."""
     table = schema.recoveries
     connection.execute(update(table).where(table.c.id == recovery).values(updated_at=now, **values))
 
@@ -214,6 +216,7 @@ def _recovery(row: Row[Any]) -> Recovery:
         evidence=row.evidence,
         created_at=row.created_at,
         updated_at=row.updated_at,
+        held_by=row.held_by,
     )
 
 

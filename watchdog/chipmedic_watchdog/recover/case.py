@@ -71,6 +71,8 @@ class Case:
     """The incident's jobs of which any node is known."""
     isolated: frozenset[str] = frozenset()
     """Nodes that need no isolation: we hold them isolated, or this incident has done so before."""
+    partitions: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Of each node of the incident, as the agents' labels name them."""
     restarted_at: Mapping[str, float] = field(default_factory=dict)
     """When chipmedic last finished a restart of a job."""
     views: Mapping[str, NodeView] | None = None

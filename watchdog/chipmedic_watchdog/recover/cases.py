@@ -11,6 +11,7 @@ from chipmedic.model import Action, Severity
 from chipmedic.recoverer import StepKind
 from chipmedic_watchdog.recover import book
 from chipmedic_watchdog.recover.case import Case, FaultView, IncidentView, Placement
+from chipmedic_watchdog.recover.modes import partitions_of
 from chipmedic_watchdog.recover.policy import may_return
 from chipmedic_watchdog.store import schema
 
@@ -29,6 +30,7 @@ def load(connection: Connection) -> list[Case]:
     placed = frozenset(job for job in jobs if _is_placed(connection, job))
     isolated = open_isolations(connection)
     restarted = book.restarted_at(connection, jobs)
+    partitions = _partitions(connection, {node for row in rows for node in row.nodes})
     return [
         Case(
             incident=_incident(row),
@@ -36,10 +38,17 @@ def load(connection: Connection) -> list[Case]:
             placements=tuple(p for p in placements if p.job in row.jobs),
             placed_jobs=placed & frozenset(row.jobs),
             isolated=isolated | _handled(connection, row.id, row.reopened_count),
+            partitions={node: partitions.get(node, frozenset()) for node in row.nodes},
             restarted_at={job: at for job, at in restarted.items() if job in row.jobs},
         )
         for row in rows
     ]
+
+
+def _partitions(connection: Connection, nodes: Iterable[str]) -> dict[str, frozenset[str]]:
+    table = schema.nodes
+    query = select(table.c.node, table.c.labels).where(table.c.node.in_(list(nodes)))
+    return {row.node: partitions_of(row.labels) for row in connection.execute(query)}
 
 
 def open_isolations(connection: Connection) -> frozenset[str]:
@@ -47,6 +56,11 @@ def open_isolations(connection: Connection) -> frozenset[str]:
     table = schema.isolations
     query = select(table.c.node).where(table.c.returned_at.is_(None))
     return frozenset(connection.execute(query).scalars())
+
+
+def known_nodes(connection: Connection) -> list[str]:
+    """Return the names of all nodes."""
+    return list(connection.execute(select(schema.nodes.c.node)).scalars())
 
 
 def keeps_out(connection: Connection, node: str, *, by_person: bool = False) -> str | None:

@@ -11,6 +11,7 @@ from chipmedic_watchdog.notify import silences
 from chipmedic_watchdog.recover import book, cases
 from chipmedic_watchdog.recover.case import Case
 from chipmedic_watchdog.recover.policy import Decision
+from chipmedic_watchdog.recover.resume import SUPERSEDED
 from chipmedic_watchdog.recover.settings import Mode, RecoverSettings
 from chipmedic_watchdog.recover.transitions import end
 from chipmedic_watchdog.store import schema
@@ -99,7 +100,7 @@ def _is_answered(last: book.Recovery | None, evidence: dict[str, Any]) -> bool:
     """Whether a person has this question already, or has answered it: then it is not put again."""
     if last is None or last.state not in ("held", "stopped", "proposed"):
         return False
-    if last.evidence.get("reopened", 0) != evidence["reopened"]:
+    if last.evidence.get("reopened", 0) != evidence["reopened"] or SUPERSEDED in last.evidence:
         return False
     asked = {*last.nodes, *last.jobs}
     return {*evidence["nodes"], *evidence["jobs"]} <= asked

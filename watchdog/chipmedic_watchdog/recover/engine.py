@@ -14,16 +14,13 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from sqlalchemy import Connection, select
-
 from chipmedic.errors import DeliveryFailed
 from chipmedic.recoverer import NodeView, Recoverer, RecoveryRequest, Step, StepKind, StepResult
-from chipmedic_watchdog.recover import book, transitions
+from chipmedic_watchdog.recover import book, cases, transitions
 from chipmedic_watchdog.recover.adapters import Watch, call
 from chipmedic_watchdog.recover.settings import Mode, RecoverSettings
 from chipmedic_watchdog.recover.transitions import Held, Stopped
 from chipmedic_watchdog.recover.verify import jobs_still
-from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.store.database import Store
 
 LOGGER = logging.getLogger(__name__)
@@ -60,7 +57,7 @@ class Engine:
             await self._go_on(recovery)
         except Held as e:
             LOGGER.warning("recovery held: id=%s why=%s", recovery_id, e)
-            await self._end(recovery, "held", str(e))
+            await self._end(recovery, "held", str(e), held_by=e.by)
         except Stopped as e:
             LOGGER.info("recovery stopped: id=%s why=%s", recovery_id, e)
             await self._end(recovery, "stopped", str(e))
@@ -171,16 +168,19 @@ class Engine:
         """Look at all nodes where the budget needs it, then check and write the intent."""
         views: Mapping[str, NodeView] | None = None
         if stored.step.kind is StepKind.ISOLATE:
-            nodes = await self._database.read(_known_nodes)
+            nodes = await self._database.read(cases.known_nodes)
             views = await self._watch.views(
                 recovery.adapter, nodes, oldest_seconds=VIEW_OLDEST_SECONDS
             )
         now = self._now()
-        await self._database.write(
+        refused = await self._database.write(
             lambda c: transitions.write_intent(
                 c, recovery, stored, self._settings, views=views, now=now
             )
         )
+        if refused is not None:
+            name = f"{stored.step.kind.value} {stored.step.target}"
+            raise Held(f"{name}: {refused.words}", refused.by)
 
     async def _verify(self, recovery: book.Recovery, adapter: Recoverer) -> None:
         """See that the restarted jobs move again and that the isolation still holds."""
@@ -225,9 +225,13 @@ class Engine:
         now = self._now()
         await self._database.write(lambda c: transitions.advance(c, recovery.id, state, now=now))
 
-    async def _end(self, recovery: book.Recovery, state: str, detail: str) -> None:
+    async def _end(
+        self, recovery: book.Recovery, state: str, detail: str, held_by: str = ""
+    ) -> None:
         now = self._now()
-        await self._database.write(lambda c: transitions.end(c, recovery, state, detail, now=now))
+        await self._database.write(
+            lambda c: transitions.end(c, recovery, state, detail, now=now, held_by=held_by)
+        )
 
     def _backoff_seconds(self, failures: int) -> float:
         """Return the wait before the next look; longer after each failure."""
@@ -238,7 +242,3 @@ class Engine:
 def with_token(step: Step, token: int) -> Step:
     """Return a step as it is given to the adapter: under the token of the present leader."""
     return replace(step, arguments={**step.arguments, "fencing_token": str(token)})
-
-
-def _known_nodes(connection: Connection) -> list[str]:
-    return list(connection.execute(select(schema.nodes.c.node)).scalars())

@@ -7,16 +7,17 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 
 from sqlalchemy import Connection
 
 from chipmedic.errors import StoreError
 from chipmedic.host import LinuxHost
-from chipmedic.recoverer import NodeView, Recoverer
+from chipmedic.recoverer import NodeView, Recoverer, Witness
 from chipmedic_watchdog.bell import Bell
 from chipmedic_watchdog.notify import silences
 from chipmedic_watchdog.recover import adapters as adapters_of
-from chipmedic_watchdog.recover import book, cases, decisions
+from chipmedic_watchdog.recover import book, cases, decisions, resume
 from chipmedic_watchdog.recover.case import Case
 from chipmedic_watchdog.recover.engine import Engine
 from chipmedic_watchdog.recover.leading_host import LeadingHost
@@ -110,6 +111,8 @@ class RecoverLoop:
             if news:
                 self._on_change()
         self._judged = judged
+        if is_due:
+            await self._resume(judged, patience)
         for recovery in await self._database.read(lambda c: book.in_states(c, book.ACTIVE)):
             if recovery.id not in self._under_way:
                 self._under_way.add(recovery.id)
@@ -119,6 +122,31 @@ class RecoverLoop:
             # Beside the decisions: a scheduler that hangs takes a minute for each node.
             self._is_reconciling = True
             group.create_task(self._reconcile(), name="reconcile")
+
+    async def _resume(
+        self,
+        judged: Mapping[str, tuple[Decision, object]],
+        patience: Callable[[], adapters_of.Patience],
+    ) -> None:
+        """Let what a limit held go on where it lets it; without the scheduler's word it waits."""
+        held = await self._database.read(resume.waiting)
+        nodes = await self._database.read(cases.known_nodes) if held else []
+        for recovery in held:
+            adapter = self._adapters.get(recovery.adapter)
+            if adapter is None:
+                continue
+            views = await self._watch.soon(recovery.adapter, nodes, patience())
+            if views is None and isinstance(adapter, Witness):
+                continue
+            decision, _ = judged.get(recovery.incident, (None, None))
+            now = self._now()
+            write = partial(
+                resume.go_on, identity=recovery.id, decision=decision, settings=self._settings,
+                views=views, now=now,
+            )  # fmt: skip
+            if await self._database.write(write):
+                LOGGER.info("recovery goes on: id=%s was_held_by=%s", recovery.id, recovery.held_by)
+                self._on_change()
 
     async def _reconcile(self) -> None:
         """See whether our isolations still hold; trouble of the store leaves it for the next."""

@@ -17,6 +17,7 @@ from chipmedic.model import Action, Severity
 from chipmedic.recoverer import NodeView
 from chipmedic_watchdog.incidents.predicates import PHYSICAL
 from chipmedic_watchdog.recover.case import Case, FaultView
+from chipmedic_watchdog.recover.modes import mode_for
 from chipmedic_watchdog.recover.settings import Mode, RecoverSettings
 
 HARDWARE_ACTIONS = frozenset(
@@ -106,7 +107,7 @@ class Decision:
 
 def decide(case: Case, settings: RecoverSettings, adapters: Collection[str]) -> Decision:
     """Decide about one incident; the same case gives the same decision."""
-    mode, rule = settings.mode_for(case.incident.kind)
+    mode, rule = mode_for(settings, case.incident.kind, case.partitions)
     open_faults = [fault for fault in case.faults if fault.is_open]
     leaving, why, fault = _nodes_to_leave(case, open_faults)
     jobs = _jobs_to_restart(case, open_faults, leaving)

@@ -39,6 +39,40 @@ class Mode(StrEnum):
     """Do it."""
 
 
+class Scope(StrEnum):
+    """What a budget is for one of."""
+
+    FLEET = "fleet"
+    """All nodes."""
+    PARTITION = "partition"
+    """The nodes with the same label `partition`; a node may have several, with commas between."""
+    RACK = "rack"
+    """The nodes with the same label `rack`."""
+    JOB = "job"
+    """The nodes that a job runs on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetSettings:
+    """How many nodes of the fleet, or of one of its parts, may be out of service at once."""
+
+    per: Scope
+    names: tuple[str, ...] = ("*",)
+    """Patterns over the names of the partitions, racks or jobs (`slurm:1234`) that it is for."""
+    nodes: int | None = None
+    percent: float | None = None
+    """A share of the part's known nodes. Of the two bounds the smaller counts, never below one."""
+
+    def __post_init__(self) -> None:
+        if self.nodes is None and self.percent is None:
+            raise ValueError("nodes, percent: at least one of them is needed")
+        _positive(self, *(key for key in ("nodes", "percent") if getattr(self, key) is not None))
+        if self.percent is not None and self.percent > 100:
+            raise ValueError("percent: more than 100")
+        if not self.names:
+            raise ValueError("names: at least one pattern is needed")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleSettings:
     """The mode for some kinds of incident."""
@@ -46,6 +80,9 @@ class RuleSettings:
     kinds: tuple[str, ...]
     """Patterns over kinds: `memory.*`, `chip.lost`, `*`."""
     mode: Mode
+    partitions: tuple[str, ...] = ()
+    """Patterns over the label `partition` of the incident's nodes, all of which must have one that
+    matches; empty: every node."""
 
     def __post_init__(self) -> None:
         if not self.kinds:
@@ -125,6 +162,15 @@ class RecoverSettings:
     """Isolation stops when so many nodes are out of service, whoever took them out."""
     maximum_isolated_percent: float = 10.0
     """The same as a share of the known nodes; the smaller counts, and is never below one."""
+    budgets: tuple[BudgetSettings, ...] = ()
+    """More of them: for partitions, racks and jobs."""
+    breaker_nodes: int = 5
+    """More nodes than this, and than the share below, that go bad within the window open the
+    breaker: nothing is isolated until a person says so."""
+    breaker_percent: float = 2.0
+    breaker_window_seconds: float = 300.0
+    breaker_out_percent: float = 25.0
+    """So does a larger share of the known nodes that is out of service; `breaker_nodes` may be."""
     maximum_restarts_per_job: int = 3
     maximum_isolations_per_node: int = 3
     attempts_window_seconds: float = 86_400.0
@@ -147,16 +193,21 @@ class RecoverSettings:
         _positive(self, "maximum_restarts_per_job", "maximum_isolations_per_node")
         _positive(self, "attempts_window_seconds", "maximum_step_attempts", "poll_seconds")
         _positive(self, "proposal_valid_seconds", "verify_timeout_seconds", "retry_seconds")
-        if self.maximum_isolated_percent > 100:
-            raise ValueError("maximum_isolated_percent: more than 100")
+        _positive(self, "breaker_nodes", "breaker_percent", "breaker_window_seconds")
+        _positive(self, "breaker_out_percent")
+        for key in ("maximum_isolated_percent", "breaker_percent", "breaker_out_percent"):
+            if getattr(self, key) > 100:
+                raise ValueError(f"{key}: more than 100")
 
-    def mode_for(self, kind: str) -> tuple[Mode, str]:
-        """Return the mode for an incident of this kind, and the pattern that decided."""
-        for rule in self.rules:
-            for pattern in rule.kinds:
-                if fnmatchcase(kind, pattern):
-                    return rule.mode, pattern
-        return self.mode, "default"
+    @property
+    def all_budgets(self) -> tuple[BudgetSettings, ...]:
+        """The budget of the fleet, and those of its parts."""
+        fleet = BudgetSettings(
+            per=Scope.FLEET,
+            nodes=self.maximum_isolated_nodes,
+            percent=self.maximum_isolated_percent,
+        )
+        return (fleet, *self.budgets)
 
 
 def _positive(settings: object, *keys: str) -> None:

@@ -14,7 +14,12 @@ from chipmedic_watchdog.store.database import token_of
 
 
 class Held(Exception):
-    """The recovery cannot go on without a person."""
+    """The recovery cannot go on now: a limit holds it, or it needs a person."""
+
+    def __init__(self, words: str, by: str = "") -> None:
+        super().__init__(words)
+        self.by = by
+        """The limit; empty: a person must look."""
 
 
 class Stopped(Exception):
@@ -29,20 +34,23 @@ def write_intent(
     *,
     views: Mapping[str, NodeView] | None,
     now: float,
-) -> None:
+) -> safety.Refusal | None:
     """Check every limit against the present and write the intent, in one transaction.
+
+    Returns the limit that says no; then no intent is written, but the transaction is to be kept:
+    it holds where the breaker stands.
 
     Raises:
         Stopped: the incident is resolved, or a person stopped the recovery.
-        Held: a limit says no.
+        Held: a fault keeps the node out.
     """
     present = book.find(connection, recovery.id)
     if present is None or present.state != "running":
         raise Stopped(f"stopped by a person before: {stored.step.description}")
     _check_need(connection, recovery, stored.step.target)
-    refused = safety.refusal(connection, stored, settings, views, now)
+    refused = safety.refusal(connection, recovery, stored, settings, views, now)
     if refused is not None:
-        raise Held(f"{stored.step.kind.value} {stored.step.target}: {refused}")
+        return refused
     token = token_of(connection)
     book.change_step(connection, stored, state="doing", started_at=now, fencing_token=token)
     if stored.step.kind is StepKind.ISOLATE:
@@ -59,6 +67,7 @@ def write_intent(
         rule=recovery.evidence.get("rule", ""),
         fencing_token=token,
     )
+    return None
 
 
 def _check_need(connection: Connection, recovery: book.Recovery, target: str) -> None:
@@ -147,13 +156,19 @@ def advance(connection: Connection, recovery: str, state: str, *, now: float) ->
 
 
 def end(
-    connection: Connection, recovery: book.Recovery, state: str, detail: str, *, now: float
+    connection: Connection,
+    recovery: book.Recovery,
+    state: str,
+    detail: str,
+    *,
+    now: float,
+    held_by: str = "",
 ) -> None:
     """Write how a recovery ended, and why; where a person has ended it, their word stands."""
     present = book.find(connection, recovery.id)
     if present is not None and present.state == "stopped":
         return
-    book.change(connection, recovery.id, now=now, state=state, detail=detail)
+    book.change(connection, recovery.id, now=now, state=state, detail=detail, held_by=held_by)
     audit.append(
         connection,
         at=now,

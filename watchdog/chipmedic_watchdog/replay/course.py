@@ -21,6 +21,7 @@ from chipmedic_watchdog.incidents.picture import (
 from chipmedic_watchdog.incidents.picture import Placement as JobPlacement
 from chipmedic_watchdog.incidents.rules import RuleSet
 from chipmedic_watchdog.recover.case import Case, FaultView, IncidentView, Placement
+from chipmedic_watchdog.recover.modes import partitions_of
 from chipmedic_watchdog.recover.policy import decide
 from chipmedic_watchdog.recover.settings import RecoverSettings
 from chipmedic_watchdog.replay.history import History, PastFault, Stretch
@@ -232,6 +233,7 @@ class _Course:
             ),
             placed_jobs=frozenset(p.job for p in placements),
             isolated=frozenset(self._isolated),
+            partitions={n: partitions_of(self._history.labels.get(n, {})) for n in fact.nodes},
             restarted_at={j: self._restarted[j] for j in fact.jobs if j in self._restarted},
         )
 

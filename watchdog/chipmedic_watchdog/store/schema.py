@@ -305,6 +305,8 @@ recoveries = Table(
     Column("created_at", Float, nullable=False),
     Column("updated_at", Float, nullable=False),
     Column("detail", Text, nullable=False, default=""),
+    # Which limit holds it (hold|breaker|budget|attempts|cool_down); empty: a person must look.
+    Column("held_by", String, nullable=False, server_default=""),
     # What the decision saw: nodes, jobs, faults, rule, budget; append-only in meaning.
     Column("evidence", JSON, nullable=False, default=dict),
     Index("recoveries_by_incident", "incident"),
@@ -340,6 +342,22 @@ isolations = Table(
     Column("undo", JSON, nullable=False, default=dict),
     Column("isolated_at", Float, nullable=False),
     Column("returned_at", Float),
+    Column("device", String, nullable=False, server_default=""),  # component of the fault
+    # The check before the return: empty (not begun)|failed|passed|waived by a person.
+    Column("gate", String, nullable=False, server_default=""),
+    Column("gate_detail", Text, nullable=False, server_default=""),
+    Column("gate_at", Float),
+    Index("isolations_by_node", "node", "isolated_at"),
+)
+
+recovery_switches = Table(
+    "recovery_switches",
+    METADATA,
+    Column("name", String, primary_key=True),  # hold|breaker
+    Column("state", String, nullable=False),  # on|off; closed|open|half_open
+    Column("at", Float, nullable=False),
+    Column("who", String, nullable=False),
+    Column("why", Text, nullable=False),
 )
 
 ledger = Table(

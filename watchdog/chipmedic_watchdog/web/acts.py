@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any
 
@@ -109,6 +110,26 @@ def answer_recovery(
     except approvals.NotPossible as e:
         raise Problem(HTTPStatus.CONFLICT, str(e)) from e
     return details.recovery(connection, recovery)
+
+
+def turn_switch(
+    connection: Connection, act: str, body: dict[str, str], now: float
+) -> dict[str, Any]:
+    """Hold recovery, release it, or let the breaker try again.
+
+    Raises:
+        Problem: 409 when there is nothing to release or to try.
+    """
+    turn = {
+        "hold": approvals.hold,
+        "release": approvals.release,
+        "reset_breaker": approvals.reset_breaker,
+    }[act]
+    try:
+        switch = turn(connection, who=body["who"], why=body["why"], now=now)
+    except approvals.NotPossible as e:
+        raise Problem(HTTPStatus.CONFLICT, str(e)) from e
+    return asdict(switch)
 
 
 def give_back(

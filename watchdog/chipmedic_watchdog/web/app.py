@@ -203,6 +203,9 @@ class Api:
             self._reading("/api/v1/recoveries/{recovery}", "recovery",
                           "One recovery with its steps.", "Recovery", (),
                           lambda c, _, p: details.recovery(c, p["recovery"])),
+            self._reading("/api/v1/safety", "safety",
+                          "Hold, breaker, and the nodes that chipmedic holds isolated.", "Safety",
+                          (), lambda c, *_: details.safety(c)),
             self._reading("/api/v1/report", "report",
                           "Where the time of all jobs went that moved since then.", "Report",
                           (Parameter(name="since", words="UNIX seconds; default: ever."),),
@@ -229,6 +232,15 @@ class Api:
             self._act("/api/v1/nodes/{node}/give-back", "give_back",
                       "Give a node back that chipmedic has isolated.", "Recovery", why,
                       lambda c, p, b, at: acts.give_back(c, p["node"], b, at)),
+        ]  # fmt: skip
+        endpoints += [
+            self._act(f"/api/v1/safety/{act}", act.replace("-", "_"), words, "Switch", why,
+                      _turn_with(act.replace("-", "_")))
+            for act, words in (
+                ("hold", "The big red switch: nothing begins but what a person asks for."),
+                ("release", "End the hold; what waited for it goes on."),
+                ("reset-breaker", "Let the open breaker try one isolation."),
+            )
         ]  # fmt: skip
         endpoints += [
             self._act("/api/v1/silences", "add_silence",
@@ -338,6 +350,10 @@ def _page_of(listing: Listing) -> Read:
     if listing is INCIDENTS:
         return _incidents
     return lambda connection, query, _: listing.page(connection, query)
+
+
+def _turn_with(act: str) -> Write:
+    return lambda connection, _, body, at: acts.turn_switch(connection, act, body, at)
 
 
 def _answer_with(act: str) -> Write:

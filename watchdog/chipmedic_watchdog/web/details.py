@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any
 
@@ -11,6 +12,9 @@ from sqlalchemy import Connection, Table, select
 from chipmedic_watchdog.lead.lease import alive, database_clock
 from chipmedic_watchdog.ledger.summary import report, summary
 from chipmedic_watchdog.ledger.text import render_text
+from chipmedic_watchdog.recover import switches
+from chipmedic_watchdog.recover.breaker import BreakerState
+from chipmedic_watchdog.recover.safety import BREAKER
 from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.store.database import is_shared
 from chipmedic_watchdog.web.endpoint import Query, read_limit
@@ -117,6 +121,19 @@ def incident(connection: Connection, name: str) -> dict[str, Any]:
         "isolations": _rows(connection, schema.isolations, schema.isolations.c.incident == name),
         "audit": _rows(connection, schema.audit, schema.audit.c.target == name,
                        order=schema.audit.c.id),
+    }  # fmt: skip
+
+
+def safety(connection: Connection) -> dict[str, Any]:
+    """Return where the switches of recovery stand, and every node that we hold isolated."""
+    isolations = schema.isolations
+    hold = switches.read(connection, switches.HOLD, switches.OFF)
+    breaker = switches.read(connection, BREAKER, BreakerState.CLOSED)
+    return {
+        "hold": asdict(hold),
+        "breaker": asdict(breaker),
+        "isolations": _rows(connection, isolations, isolations.c.returned_at.is_(None),
+                            order=isolations.c.id),
     }  # fmt: skip
 
 

@@ -35,6 +35,8 @@ TABLES = {
     "Token": schema.tokens,
     "Certificate": schema.certificates,
     "AuditEntry": schema.audit,
+    "Isolation": schema.isolations,
+    "Switch": schema.recovery_switches,
 }
 NEVER_SHOWN = frozenset({"secret_hash"})
 JOB = {
@@ -70,6 +72,14 @@ WATCHDOG = {
     },
 }
 
+SAFETY = {
+    "type": "object",
+    "properties": {
+        "hold": {"$ref": "#/components/schemas/Switch"},
+        "breaker": {"$ref": "#/components/schemas/Switch"},
+        "isolations": {"type": "array", "items": {"$ref": "#/components/schemas/Isolation"}},
+    },
+}
 SECONDS_BY_PHASE = {
     "type": "object",
     "description": "Every phase; they sum up to wall_seconds exactly.",
@@ -153,6 +163,7 @@ def openapi(endpoints: Iterable[Endpoint], version: str) -> dict[str, Any]:
         "Watchdog": WATCHDOG,
         "JobLedger": JOB_LEDGER,
         "Report": REPORT,
+        "Safety": SAFETY,
         "Problem": PROBLEM,
     }
     schemas |= access_api.SCHEMAS
