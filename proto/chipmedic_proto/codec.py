@@ -8,6 +8,7 @@ ValueError.
 from __future__ import annotations
 
 import math
+from itertools import islice
 
 from chipmedic.model import (
     Action,
@@ -40,6 +41,9 @@ _VERDICT = {
     Verdict.UNKNOWN: pb.VERDICT_UNKNOWN,
 }
 _VERDICT_BACK = {value: key for key, value in _VERDICT.items()}
+
+LIST_MAX, LABELS_MAX = 4096, 64
+"""Of one job on one node."""
 
 
 def _time(value: float, what: str) -> float:
@@ -220,9 +224,9 @@ def job_from_message(message: pb.Job) -> JobStatus:
     return JobStatus(
         job=_text(message.job),
         at=_time(message.at, "job: at"),
-        chips=tuple(map(_text, message.chips)),
-        pids=tuple(message.pids),
-        ranks=tuple(message.ranks),
+        chips=tuple(map(_text, message.chips[:LIST_MAX])),
+        pids=tuple(message.pids[:LIST_MAX]),
+        ranks=tuple(message.ranks[:LIST_MAX]),
         step=None if message.step < 0 else message.step,
         step_at=_time(message.step_at, "job: step_at") or None,
         phase=_text(message.phase) or None,
@@ -230,5 +234,7 @@ def job_from_message(message: pb.Job) -> JobStatus:
         attempt=message.attempt,
         user=_text(message.user) or None,
         name=_text(message.name) or None,
-        labels={_text(key): _text(value) for key, value in message.labels.items()},
+        labels={
+            _text(key): _text(value) for key, value in islice(message.labels.items(), LABELS_MAX)
+        },
     )

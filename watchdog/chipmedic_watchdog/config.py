@@ -115,6 +115,8 @@ class StreamSettings:
     events_per_second: float = 2_000.0
     """Per agent, sustained; above it the agent is told to come back later."""
     events_burst: int = 50_000
+    streams_per_address: int = 1024
+    """Of one other machine; nodes behind one address (NAT) may need more."""
 
     def __post_init__(self) -> None:
         split_address(self.listen)
@@ -135,6 +137,7 @@ class StreamSettings:
         _require(self.hello_timeout_seconds > 0, "hello_timeout_seconds: allowed is more than 0")
         _require(self.events_per_second > 0, "events_per_second: allowed is more than 0")
         _require(self.events_burst >= 512, "events_burst: allowed are 512 and more")
+        _require(self.streams_per_address >= 1, "streams_per_address: allowed are 1 and more")
 
     @property
     def is_exposed(self) -> bool:

@@ -72,4 +72,15 @@ class Arrival:
     @property
     def weight(self) -> int:
         """How many events it counts for in a group."""
-        return max(1, len(self.body.events)) if isinstance(self.body, Batch) else 1
+        match self.body:
+            case Batch(events):
+                return max(1, len(events))
+            case ReceivedSnapshot():
+                return max(1, len(self.body.open), self._rows(self.body.beat))
+            case ReceivedHeartbeat():
+                return max(1, self._rows(self.body))
+        return 1
+
+    @staticmethod
+    def _rows(beat: ReceivedHeartbeat) -> int:
+        return (len(beat.coverage) + len(beat.jobs)) // 16

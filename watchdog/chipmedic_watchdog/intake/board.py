@@ -6,13 +6,17 @@ truth, whatever was lost, repeated or cut on the way.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from chipmedic.model import Fault, Verdict
 
 WATCHDOG = "watchdog"
 """The source of faults that the watchdog itself raises; a node's snapshot says nothing of them."""
+
+OPEN_FAULTS_MAX = 1000
+"""Of one node. Far more than a sick one has; without it one hostile agent costs all others their
+correlation."""
 
 Key = tuple[str, str]
 """(component, kind)."""
@@ -55,15 +59,25 @@ class FaultBoard:
         self.node = node
         self.open: dict[Key, FaultRow] = {row.key: row for row in rows}
         self.ended: list[FaultRow] = []
+        self.may_open: Callable[[], bool] = lambda: True
+        """Whether the node may open one more; asked once for each."""
+        self.refused = 0
+        """Faults that were not opened, because the node has too many."""
 
     def see(self, fault: Fault, at: float) -> None:
         """Take a raised, repeated or changed fault: events carry the state, so each will do."""
         key = (str(fault.component), fault.kind)
         row = self.open.get(key)
         if row is None:
+            if fault.source != WATCHDOG and not self._has_room():
+                self.refused += 1
+                return
             self.open[key] = _row(self.node, fault, at)
             return
         _overwrite(row, fault, at)
+
+    def _has_room(self) -> bool:
+        return len(self.open) < OPEN_FAULTS_MAX and self.may_open()
 
     def clear(self, key: Key, at: float, reason: str) -> None:
         """End a fault; one that is not open stays as it is."""

@@ -8,8 +8,10 @@ nodes are locked first: a node that has moved may still have something under way
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -24,6 +26,7 @@ from chipmedic_watchdog.intake.arrival import (
     StateChange,
 )
 from chipmedic_watchdog.intake.board import WATCHDOG, FaultBoard, Key
+from chipmedic_watchdog.intake.bucket import Bucket
 from chipmedic_watchdog.intake.inventory import write_inventory
 from chipmedic_watchdog.intake.message import (
     Batch,
@@ -53,6 +56,9 @@ Held = tuple[str, ReceivedSnapshot, float]
 UNREACHABLE: Key = (str(HOST), "node.unreachable")
 REBOOTED = "node.rebooted"
 GAP_RANGES_MAX = 20
+OPENINGS_PER_SECOND, OPENINGS_BURST = 0.5, 1000
+"""Faults that one node opens. Each may become an incident and a page; one that raises and clears
+without end must not bury those of the others."""
 PROGRESS_MAX = 10_000
 """Jobs whose progress is remembered; of others the last row is read again."""
 
@@ -65,6 +71,17 @@ class Memory:
     inventories: dict[str, Inventory] = field(default_factory=dict)
     held: dict[str, Held] = field(default_factory=dict)
     """By node: the snapshot that waits for events before it."""
+
+    openings: dict[str, Bucket] = field(default_factory=dict)
+    """By node: how many new faults it may still open."""
+
+    def may_open(self, node: str) -> bool:
+        """Take one fault that a node opens; a group that is tried again takes it again."""
+        now = time.monotonic()
+        bucket = self.openings.get(node)
+        if bucket is None:
+            bucket = self.openings[node] = Bucket(OPENINGS_PER_SECOND, OPENINGS_BURST, now)
+        return not bucket.take(1, now)
 
     def take_over(self, committed: Committed) -> None:
         """Remember what a durable group has changed."""
@@ -94,6 +111,8 @@ class Committed:
     duplicates: int = 0
     unreadable: int = 0
     missing: int = 0
+    refused_faults: dict[str, int] = field(default_factory=dict)
+    """By node: faults that were not opened, because it has too many."""
     has_changed_faults: bool = False
     has_new_progress: bool = False
     has_lost_nodes: bool = False
@@ -132,6 +151,8 @@ class _Group:
         names = sorted({a.node for a in told})
         if names:
             self._boards = load_boards(self._connection, names)
+            for name, board in self._boards.items():
+                board.may_open = partial(self._memory.may_open, name)
             self._nodes = load_nodes(self._connection, names)
             self._result.acked = load_acked(self._connection, names)
         for arrival in self._arrivals:
@@ -335,6 +356,9 @@ class _Group:
         self._result.progress = self._reports.tracks
         self._result.has_new_progress = self._reports.has_progress
         self._write_epochs()
+        self._result.refused_faults = {
+            b.node: b.refused for b in self._boards.values() if b.refused
+        }
         self._result.has_changed_faults = write_boards(self._connection, self._boards.values())
 
     def _write_epochs(self) -> None:

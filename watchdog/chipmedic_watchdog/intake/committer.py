@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -26,7 +25,9 @@ from sqlalchemy.exc import (
 from chipmedic.errors import StoreError
 from chipmedic_watchdog.health import Health
 from chipmedic_watchdog.intake.arrival import Arrival
+from chipmedic_watchdog.intake.board import OPEN_FAULTS_MAX
 from chipmedic_watchdog.intake.commit import Committed, Memory, commit_group
+from chipmedic_watchdog.intake.fair_queue import FairQueue
 from chipmedic_watchdog.intake.message import Batch
 from chipmedic_watchdog.intake.place import ALONE, Place
 from chipmedic_watchdog.intake.sessions import NameTaken
@@ -36,6 +37,8 @@ from chipmedic_watchdog.store.database import Database
 
 log = logging.getLogger(__name__)
 
+NODE_QUEUE_WEIGHT = 4096
+"""Of one node in the queue; above it its stream is read no further (flow control)."""
 RETRY_FIRST_SECONDS, RETRY_LAST_SECONDS = 0.5, 10.0
 POISON = (DataError, IntegrityError, OverflowError, UnicodeError)
 """Causes that lie in what is written, not in the store: trying again cannot help."""
@@ -70,8 +73,11 @@ class Committer:
         self._health = health
         self._settings = settings or CommitterSettings()
         self._place = place
-        self._queue: deque[Arrival] = deque()
+        self._queue = FairQueue()
         self._queued = 0
+        self._moved = asyncio.Event()
+        """Set, and replaced, when a group has left the queue."""
+        self._told: set[str] = set()
         self._arrived = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
@@ -88,8 +94,10 @@ class Committer:
         return "store" in self._health.problems
 
     async def put(self, arrival: Arrival) -> None:
-        """Queue an arrival; waits while the queue is full."""
+        """Queue an arrival; waits while the queue, or its node's part of it, is full."""
         await self._room.wait()
+        while self._queue.weight_of(arrival.node) >= NODE_QUEUE_WEIGHT:
+            await self._moved.wait()
         self.put_now(arrival)
 
     def put_now(self, arrival: Arrival) -> None:
@@ -121,12 +129,9 @@ class Committer:
             await asyncio.sleep(self._settings.linger_seconds)
 
     def _next_group(self) -> list[Arrival]:
-        group: list[Arrival] = []
-        weight = 0
-        while self._queue and weight < self._settings.group_events:
-            arrival = self._queue.popleft()
-            group.append(arrival)
-            weight += arrival.weight
+        group = self._queue.take(self._settings.group_events)
+        self._moved.set()
+        self._moved = asyncio.Event()
         return group
 
     async def _commit(self, group: list[Arrival], *, is_last: bool = False) -> None:
@@ -142,7 +147,7 @@ class Committer:
                     return
                 self._begin_trouble(e)
                 if is_last:
-                    self._queue.extendleft(reversed(group))
+                    self._queue.put_back(group)
                     return
                 await asyncio.sleep(wait_seconds)
                 wait_seconds = min(wait_seconds * 2, RETRY_LAST_SECONDS)
@@ -197,10 +202,22 @@ class Committer:
         metrics.events_duplicate.inc(committed.duplicates)
         metrics.events_unreadable.inc(committed.unreadable)
         metrics.events_missing.inc(committed.missing)
+        for node, count in committed.refused_faults.items():
+            self._note_refused_faults(node, count)
         if committed.has_changed_faults:
             self.on_faults()
         if committed.has_new_progress:
             self.on_progress()
+
+    def _note_refused_faults(self, node: str, count: int) -> None:
+        self._metrics.messages_refused.labels("too_many_faults").inc(count)
+        if node not in self._told:
+            self._told.add(node)
+            log.warning(
+                "faults refused: node=%s why=it opens more than a sick node has (%d, then one in "
+                "2 s); its events are kept",
+                node, OPEN_FAULTS_MAX,
+            )  # fmt: skip
 
     def _release(self, group: list[Arrival]) -> None:
         self._queued -= sum(arrival.weight for arrival in group)

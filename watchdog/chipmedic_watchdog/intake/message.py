@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -20,6 +20,8 @@ MESSAGE_MAX_BYTES = 4 << 20
 INTEGER_MAX = (1 << 63) - 1
 """The largest integer that the store holds."""
 DETAIL_MAX = 4096
+CHECKS_MAX, JOBS_MAX, CHIPS_MAX, FAULTS_MAX = 256, 1024, 1024, 4096
+"""Of one message; what is beyond is not read, and absence proves nothing then."""
 
 _EVENTS_FIELD, _EVENT_FIELD, _SEQ_FIELD = 2, 1, 1
 Item = TypeVar("Item")
@@ -180,8 +182,10 @@ def heartbeat(message: pb.Heartbeat) -> ReceivedHeartbeat:
 def _beat(message: Any, **rest: Any) -> ReceivedHeartbeat:
     if not math.isfinite(message.at) or message.at < 0:
         raise ValueError(f"at: {message.at} is no time")
-    coverage, is_whole_coverage = _readable(message.coverage, codec.coverage_from_message)
-    jobs, is_whole_jobs = _readable(message.jobs, codec.job_from_message)
+    coverage, is_whole_coverage = _readable(
+        message.coverage, codec.coverage_from_message, CHECKS_MAX
+    )
+    jobs, is_whole_jobs = _readable(message.jobs, codec.job_from_message, JOBS_MAX)
     return ReceivedHeartbeat(
         at=message.at,
         coverage=coverage,
@@ -198,8 +202,8 @@ def snapshot(message: pb.Snapshot) -> ReceivedSnapshot:
     Raises:
         ValueError: its time is none.
     """
-    faults, is_whole = _readable(message.open, codec.fault_from_message)
-    inventory, _ = _readable(message.inventory, _chip)
+    faults, is_whole = _readable(message.open, codec.fault_from_message, FAULTS_MAX)
+    inventory, _ = _readable(message.inventory, _chip, CHIPS_MAX)
     return ReceivedSnapshot(
         at=message.at,
         as_of_seq=min(message.as_of_seq, INTEGER_MAX),
@@ -212,7 +216,7 @@ def snapshot(message: pb.Snapshot) -> ReceivedSnapshot:
 
 def inventory(message: pb.Hello) -> tuple[tuple[Chip, bool], ...]:
     """Read the chips of a hello: (chip, is it missing)."""
-    return _readable(message.inventory, _chip)[0]
+    return _readable(message.inventory, _chip, CHIPS_MAX)[0]
 
 
 def _chip(message: pb.Chip) -> tuple[Chip, bool]:
@@ -220,12 +224,12 @@ def _chip(message: pb.Chip) -> tuple[Chip, bool]:
 
 
 def _readable(
-    messages: Iterable[Message], read: Callable[[Message], Item]
+    messages: Sequence[Message], read: Callable[[Message], Item], most: int
 ) -> tuple[tuple[Item, ...], bool]:
-    """Return what can be read, and whether that is all of it."""
+    """Return what can be read of the first `most`, and whether that is all of it."""
     found: list[Item] = []
-    is_whole = True
-    for message in messages:
+    is_whole = len(messages) <= most
+    for message in messages[:most]:
         try:
             found.append(read(message))
         except ValueError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 
 import grpc
 
@@ -12,12 +13,14 @@ from chipmedic_watchdog.clock import Clock
 from chipmedic_watchdog.config import StreamSettings
 from chipmedic_watchdog.intake import message
 from chipmedic_watchdog.intake.arrival import Body
-from chipmedic_watchdog.intake.bucket import Bucket
-from chipmedic_watchdog.intake.message import Batch, Unreadable
+from chipmedic_watchdog.intake.limits import CHECKS_MAX, Limits, NodeLimits
+from chipmedic_watchdog.intake.message import Batch, ReceivedHeartbeat, Unreadable
 from chipmedic_watchdog.intake.refusals import Refused, TooFast
 from chipmedic_watchdog.intake.sessions import Session
 from chipmedic_watchdog.intake.thinning import Thinning
 from chipmedic_watchdog.metrics import Metrics
+
+JOBS_KNOWN_MAX = 8192
 
 log = logging.getLogger(__name__)
 
@@ -32,13 +35,15 @@ class MessageReader:
         metrics: Metrics,
         clock: Clock,
         complaints: dict[str, str],
+        limits: NodeLimits | None = None,
     ) -> None:
         self._session = session
         self._metrics = metrics
         self._clock = clock
         self._complaints = complaints
+        self._jobs: set[str] = set()
         self._thinning = Thinning()
-        self._bucket = Bucket(settings.events_per_second, settings.events_burst, time.monotonic())
+        self._limits = limits or Limits().of(session.node, settings)
 
     def read(self, data: bytes) -> Body | None:
         """Take one message; None: nothing of it is to be written.
@@ -47,11 +52,14 @@ class MessageReader:
             TooFast: the agent is over its limit.
             Refused: it breaks the contract.
         """
+        wait_seconds = self._limits.size_bytes.take(len(data), time.monotonic())
+        if wait_seconds:
+            raise TooFast(wait_seconds, "bytes")
         received = message.parse(data)
         amount = 1
         if isinstance(received, pb.AgentMessage):
             amount = max(1, len(received.events.events))
-        wait_seconds = self._bucket.take(amount, time.monotonic())
+        wait_seconds = self._limits.events.take(amount, time.monotonic())
         if wait_seconds:
             raise TooFast(wait_seconds)
         match received:
@@ -71,9 +79,11 @@ class MessageReader:
             case "events":
                 return self._checked(message.batch(received.events, size_bytes))
             case "heartbeat":
-                return self._thinning(message.heartbeat(received.heartbeat), self._clock.now())
+                beat = self._bounded(message.heartbeat(received.heartbeat))
+                return self._thinning(beat, self._clock.now())
             case "snapshot":
-                return message.snapshot(received.snapshot)
+                snapshot = message.snapshot(received.snapshot)
+                return replace(snapshot, beat=self._bounded(snapshot.beat))
             case "command_result":
                 self._settle(received.command_result)
             case "goodbye":
@@ -83,6 +93,26 @@ class MessageReader:
             case _:
                 self._complain("unknown", "a message of a later version")
         return None
+
+    def _bounded(self, beat: ReceivedHeartbeat) -> ReceivedHeartbeat:
+        """Leave out checks and jobs beyond what one node can have."""
+        coverage = tuple(c for c in beat.coverage if self._limits.knows_check(c.check))
+        jobs = tuple(job for job in beat.jobs if self._is_job_admitted(job.job))
+        if len(coverage) < len(beat.coverage):
+            self._complain("too_many_checks", f"more than {CHECKS_MAX} different checks")
+        if len(jobs) < len(beat.jobs):
+            self._complain("too_many_jobs", "too many new jobs")
+        return replace(beat, coverage=coverage, jobs=jobs)
+
+    def _is_job_admitted(self, job: str) -> bool:
+        if job in self._jobs:
+            return True
+        if self._limits.jobs.take(1, time.monotonic()):
+            return False
+        if len(self._jobs) >= JOBS_KNOWN_MAX:
+            self._jobs.clear()
+        self._jobs.add(job)
+        return True
 
     def _checked(self, batch: Batch) -> Batch:
         """Hold a batch to the contract's limits, and say once what in it cannot be read."""

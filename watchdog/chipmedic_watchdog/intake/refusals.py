@@ -19,6 +19,6 @@ class Refused(ChipmedicError):
 class TooFast(ChipmedicError):
     """The agent sends more than it may."""
 
-    def __init__(self, wait_seconds: float) -> None:
+    def __init__(self, wait_seconds: float, what: str = "events") -> None:
         self.wait_seconds = wait_seconds
-        super().__init__(f"too many events: come back in {wait_seconds:.1f} s")
+        super().__init__(f"too many {what}: come back in {wait_seconds:.1f} s")

@@ -22,6 +22,8 @@ OPTIONS = (
     ("grpc.http2.max_ping_strikes", 0),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.max_receive_message_length", MESSAGE_MAX_BYTES),
+    # An agent has one stream, and a renewal beside it now and then.
+    ("grpc.max_concurrent_streams", 8),
     # Or a second watchdog would bind the same port and get half of the agents.
     ("grpc.so_reuseport", 0),
 )

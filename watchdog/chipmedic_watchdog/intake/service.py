@@ -22,6 +22,7 @@ from chipmedic_watchdog.intake import message
 from chipmedic_watchdog.intake.arrival import Arrival, Body, Greeting, StateChange
 from chipmedic_watchdog.intake.committer import Committer, Unstorable
 from chipmedic_watchdog.intake.gate import Gate
+from chipmedic_watchdog.intake.limits import Limits, host_of
 from chipmedic_watchdog.intake.message import Batch
 from chipmedic_watchdog.intake.reader import MessageReader
 from chipmedic_watchdog.intake.refusals import Refused, TooFast
@@ -34,6 +35,8 @@ log = logging.getLogger(__name__)
 
 Context = ServicerContext[bytes, pb.WatchdogMessage]
 GOODBYE_SECONDS = 3.0
+WRITE_SECONDS = 30.0
+"""How long an agent may read nothing while something is to be said."""
 SERVICE, CONNECT, RENEW = "chipmedic.v1.Watchdog", "Connect", "Renew"
 
 
@@ -58,6 +61,7 @@ class StreamService:
         self.settings = settings
         self._clock = clock or Clock()
         self._complaints: dict[str, str] = {}
+        self._limits = Limits()
         self._version = own_version()
 
     def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
@@ -75,6 +79,18 @@ class StreamService:
 
     async def connect(self, _: Any, context: Context) -> None:
         """Serve one stream from its hello to its end."""
+        peer = context.peer()
+        try:
+            self._limits.enter(peer, self.settings)
+        except Refused as e:
+            await self._refuse(context, e)
+            return
+        try:
+            await self._connect(context)
+        finally:
+            self._limits.leave(peer)
+
+    async def _connect(self, context: Context) -> None:
         try:
             session, greeting = await self._open(context)
         except Refused as e:
@@ -117,6 +133,7 @@ class StreamService:
         except ValueError as e:
             raise Refused(grpc.StatusCode.INVALID_ARGUMENT, "bad_hello", f"hello: {e}") from e
         self._gate.admit(peer, first.hello.node)
+        self._limits.greet(first.hello.node, self.settings)
         session = Session(
             node=first.hello.node,
             machine_id=greeting.machine_id,
@@ -189,7 +206,10 @@ class StreamService:
 
     async def _read(self, session: Session, context: Context) -> None:
         """Take messages until the agent ends the stream."""
-        reader = MessageReader(session, self.settings, self._metrics, self._clock, self._complaints)
+        limits = self._limits.of(session.node, self.settings)
+        reader = MessageReader(
+            session, self.settings, self._metrics, self._clock, self._complaints, limits
+        )
         while not session.has_said_goodbye:
             data = await context.read()
             if not isinstance(data, bytes):  # grpc.aio.EOF
@@ -201,7 +221,7 @@ class StreamService:
     async def _queue(self, session: Session, body: Body) -> None:
         arrival = self._arrival(session, body)
         if isinstance(body, Batch):
-            if session.note_received(body):
+            if session.note_received(body) and not session.outbox:
                 session.send(pb.WatchdogMessage(snapshot_request=pb.SnapshotRequest()))
             arrival.done = asyncio.get_running_loop().create_future()
             arrival.done.add_done_callback(lambda done: _acknowledge(session, done))
@@ -219,16 +239,30 @@ class StreamService:
         while True:
             session.has_outgoing.clear()
             while session.outbox:
-                await context.write(session.outbox.popleft())
+                await self._say(context, session.outbox.popleft())
             if session.acked_seq > sent_seq:
                 sent_seq = session.acked_seq
-                await context.write(pb.WatchdogMessage(ack=pb.Ack(seq=sent_seq)))
+                await self._say(context, pb.WatchdogMessage(ack=pb.Ack(seq=sent_seq)))
             if not session.outbox and session.acked_seq == sent_seq:
                 await session.has_outgoing.wait()
 
+    async def _say(self, context: Context, words: pb.WatchdogMessage) -> None:
+        try:
+            async with asyncio.timeout(WRITE_SECONDS):
+                await context.write(words)
+        except TimeoutError as e:
+            raise Refused(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                "slow_reader",
+                f"nothing was read for {WRITE_SECONDS:g} s",
+            ) from e
+
     async def _refuse(self, context: Context, refused: Refused) -> None:
         self._metrics.streams_refused.labels(refused.reason).inc()
-        log.warning("stream refused: peer=%s why=%s", context.peer(), refused)
+        held_back = self._limits.lines.take(host_of(context.peer()), refused.reason)
+        if held_back is not None:
+            more = f" ({held_back} more since the last line)" if held_back else ""
+            log.warning("stream refused: peer=%s why=%s%s", context.peer(), refused, more)
         await context.abort(refused.code, str(refused))
 
     async def _durably_close(self, session: Session, context: Context, reason: str) -> None:

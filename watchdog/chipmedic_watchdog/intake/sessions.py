@@ -19,6 +19,9 @@ CATCH_UP_SECONDS = 30.0
 DOUBT_SECONDS = 5.0
 """Streams that are found lost this soon after a stall of ours were lost by it."""
 
+OUTBOX_MAX = 1000
+"""Messages that wait for an agent which reads none."""
+
 
 class NameTaken(ChipmedicError):
     """Two machines claim one node name."""
@@ -59,6 +62,9 @@ class Session:
 
     def send(self, message: pb.WatchdogMessage) -> None:
         """Queue a message for the agent."""
+        if len(self.outbox) >= OUTBOX_MAX:
+            self.end()  # it reads nothing; after a reconnect everything is said again
+            return
         self.outbox.append(message)
         self.has_outgoing.set()
 

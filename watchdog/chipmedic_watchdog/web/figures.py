@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, case, func, select
 
+from chipmedic.faults.kinds import KINDS
 from chipmedic_watchdog.ledger.figures import effective_ratios, lost_seconds
 from chipmedic_watchdog.metrics import StoreFigures
 from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.web.listing import severity_word
 
+STRANGE_KINDS_MAX = 50
+"""Kinds of plug-ins, or of a hostile agent; the rest is `other`."""
 INCIDENT_STATES = ("open", "acknowledged", "recovering", "verifying", "resolved")
 NOTICE_STATES = ("pending", "digest", "delivered", "failed", "gathered")
 """`digest`: waits for a digest that a route or a limit asks for; `pending` should have gone."""
@@ -29,7 +34,7 @@ def read_figures(connection: Connection) -> StoreFigures:
     now = time.time()
     backlog = connection.execute(select(func.sum(schema.nodes.c.backlog_events))).scalar()
     return StoreFigures(
-        open_faults={(kind, severity_word(severity)): n for kind, severity, n in rows},
+        open_faults=_by_kind(rows),
         incidents=_by_state(connection, schema.incidents.c.state, INCIDENT_STATES),
         notices=_by_state(connection, _NOTICE_STATE, NOTICE_STATES),
         nodes=_by_state(connection, schema.nodes.c.state, NODE_STATES),
@@ -47,6 +52,18 @@ _NOTICE_STATE = case(
     ),
     else_=schema.notices.c.state,
 )
+
+
+def _by_kind(rows: Iterable[Any]) -> dict[tuple[str, str], int]:
+    """Add up; a kind is any text that an agent sends, so those that nobody knows are bounded."""
+    found: Counter[tuple[str, str]] = Counter()
+    strange: set[str] = set()
+    for kind, severity, count in rows:
+        is_named = kind in KINDS or kind in strange or len(strange) < STRANGE_KINDS_MAX
+        if is_named and kind not in KINDS:
+            strange.add(kind)
+        found[kind if is_named else "other", severity_word(severity)] += count
+    return dict(found)
 
 
 def _by_state(

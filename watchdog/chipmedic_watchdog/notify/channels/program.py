@@ -16,6 +16,8 @@ from chipmedic.notifier import Notice
 from chipmedic_watchdog.notify.settings import ChannelSettings
 
 SAID_LETTERS = 200
+VARIABLE_BYTES_MAX = 100_000
+"""Of one environment variable; Linux starts nothing with more than 128 KiB in one (execve(2))."""
 
 
 class Program:
@@ -63,5 +65,13 @@ def _environment(notice: Notice) -> dict[str, str]:
         "CHIPMEDIC_SEVERITY": notice.severity,
         "CHIPMEDIC_IS_RESOLVED": str(int(notice.is_resolved)),
         "CHIPMEDIC_TITLE": notice.title,
-        "CHIPMEDIC_DATA": json.dumps(notice.data, ensure_ascii=False),
+        "CHIPMEDIC_DATA": _data(notice),
     }
+
+
+def _data(notice: Notice) -> str:
+    """Return the facts; more than a program can be started with becomes a word that says so."""
+    data = json.dumps(notice.data, ensure_ascii=False)
+    if len(data.encode()) <= VARIABLE_BYTES_MAX:
+        return data
+    return json.dumps({"incident": notice.incident, "is_cut": True})
