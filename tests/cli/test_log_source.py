@@ -34,8 +34,8 @@ def explained(data: bytes, folder: Path) -> Report:
         TEXT,
         TEXT.rstrip(),
         TEXT.replace(b"\n", b"\r\n"),
-        gzip.compress(TEXT),
-        gzip.compress(TEXT[:6]) + gzip.compress(TEXT[6:]),
+        gzip.compress(TEXT, mtime=0),
+        gzip.compress(TEXT[:6], mtime=0) + gzip.compress(TEXT[6:], mtime=0),
         bz2.compress(TEXT),
         lzma.compress(TEXT),
         b"\x00" * 3000 + b"\n" + TEXT,  # the power went while the log was written
@@ -51,14 +51,14 @@ def test_a_log_is_read_as_it_lies(data: bytes, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "remedy"),
     [
-        (gzip.compress(TEXT)[:40], "damaged or cut off"),
+        (gzip.compress(TEXT, mtime=0)[:40], "damaged or cut off"),
         (bz2.compress(TEXT)[:40], "damaged or cut off"),
         (lzma.compress(TEXT)[:40], "damaged or cut off"),
         (b"\x28\xb5\x2f\xfd\x00abc", "zstd -dc "),
         (b"LPKSHHRH\x00\x00\x01", "journalctl --file "),
         (TEXT.decode().encode("utf-16"), "iconv -f utf-16"),
         (bytes(range(256)) * 40, "not a text"),
-        (gzip.compress(bytes(range(256)) * 40), "not a text"),
+        (gzip.compress(bytes(range(256)) * 40, mtime=0), "not a text"),
     ],
 )
 def test_what_is_not_read_is_not_called_well(data: bytes, remedy: str, tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_what_is_not_read_is_not_called_well(data: bytes, remedy: str, tmp_path:
 
 def test_standard_input_may_be_compressed(monkeypatch: pytest.MonkeyPatch) -> None:
     class Stdin:
-        buffer = io.BytesIO(gzip.compress(TEXT))
+        buffer = io.BytesIO(gzip.compress(TEXT, mtime=0))
 
     monkeypatch.setattr(sys, "stdin", Stdin())
     with opened("-") as stream:
