@@ -137,7 +137,7 @@ async def test_notices_since_a_time(client: httpx.AsyncClient) -> None:
 
 def path(act: LinkAct = LinkAct.ACKNOWLEDGE, **values: Any) -> str:
     target = "inc-000042" if act is LinkAct.ACKNOWLEDGE else "rec-000007"
-    link = {"id": f"notice/{act}", "act": act, "target": target,
+    link = {"id": f"notice-{act}", "act": act, "target": target,
             "expires_at": int(time.time()) + 60} | values  # fmt: skip
     return f"/act/{sign(Link(**link), KEY)}"
 

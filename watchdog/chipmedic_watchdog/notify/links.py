@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -21,7 +20,8 @@ from chipmedic_watchdog.notify.facts import IncidentFacts
 
 SIGNATURE_BYTES = 16
 KEY_BYTES_MIN = 16
-TOKEN_LETTERS_MAX = 600
+TOKEN_LETTERS_MAX = 300
+ID_BYTES = 12
 
 
 class LinkAct(StrEnum):
@@ -29,6 +29,10 @@ class LinkAct(StrEnum):
 
     ACKNOWLEDGE = "acknowledge"
     APPROVE = "approve"
+
+
+LETTERS = {LinkAct.ACKNOWLEDGE: "k", LinkAct.APPROVE: "p"}
+ACTS = {letter: act for act, letter in LETTERS.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,10 +86,10 @@ class Link:
 
 
 def sign(link: Link, key: bytes) -> str:
-    """Return the link as a word for a URL."""
-    content = [link.id, link.act.value, link.target, link.expires_at, link.language]
-    body = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
-    return _word(body) + "." + _word(_signature(body, key))
+    """Return the link as a short word for a URL: what it says in plain sight, and the signature."""
+    content = (link.id, LETTERS[link.act], link.target, str(link.expires_at), link.language)
+    text = ".".join(content)
+    return f"{text}.{_signature(text, key)}"
 
 
 def read(token: str, key: bytes, now: float) -> Link:
@@ -94,37 +98,36 @@ def read(token: str, key: bytes, now: float) -> Link:
     Raises:
         LinkRefused: it is not ours, or too old.
     """
-    body, signature = _parts(token)
-    if not hmac.compare_digest(_signature(body, key), signature):
+    if len(token) > TOKEN_LETTERS_MAX or not token.isascii():
         raise LinkRefused("wrong")
-    identity, act, target, expires_at, language = json.loads(body)
-    if now > expires_at:
+    text, _, signature = token.rpartition(".")
+    if not hmac.compare_digest(_signature(text, key), signature):
+        raise LinkRefused("wrong")
+    identity, letter, target, expires_at, language = text.split(".")
+    if now > int(expires_at):
         raise LinkRefused("expired")
     return Link(
-        id=identity, act=LinkAct(act), target=target, expires_at=expires_at, language=language
+        id=identity,
+        act=ACTS[letter],
+        target=target,
+        expires_at=int(expires_at),
+        language=language,
     )
 
 
-def _parts(token: str) -> tuple[bytes, bytes]:
-    if len(token) > TOKEN_LETTERS_MAX or not token.isascii():
-        raise LinkRefused("wrong")
-    body, _, signature = token.partition(".")
-    try:
-        return _bytes(body), _bytes(signature)
-    except ValueError as e:
-        raise LinkRefused("wrong") from e
-
-
-def _signature(body: bytes, key: bytes) -> bytes:
-    return hmac.new(key, b"chipmedic link\n" + body, hashlib.sha256).digest()[:SIGNATURE_BYTES]
+def _signature(text: str, key: bytes) -> str:
+    digest = hmac.new(key, b"chipmedic link\n" + text.encode(), hashlib.sha256).digest()
+    return _word(digest[:SIGNATURE_BYTES])
 
 
 def _word(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
-def _bytes(word: str) -> bytes:
-    return base64.b64decode(word + "=" * (-len(word) % 4), altchars=b"-_", validate=True)
+def identity_of(notice: str, act: LinkAct) -> str:
+    """Return the id of the link that stands in a notice: one for each notice and act."""
+    digest = hashlib.sha256(f"{notice}/{act.value}".encode()).digest()
+    return _word(digest[:ID_BYTES])
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +146,7 @@ class Linker:
         return {
             act.value: self._url(
                 Link(
-                    id=f"{notice}/{act.value}",
+                    id=identity_of(notice, act),
                     act=act,
                     target=targets[act],
                     expires_at=int(now + self.settings.valid_seconds),
