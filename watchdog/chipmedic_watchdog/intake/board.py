@@ -84,7 +84,8 @@ class FaultBoard:
         row = self.open.pop(key, None)
         if row is None:
             return
-        row.state, row.cleared_at, row.clear_reason = "cleared", at, reason
+        # Our clock may have been set back meanwhile; nothing ends before it began.
+        row.state, row.cleared_at, row.clear_reason = "cleared", max(at, row.opened_at), reason
         row.updated_at, row.is_changed = at, True
         self.ended.append(row)
 
