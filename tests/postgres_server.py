@@ -97,7 +97,11 @@ class PostgresServer:
         if self.process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.process.pid, number)
-            self.process.wait(timeout=30)
+            try:
+                self.process.wait(timeout=15)
+            except subprocess.TimeoutExpired:  # a session does not end: leave it no choice
+                os.kill(self.process.pid, signal.SIGQUIT)
+                self.process.wait(timeout=15)
             self.process = None
 
     def connect(self, database: str) -> psycopg.Connection:

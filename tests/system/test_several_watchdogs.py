@@ -3,6 +3,7 @@ faults, every event is in the store once and every notice at its receiver."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -20,6 +21,7 @@ import pytest
 
 from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.store.database import Database, open_engine
+from fake_agent import FakeAgent, a_fault, event
 from intake_rig import rows
 from postgres_server import PostgresServer
 from watchdog.notify.receivers import HttpReceiver, unused_port
@@ -222,6 +224,58 @@ def test_nothing_is_lost_or_doubled_when_the_leader_dies_or_stands_still(fleet: 
     wait_for(lambda: first.get("/healthz").status_code == 200, 30, "health")
 
     check_the_end(fleet)
+
+
+PROGRAM = """#!/bin/sh
+echo "$1 $3" >> {log}
+[ "$1" = isolate ] && sleep 2
+exit 0
+"""
+ACTING = """
+[recover]
+mode = "act"
+maximum_isolated_percent = 100.0
+[recover.exec]
+isolate = ["{program}", "isolate", "{{node}}", "{{fencing_token}}"]
+confirm_isolate = ["{program}", "confirm", "{{node}}", "{{fencing_token}}"]
+"""
+
+
+async def test_a_leader_that_wakes_amid_a_step_runs_no_further_program(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    log, program = tmp_path / "acts", tmp_path / "program"
+    log.write_text("")
+    program.write_text(PROGRAM.format(log=log))
+    program.chmod(0o755)
+    first, second = fleet.watchdogs
+    for watchdog in fleet.watchdogs:
+        watchdog.config += ACTING.format(program=program)
+    await asyncio.to_thread(fleet.start_watchdog, first)
+    await asyncio.to_thread(wait_for, lambda: is_leader(first), 10)
+    await asyncio.to_thread(fleet.start_watchdog, second)
+    old = token(first)
+    async with FakeAgent(second.address, node="n-1", next_seq=2) as agent:
+        await agent.events(event(1, a_fault(codes=("xid:48",))))
+        await agent.acked(1)
+        await asyncio.to_thread(wait_for, lambda: f"isolate {old}" in log.read_text(), 20)
+        first.signal(signal.SIGSTOP)
+        await asyncio.to_thread(wait_for, lambda: is_leader(second), TAKEOVER_SECONDS)
+        new = token(second)
+        await asyncio.to_thread(
+            wait_for, lambda: f"confirm {new}" in log.read_text(), 20, "the step goes on"
+        )
+        first.signal(signal.SIGCONT)
+        await asyncio.to_thread(wait_for, lambda: "leads no more" in first.log, 10)
+        await asyncio.sleep(2.0)
+    acts = log.read_text().split("\n")
+    assert acts.count(f"isolate {old}") == 1
+    assert f"confirm {old}" not in acts, "it woke and went on"
+    database = Database(open_engine(fleet.url))
+    (recovery,) = rows(database, schema.recoveries)
+    (step,) = rows(database, schema.recovery_steps)
+    database.close()
+    assert (recovery["state"], step["state"], step["fencing_token"]) == ("done", "done", old)
 
 
 def check_the_end(fleet: Fleet) -> None:

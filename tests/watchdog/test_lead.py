@@ -100,7 +100,7 @@ class Watchdog:
     async def pass_(self, seconds: float) -> None:
         end = self.at + seconds
         while self.at < end:
-            self.at = min(end, self.at + 0.5)
+            self.at = min(end, self.at + 0.25)
             self.liveness.tick()
         await self.settle()
 

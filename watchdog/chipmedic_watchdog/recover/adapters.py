@@ -11,13 +11,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from typing import TypeVar
 
 from chipmedic.errors import DeliveryFailed
 from chipmedic.host import Host
-from chipmedic.recoverer import NodeView, Recoverer, Witness
+from chipmedic.recoverer import NodeView, Recoverer, Step, Witness
 from chipmedic_watchdog.abandon import call_abandonable
 from chipmedic_watchdog.recover.exec import Exec
 from chipmedic_watchdog.recover.settings import RecoverSettings
@@ -80,6 +80,11 @@ async def call(adapter: Recoverer, work: Callable[[], Result], *, timeout_second
         raise DeliveryFailed(
             f"{adapter.name}: defect in the adapter: {type(e).__name__}: {e}", is_permanent=True
         ) from e
+
+
+def with_token(step: Step, token: int) -> Step:
+    """Return a step as it is given to the adapter: under the token of the present leader."""
+    return replace(step, arguments={**step.arguments, "fencing_token": str(token)})
 
 
 class Watch:

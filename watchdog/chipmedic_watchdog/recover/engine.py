@@ -12,12 +12,11 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 from chipmedic.errors import DeliveryFailed
 from chipmedic.recoverer import NodeView, Recoverer, RecoveryRequest, Step, StepKind, StepResult
 from chipmedic_watchdog.recover import book, cases, transitions
-from chipmedic_watchdog.recover.adapters import Watch, call
+from chipmedic_watchdog.recover.adapters import Watch, call, with_token
 from chipmedic_watchdog.recover.settings import Mode, RecoverSettings
 from chipmedic_watchdog.recover.transitions import Held, Stopped
 from chipmedic_watchdog.recover.verify import jobs_still
@@ -148,7 +147,7 @@ class Engine:
         if not result.is_done:
             return result
         confirmed = await call(
-            adapter, lambda: adapter.confirm(step), timeout_seconds=step.timeout_seconds
+            adapter, lambda: adapter.confirm(act), timeout_seconds=step.timeout_seconds
         )
         if confirmed.is_done:
             now = self._now()
@@ -198,6 +197,7 @@ class Engine:
 
     async def _confirm_again(self, adapter: Recoverer, step: Step) -> None:
         """A scheduler that died right after the drain may have forgotten it (measured on Slurm)."""
+        step = with_token(step, self._database.fencing_token)
         try:
             held = await call(
                 adapter, lambda: adapter.confirm(step), timeout_seconds=step.timeout_seconds
@@ -237,8 +237,3 @@ class Engine:
         """Return the wait before the next look; longer after each failure."""
         doubled: float = self._settings.retry_seconds * 2.0 ** min(failures, 10)
         return min(doubled, RETRY_LONGEST_SECONDS)
-
-
-def with_token(step: Step, token: int) -> Step:
-    """Return a step as it is given to the adapter: under the token of the present leader."""
-    return replace(step, arguments={**step.arguments, "fencing_token": str(token)})

@@ -25,7 +25,7 @@ async def reconcile(database: Store, recoverers: Mapping[str, Recoverer], *, now
     for identity, step, name in await database.read(_open_isolations):
         if name not in recoverers or step.target in busy:
             continue
-        held = await _confirm(recoverers[name], step)
+        held = await _confirm(recoverers[name], adapters.with_token(step, database.fencing_token))
         if held is None or held.is_done:
             continue
         if await database.write(_ending(identity, step.target, held.detail, now)):
