@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import signal
 import subprocess
 import sys
@@ -15,78 +13,19 @@ from pathlib import Path
 import grpc
 import pytest
 
-from agent_story import BOOT, Heat, a_chip, cleared, component, raised
+from agent_rig import Agent, certificates, running
+from agent_story import BOOT, a_chip, cleared, component, raised
 from chipmedic.metric import Metric
 from chipmedic.model import Reading, Scan
 from chipmedic_agent import session as session_module
 from chipmedic_agent import targets as targets_module
 from chipmedic_agent import uplink as uplink_module
-from chipmedic_agent.config import AgentSettings, StreamSettings, TlsSettings
-from chipmedic_agent.disk import Disk
-from chipmedic_agent.identity import Identity
-from chipmedic_agent.journal import Journal
-from chipmedic_agent.pipeline import Pipeline
-from chipmedic_agent.registry import Absent
-from chipmedic_agent.reporter import Reporter
-from chipmedic_agent.roster import Roster
-from chipmedic_agent.scanner import Scanner
+from chipmedic_agent.config import StreamSettings, TlsSettings
 from chipmedic_agent.targets import Targets
-from chipmedic_agent.uplink import Uplink
 from chipmedic_proto.v1 import chipmedic_pb2 as pb
 from fake_watchdog import FakeWatchdog
 
 pytestmark = pytest.mark.system
-
-IDENTITY = Identity(node="n-1", boot_id=BOOT, boot_time=1.0, machine_id="m", version="0")
-
-
-class Agent:
-    """Everything of the agent but its collectors."""
-
-    def __init__(self, folder: Path, *watchdogs: str, **settings: object) -> None:
-        self.settings = AgentSettings(watchdogs=watchdogs, **settings)  # type: ignore[arg-type]
-        self.pipeline = Pipeline([Heat()], boot_id=BOOT)
-        disk = Disk(folder, starts=self.pipeline.starts(), bytes_max=1 << 26, boot_id=BOOT)
-        self.journal = Journal(disk, boot_id=BOOT, now=time.time, remember=self.pipeline.remember)
-        absent = Scanner("acme", Absent, consume=lambda *_: None, now=time.time)
-        self.roster = Roster(
-            [absent],
-            now=time.time,
-            is_open_for=self.pipeline.is_open_for,
-            disabled=lambda _: None,
-        )
-        self.reporter = Reporter(IDENTITY, self.pipeline, self.journal, self.roster, time.time)
-        self.reporter.labels = {"rack": "r1"}
-        self.uplink = Uplink(
-            self.settings,
-            journal=self.journal,
-            reporter=self.reporter,
-            roster=self.roster,
-            pipeline=self.pipeline,
-        )
-
-    def tell(self, *changes: object) -> None:
-        self.journal.write(changes, time.time())  # type: ignore[arg-type]
-
-
-@contextlib.asynccontextmanager
-async def running(agent: Agent) -> AsyncIterator[Agent]:
-    await agent.journal.open()
-    tasks = [
-        asyncio.create_task(work)
-        for work in (agent.journal.run(), agent.roster.run(), agent.uplink.run())
-    ]
-    try:
-        yield agent
-        for task in tasks:
-            assert not task.done() or task.exception() is None
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await agent.roster.close()
-        if agent.journal._disk._lock is not None:
-            os.close(agent.journal._disk._lock)
 
 
 @pytest.fixture
@@ -431,23 +370,6 @@ async def test_tls_files_that_are_missing_are_said_and_tried_again(
     tls = TlsSettings(ca_file=str(tmp_path / "ca.pem"))
     async with running(Agent(tmp_path / "state", watchdog.address, tls=tls)) as agent:
         await watchdog.until(lambda: "ca.pem" in agent.uplink.state.trouble)
-
-
-def certificates(folder: Path) -> None:
-    """Make an authority, and a certificate for each end, with the openssl of this machine."""
-
-    def openssl(*words: str) -> None:
-        subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
-
-    new = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
-    openssl(*new, "-keyout", "ca.key", "-out", "ca.pem", "-days", "2", "-subj", "/CN=test ca")
-    for name in ("watchdog", "agent"):
-        openssl(
-            *(*new, "-CA", "ca.pem", "-CAkey", "ca.key", "-keyout", f"{name}.key"),
-            *("-out", f"{name}.pem", "-days", "2", "-subj", f"/CN={name}"),
-            *("-addext", "subjectAltName=IP:127.0.0.1"),
-            *("-addext", "basicConstraints=critical,CA:FALSE"),
-        )
 
 
 @pytest.mark.parametrize("is_known", [True, False])
