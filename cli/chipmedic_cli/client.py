@@ -87,10 +87,7 @@ class Client:
         try:
             response = self._http.request(method, path, **arguments)
         except (httpx.HTTPError, httpx.InvalidURL) as e:
-            raise WatchdogUnreachable(
-                f"no watchdog at {self._url}: {e}; name another with --watchdog, "
-                "or look at: systemctl status chipmedic-watchdog"
-            ) from e
+            raise WatchdogUnreachable(f"no watchdog at {self._url}: {e}; {_remedy(str(e))}") from e
         if response.is_error:
             raise ChipmedicError(f"{path}: {_words(response)}")
         try:
@@ -119,6 +116,14 @@ def _trust() -> ssl.SSLContext | bool:
         return ssl.create_default_context(cafile=path)
     except (OSError, ssl.SSLError) as e:
         raise ChipmedicError(f"--ca {path}: holds no certificate that can be read: {e}") from e
+
+
+def _remedy(trouble: str) -> str:
+    if "CERTIFICATE_VERIFY_FAILED" in trouble:
+        return (
+            "name its authority with --ca (or CHIPMEDIC_CA), and the watchdog as it is named there"
+        )
+    return "name another with --watchdog, or look at: systemctl status chipmedic-watchdog"
 
 
 def _words(response: httpx.Response) -> str:
