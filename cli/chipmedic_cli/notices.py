@@ -97,6 +97,29 @@ def show(notice: str, watchdog: WatchdogOption) -> None:
 
 
 @app.command()
+def route(
+    labels: Annotated[list[str], typer.Argument(help="severity=critical user=mei rack=r7 ...")],
+    watchdog: WatchdogOption,
+    as_json: JsonOption = False,
+) -> None:
+    """Say where an incident with such labels would be told."""
+    with Client(watchdog) as client:
+        found = client.get("/api/v1/notices/route", labels="\n".join(labels))
+    if as_json:
+        print_json(found)
+        return
+    made = table("CHANNEL", "WHEN", "ROUTE")
+    for one in found["channels"]:
+        digest = one["digest_seconds"]
+        when = f"in a digest, {digest:.0f} s after its first" if digest else "at once"
+        made.add_row(plain(one["channel"]), when, plain(one["route"] or "no routes: every channel"))
+    for step in found["escalations"]:
+        when = f"{step['after_seconds']:.0f} s without an acknowledgement"
+        made.add_row(plain(", ".join(step["channels"])), when, "escalation")
+    Console(highlight=False).print(made)
+
+
+@app.command()
 def test(channel: str, watchdog: WatchdogOption, who: WhoOption) -> None:
     """Send a test to a channel and wait for what comes of it; exit code 1 where it fails."""
     with Client(watchdog) as client:

@@ -150,6 +150,8 @@ def test_a_channel_is_tested_the_whole_way(site: Site) -> None:
         1,
         "chipmedic: gone: not delivered: no answer: ConnectError\n",
     )
+    way = site.chipmedic("notices", "route", "kind=memory.contained", "node=n1").stdout
+    assert re.search(r"^desk +at once +kind=~", way, re.MULTILINE), way
     unknown = site.chipmedic("notices", "test", "dsek")
     assert "there are: desk, gone" in unknown.stderr
 

@@ -14,6 +14,7 @@ from sqlalchemy import select
 from chipmedic_watchdog.health import Health
 from chipmedic_watchdog.metrics import Metrics
 from chipmedic_watchdog.notify.links import Link, LinkAct, LinkSettings, sign
+from chipmedic_watchdog.notify.routes import EscalationSettings, RouteSettings
 from chipmedic_watchdog.notify.settings import ChannelKind, ChannelSettings, NotifySettings
 from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.store.database import Database
@@ -125,6 +126,34 @@ async def test_a_test_notice_goes_into_the_outbox(client: httpx.AsyncClient) -> 
     assert (answer.json()["state"], answer.json()["occasion"]) == ("pending", "test")
     wrong = await client.post("/api/v1/notices/test", json={"channel": "dsek", "who": "mei"})
     assert wrong.json()["detail"] == "there is no channel 'dsek'; there are: desk"
+
+
+async def test_a_route_is_tried(client: httpx.AsyncClient, api: Api) -> None:
+    api.notify = NotifySettings(
+        channels={name: ChannelSettings(kind=ChannelKind.STDOUT) for name in ("chat", "pager")},
+        routes=(
+            RouteSettings(
+                matchers=('severity="critical"',),
+                channels=("pager",),
+                escalations=(EscalationSettings(after_seconds=600, channels=("chat",)),),
+            ),
+        ),
+    )
+
+    async def tried(*labels: str) -> dict[str, Any]:
+        query = {"labels": "\n".join(labels)}
+        answer = await client.get("/api/v1/notices/route", params=query)
+        return dict(answer.json())
+
+    found = await tried("severity=critical", "node=n1", "node=n2")
+    assert found["channels"] == [
+        {"channel": "pager", "route": 'severity="critical"', "digest_seconds": 0.0}
+    ]
+    assert found["escalations"] == [{"after_seconds": 600.0, "channels": ["chat"]}]
+    every = await tried("severity=warning")
+    assert [one["channel"] for one in every["channels"]] == ["chat", "pager"]
+    assert "is no matcher" in (await tried("nonsense"))["detail"]
+    assert "is not label=value" in (await tried("a!=b"))["detail"]
 
 
 async def test_notices_since_a_time(client: httpx.AsyncClient) -> None:

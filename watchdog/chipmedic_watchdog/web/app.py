@@ -28,7 +28,7 @@ from chipmedic_watchdog.notify.settings import NotifySettings
 from chipmedic_watchdog.store import audit
 from chipmedic_watchdog.store.database import Database
 from chipmedic_watchdog.version import own_version
-from chipmedic_watchdog.web import acts, details, silences, trial
+from chipmedic_watchdog.web import acts, details, route_trial, silences, trial
 from chipmedic_watchdog.web.access import Doors, authorize, require_json, require_role
 from chipmedic_watchdog.web.access_api import AccessApi
 from chipmedic_watchdog.web.endpoint import (
@@ -190,7 +190,11 @@ class Api:
                                   "The watchdogs of this store, and which of them leads.",
                                   "list:Watchdog", (),
                                   lambda c, *_: details.watchdogs(c))  # fmt: skip
-        return [*endpoints, silenced, jobs, watchdogs]
+        way = self._reading(
+            "/api/v1/notices/route", "try_route", "Where an incident with such labels would go.",
+            "object", (route_trial.LABELS,), lambda _, q, __: route_trial.try_out(self.notify, q),
+        )  # fmt: skip
+        return [*endpoints, silenced, way, jobs, watchdogs]
 
     def _details(self) -> list[Endpoint]:
         return [
