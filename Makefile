@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help:           ## say what can be made
 	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
 
-demo: $(VENV)/installed  ## the main job on simulated chips, in about a minute
+demo: $(VENV)/installed  ## the main job on simulated chips, in about half a minute
 	@$(BIN)/chipmedic demo $(DEMO)
 
 test: dev check  ## everything; as root it installs the Debian packages of the real parts

@@ -254,7 +254,7 @@ class ToolCollector(Collector):
             return
         self._trouble.over()
         if not is_named:
-            draft.gap(draft.collector, None, GapReason.FAILED, "chips are not identified yet")
+            self._report_silence(GapReason.FAILED, "chips are not identified yet", draft)
             return
         chips = self._roster.enter(rows)
         for row, chip in zip(rows, chips, strict=True):

@@ -60,8 +60,15 @@ def shell_failure(run: ToolRun) -> Problem | None:
         return Problem(ProblemKind.TOOL_MISSING, "exit status 127: the command was not found")
     if run.exit_code == EXIT_NOT_EXECUTABLE:
         return Problem(ProblemKind.PERMISSION, "exit status 126: the command is not executable")
-    if run.exit_code in _KILLED:
-        return Problem(
-            ProblemKind.TRUNCATED, f"exit status {run.exit_code}: ended before it was done"
-        )
-    return None
+    return ended_early(run.exit_code)
+
+
+def ended_early(exit_code: int | None) -> Problem | None:
+    """Say that a tool was ended by a signal or timeout(1): what it printed may not be all.
+
+    True also of an answer that reads well. A table without a line below its last row looks whole
+    wherever it stops between two rows, and the chips that are not in it would be taken for lost.
+    """
+    if exit_code not in _KILLED:
+        return None
+    return Problem(ProblemKind.TRUNCATED, f"exit status {exit_code}: ended before it was done")

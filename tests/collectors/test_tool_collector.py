@@ -409,6 +409,15 @@ def test_chips_are_not_reported_before_they_have_names(story: Story) -> None:
     assert [chip.uid for chip in story.toy.scan().chips] == ["toy-0", "toy-1"]
 
 
+def test_known_chips_are_unknown_while_moved_rows_have_no_names(story: Story) -> None:
+    story.toy.scan()
+    story.tools |= {"toy": rows(WARM[0]), "toy who": Answer("", "", 1)}
+    story.host.at += 15
+    scan = story.toy.scan()
+    assert not scan.is_inventory
+    assert {gap.component for gap in scan.gaps} == {A, B, COLLECTOR}
+
+
 def test_a_name_once_given_stays_when_the_chip_falls_silent(story: Story) -> None:
     story.toy.scan()
     story.tools["toy who"] = rows({"index": 0, "pci": ADDRESSES[0]}, WHO[1])

@@ -19,7 +19,7 @@ from chipmedic_collectors.ascend.failures import is_driver_log, kind_of_exit, ki
 from chipmedic_collectors.ascend.hccn import read_hccn
 from chipmedic_collectors.ascend.info_table import read_info_table
 from chipmedic_collectors.ascend.key_value import is_key_value, is_pair, read_key_values
-from chipmedic_collectors.tool_failures import shell_failure
+from chipmedic_collectors.tool_failures import ended_early, shell_failure
 
 VENDOR = "ascend"
 _MARK = re.compile(r"^\|\s*npu-smi \S+\s+Version:|\bdcmi mod[eu]le? initialize|NpuID\(Idx\)", re.M)
@@ -38,6 +38,8 @@ def read(run: ToolRun) -> ToolReport:
     _read_complaints(run, arguments, report)
     if not report.chips and not report.problems and report.tool_version is None:
         _read_silence(run, arguments, report)
+    if report.chips and (problem := ended_early(run.exit_code)):
+        report.add_problem(problem.kind, problem.message)
     return report
 
 

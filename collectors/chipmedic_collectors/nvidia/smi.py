@@ -20,7 +20,7 @@ from chipmedic_collectors.nvidia import (
 )
 from chipmedic_collectors.nvidia.smi_command import find_command, only_index
 from chipmedic_collectors.reading.command_line import CommandLine
-from chipmedic_collectors.tool_failures import shell_failure
+from chipmedic_collectors.tool_failures import ended_early, shell_failure
 
 VENDOR = "nvidia"
 _MARK = re.compile(r"NVIDIA-SMI|<nvidia_smi_log|NVSMI LOG|nvsmi_device_v\d+\.dtd")
@@ -56,10 +56,11 @@ def read(run: ToolRun) -> ToolReport:
 
 def _note_shell(run: ToolRun, report: ToolReport, *, has_messages: bool) -> None:
     """Note that the tool did not run, or was ended; beside an answer only its exit status tells."""
-    if has_messages:
-        return
     told = run if not report.chips else ToolRun(run.argv, "", "", run.exit_code)
-    if failure := shell_failure(told):
+    failure = shell_failure(told) if not has_messages else None
+    if report.chips:
+        failure = failure or ended_early(run.exit_code)
+    if failure:
         report.add_problem(failure.kind, failure.message)
 
 

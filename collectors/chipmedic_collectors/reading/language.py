@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from chipmedic.tool_report import Problem, ProblemKind, ToolReader, ToolReport, ToolRun
 from chipmedic_collectors.reading.command_line import CommandLine
-from chipmedic_collectors.tool_failures import shell_failure
+from chipmedic_collectors.tool_failures import ended_early, shell_failure
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00\ufeff]")
 _WORDS_MAX = 200
@@ -147,7 +147,10 @@ def _is_value(line: str) -> bool:
 def _note_shell(run: ToolRun, report: ToolReport) -> None:
     """Note that the tool did not run, or was ended; beside an answer only its exit status tells."""
     told = run if not report.chips else ToolRun(run.argv, "", "", run.exit_code)
-    if not report.problems and (failure := shell_failure(told)):
+    failure = shell_failure(told) if not report.problems else None
+    if report.chips:
+        failure = failure or ended_early(run.exit_code)
+    if failure:
         report.add_problem(failure.kind, failure.message)
 
 

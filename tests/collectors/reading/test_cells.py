@@ -8,7 +8,7 @@ from chipmedic.tool_report import ProblemKind
 from chipmedic_collectors.reading import cells
 from chipmedic_collectors.reading.command_line import CommandLine
 from chipmedic_collectors.values import MIB
-from vendor_readings import kinds, read
+from vendor_readings import kinds, read, recorded
 
 
 @pytest.mark.parametrize(
@@ -87,3 +87,25 @@ def test_exit_status_beside_an_answer_is_told() -> None:
     text = "0, HL-225\n"
     report = read(text, "hl-smi -Q index,name -f csv,noheader", exit_code=3)
     assert kinds(report) == [ProblemKind.PARTIAL]
+
+
+@pytest.mark.parametrize("exit_code", [-11, -9, 137, 124])
+def test_answer_of_a_killed_tool_is_never_whole(exit_code: int) -> None:
+    """Also where it stops between two chips, and something else is said of it already."""
+    text = recorded("cnmon-mlu590-6.5.txt").partition("| 1     /")[0]
+    assert kinds(read(text, "cnmon")) == [ProblemKind.PARTIAL]
+    report = read(text, "cnmon", exit_code=exit_code)
+    assert kinds(report) == [ProblemKind.PARTIAL, ProblemKind.TRUNCATED]
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("npu-smi-info-910b3-24.1.rc2-alarm", "npu-smi info"),
+        ("nvidia-smi-550-table", "nvidia-smi"),
+        ("nvidia-smi-535-table-dead-gpu", "nvidia-smi"),
+    ],
+)
+def test_no_vendor_trusts_the_answer_of_a_killed_tool(name: str, command: str) -> None:
+    assert ProblemKind.TRUNCATED not in kinds(read(recorded(f"{name}.txt"), command))
+    assert ProblemKind.TRUNCATED in kinds(read(recorded(f"{name}.txt"), command, exit_code=-9))
