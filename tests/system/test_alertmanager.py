@@ -190,3 +190,26 @@ async def test_an_incident_that_gets_worse_is_one_alert(server: Server, database
         await until(lambda: [a["labels"]["severity"] for a in server.alerts()] == ["warning"])
         change(database, identity, severity=3, revision=2)
         await until(lambda: [a["labels"]["severity"] for a in server.alerts()] == ["critical"])
+
+
+@pytest.mark.parametrize(
+    ("labels", "receiver"),
+    [
+        (("alertname=ChipmedicDeadMansSwitch",), "deadman"),
+        (("alertname=ChipmedicChipLost", "incident=inc-000001", "severity=critical"), "pager"),
+        (("alertname=ChipmedicNicFlap", "incident=inc-000001", "severity=warning"), "desk"),
+        (("alertname=ChipmedicStoreFailing", "severity=critical"), "desk"),
+    ],
+)
+def test_the_example_sends_each_alert_where_it_says(labels: tuple[str, ...], receiver: str) -> None:
+    amtool = shutil.which("amtool")
+    if amtool is None:
+        pytest.skip("amtool: not installed (Debian: prometheus-alertmanager)")
+    config = Path(__file__).parents[2] / "deploy/alertmanager.yml"
+    checked = subprocess.run(
+        [amtool, "check-config", config], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    argv = [amtool, "config", "routes", "test", f"--config.file={config}", *labels]
+    way = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+    assert way.stdout.strip() == receiver
