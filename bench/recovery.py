@@ -26,7 +26,7 @@ from measure import machine, quantile
 from sqlalchemy import Connection, insert, select, update
 
 from chipmedic_watchdog.recover.loop import RecoverLoop
-from chipmedic_watchdog.recover.settings import Mode, RecoverSettings, SlurmSettings
+from chipmedic_watchdog.recover.settings import GateSettings, Mode, RecoverSettings, SlurmSettings
 from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.store.database import Database, open_engine
 from chipmedic_watchdog.store.migrate import migrate
@@ -130,8 +130,11 @@ async def measure_recoveries(cluster: Cluster, folder: Path, rounds: int) -> lis
     settings = RecoverSettings(
         mode=Mode.ACT,
         return_mode=Mode.ACT,
+        gate=GateSettings(required=False),
         maximum_isolated_percent=50,
         maximum_isolations_per_node=rounds + 1,
+        lemon_isolations=rounds + 1,
+        return_cool_down_seconds=0,
         hold_file="",
         slurm=SlurmSettings(env=cluster.env),
     )

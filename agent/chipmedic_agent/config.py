@@ -168,6 +168,29 @@ class InventorySettings:
     """Uids of chips that were taken out for good; their absence is no fault."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateSettings:
+    """[gate]: the check before this node is given back after an isolation."""
+
+    command: tuple[str, ...] = ()
+    """The load: a program that exercises the chips and ends with 0 where they are well, its last
+    line saying what it did. Unset: a short load of the host alone."""
+    timeout_seconds: float = 600.0
+    """After this the load is killed, and the check has failed."""
+    host_load_seconds: float = 5.0
+    """Of the load of the host, where there is no command."""
+    ignore_checks: tuple[str, ...] = ()
+    """Names of checks that need not be ok: what this host can never read."""
+
+    def __post_init__(self) -> None:
+        _refuse(
+            (
+                _positive("timeout_seconds", self.timeout_seconds),
+                _positive("host_load_seconds", self.host_load_seconds),
+            )
+        )
+
+
 def _state_directory() -> str:
     return os.environ.get("STATE_DIRECTORY", DEFAULT_STATE_DIRECTORY).split(":")[0]
 
@@ -196,6 +219,7 @@ class AgentSettings:
     stream: StreamSettings = field(default_factory=StreamSettings)
     http: HttpSettings = field(default_factory=HttpSettings)
     inventory: InventorySettings = field(default_factory=InventorySettings)
+    gate: GateSettings = field(default_factory=GateSettings)
     detectors: DetectorSettings = field(default_factory=DetectorSettings)
 
     def __post_init__(self) -> None:

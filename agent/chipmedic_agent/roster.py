@@ -41,6 +41,11 @@ class Roster:
         """All scanners by name, those that are switched off too."""
         return self._scanners
 
+    @property
+    def switched_off(self) -> frozenset[str]:
+        """Names of those that the configuration has switched off."""
+        return frozenset(self._off)
+
     async def run(self) -> None:
         """Run what is switched on, for ever; a defect in a scanner of ours ends it."""
         async with asyncio.TaskGroup() as group:

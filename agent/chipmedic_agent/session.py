@@ -14,6 +14,7 @@ import grpc.aio
 
 from chipmedic.errors import ChipmedicError
 from chipmedic_agent.config import StreamSettings
+from chipmedic_agent.gate import Gate
 from chipmedic_agent.journal import Journal
 from chipmedic_agent.record import Record
 from chipmedic_agent.reporter import Reporter
@@ -60,6 +61,7 @@ class Session:
         journal: Journal,
         reporter: Reporter,
         roster: Roster,
+        gate: Gate,
         settings: StreamSettings,
         wake: asyncio.Event,
         take_token: Callable[[int], bool],
@@ -71,6 +73,7 @@ class Session:
         self._journal = journal
         self._reporter = reporter
         self._roster = roster
+        self._gate = gate
         self._heartbeat_seconds = settings.heartbeat_seconds
         self._snapshot_seconds = settings.snapshot_seconds
         self._wake = wake
@@ -246,6 +249,8 @@ class Session:
             return False, "expired"
         if not self._take_token(command.fencing_token):
             return False, f"fencing token {command.fencing_token} is older than one seen before"
+        if command.WhichOneof("body") == "run_gate":
+            return await self._gate.check(time.time())
         if command.WhichOneof("body") != "collect_now":
             return False, "unknown command: this agent is of another version"
         try:

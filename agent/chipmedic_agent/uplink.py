@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from chipmedic_agent.channel import open_channel
 from chipmedic_agent.config import AgentSettings, split_address
+from chipmedic_agent.gate import Gate
 from chipmedic_agent.journal import Journal
 from chipmedic_agent.membership import Membership, NoCertificate
 from chipmedic_agent.pipeline import Pipeline
@@ -70,6 +71,7 @@ class Uplink:
         self._told: dict[str, str] = {}
         """Why there is no stream to each watchdog, as it was logged."""
         self._changed = asyncio.Event()
+        self._gate = Gate(settings, roster, pipeline)
         self._targets = Targets(settings.watchdogs, settings.node)
         journal.on_change = self._wake.set
 
@@ -80,7 +82,7 @@ class Uplink:
 
     def apply(self, settings: AgentSettings) -> None:
         """Take over watchdogs, labels, pace and encryption: the stream begins anew."""
-        self._settings = settings
+        self._settings = self._gate.settings = settings
         self._targets = Targets(settings.watchdogs, settings.node)
         self.begin_anew("the configuration has changed")
 
@@ -163,6 +165,7 @@ class Uplink:
                 journal=self._journal,
                 reporter=self._reporter,
                 roster=self._roster,
+                gate=self._gate,
                 settings=self._settings.stream,
                 wake=self._wake,
                 take_token=self._take_token,

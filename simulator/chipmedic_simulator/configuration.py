@@ -78,7 +78,10 @@ def watchdog_config(layout: Layout, addresses: Addresses, language: str) -> str:
                 # A demo that is kept is broken by hand, again and again.
                 "maximum_restarts_per_job": MANY,
                 "maximum_isolations_per_node": MANY,
+                "lemon_isolations": MANY,
+                "return_cool_down_seconds": 0,
             },
+            "recover.gate": {"required": False},
             "recover.exec": {
                 "isolate": [*scheduler, "isolate", "{node}", "--reason", "{reason}"],
                 "confirm_isolate": [*scheduler, "is-isolated", "{node}"],

@@ -331,15 +331,18 @@ async def test_commands_are_answered(watchdog: FakeWatchdog, tmp_path: Path) -> 
             a_command("old leader", collect_now=now, fencing_token=3),
             a_command("nobody", collect_now=pb.CollectNow(checks=["nope"]), fencing_token=7),
             a_command("of a later version", fencing_token=7),
+            a_command("gate", run_gate=pb.RunGate(), fencing_token=7),
         ):
             await watchdog.tell(message)
-        await watchdog.until(lambda: len(watchdog.results) == 5)
+        await watchdog.until(lambda: len(watchdog.results) == 6)
         answers = {result.id: (result.ok, result.detail) for result in watchdog.results}
         assert answers["good"] == (True, "acme: not on this host")
         assert answers["expired"] == (False, "expired")
         assert answers["old leader"][0] is False
         assert answers["nobody"] == (False, "unknown check: nope")
         assert answers["of a later version"][0] is False
+        assert answers["gate"][0] is False
+        assert "no check looks at this node" in answers["gate"][1]
         assert agent.pipeline.fencing_token == 7
 
 

@@ -38,6 +38,7 @@ from chipmedic_watchdog.ledger.loop import LedgerLoop
 from chipmedic_watchdog.liveness import Liveness
 from chipmedic_watchdog.metrics import Metrics
 from chipmedic_watchdog.notify.loop import NotifyLoop
+from chipmedic_watchdog.recover.gate_runner import GateRunner
 from chipmedic_watchdog.recover.loop import RecoverLoop
 from chipmedic_watchdog.recover.witnesses import witness_of
 from chipmedic_watchdog.retention import Retention
@@ -164,6 +165,14 @@ class Daemon:
         self._recover: Loop = self._recover_loop(settings)
         self._ledger: Loop = LedgerLoop(self._leader_store)
         self._restarts: dict[str, asyncio.Event] = {}
+        self._gate_runner = GateRunner(
+            self._database,
+            self._sessions,
+            token=lambda: self._lead.token,
+            timeout_seconds=lambda: self.settings.recover.gate.timeout_seconds,
+            now=self._clock.now,
+            on_change=lambda: self._recover.wake(),
+        )
         self._connect_parts()
 
     async def run(self) -> None:
@@ -220,6 +229,7 @@ class Daemon:
             "liveness": self._liveness.run,
             "alive": self._feed_systemd,
             **self._access.parts(),
+            "checks before returns": self._gate_runner.run,
             "lead": self._lead.run,
             "leading": lambda: lead_while_held(self._lead, self._leading_parts()),
             **(self._parts_beside_others() if self._database.is_shared else {}),

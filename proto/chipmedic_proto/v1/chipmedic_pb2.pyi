@@ -294,22 +294,28 @@ class Ack(_message.Message):
     def __init__(self, seq: _Optional[int] = ...) -> None: ...
 
 class Command(_message.Message):
-    __slots__ = ("id", "collect_now", "expires_after_seconds", "fencing_token")
+    __slots__ = ("id", "collect_now", "run_gate", "expires_after_seconds", "fencing_token")
     ID_FIELD_NUMBER: _ClassVar[int]
     COLLECT_NOW_FIELD_NUMBER: _ClassVar[int]
+    RUN_GATE_FIELD_NUMBER: _ClassVar[int]
     EXPIRES_AFTER_SECONDS_FIELD_NUMBER: _ClassVar[int]
     FENCING_TOKEN_FIELD_NUMBER: _ClassVar[int]
     id: str
     collect_now: CollectNow
+    run_gate: RunGate
     expires_after_seconds: float
     fencing_token: int
-    def __init__(self, id: _Optional[str] = ..., collect_now: _Optional[_Union[CollectNow, _Mapping]] = ..., expires_after_seconds: _Optional[float] = ..., fencing_token: _Optional[int] = ...) -> None: ...
+    def __init__(self, id: _Optional[str] = ..., collect_now: _Optional[_Union[CollectNow, _Mapping]] = ..., run_gate: _Optional[_Union[RunGate, _Mapping]] = ..., expires_after_seconds: _Optional[float] = ..., fencing_token: _Optional[int] = ...) -> None: ...
 
 class CollectNow(_message.Message):
     __slots__ = ("checks",)
     CHECKS_FIELD_NUMBER: _ClassVar[int]
     checks: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, checks: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class RunGate(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class CommandResult(_message.Message):
     __slots__ = ("id", "ok", "detail")

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import insert, select, update
 
 from chipmedic_watchdog.recover.loop import RecoverLoop
-from chipmedic_watchdog.recover.settings import Mode, RecoverSettings, SlurmSettings
+from chipmedic_watchdog.recover.settings import GateSettings, Mode, RecoverSettings, SlurmSettings
 from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.store.database import Database, open_engine
 from chipmedic_watchdog.store.migrate import migrate
@@ -99,6 +99,7 @@ async def recovering(
         "mode": Mode.ACT,
         "maximum_isolated_percent": 50.0,
         "hold_file": "",
+        "gate": GateSettings(required=False),
         "slurm": SlurmSettings(env=cluster.env),
     } | settings
     loop = RecoverLoop(database, RecoverSettings(**whole))

@@ -16,7 +16,7 @@ import pytest
 from chipmedic_watchdog.notify import silences
 from chipmedic_watchdog.recover import approvals, reconcile
 from chipmedic_watchdog.recover.loop import RecoverLoop
-from chipmedic_watchdog.recover.settings import Mode, RecoverSettings, RuleSettings
+from chipmedic_watchdog.recover.settings import GateSettings, Mode, RecoverSettings, RuleSettings
 from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.store.database import Database
 from watchdog.recover.story import (
@@ -39,6 +39,7 @@ ACT = RecoverSettings(
     poll_seconds=0.05,
     verify_timeout_seconds=0.3,
     hold_file="",
+    gate=GateSettings(required=False),
 )
 INCIDENT = schema.incidents.c.id == "inc-000001"
 

@@ -276,3 +276,13 @@ def test_property_a_node_leaves_only_for_an_open_fault_that_asks_for_it(
             for f in asking
         )
     assert decide(judged, ACT, BOTH) == decision
+
+
+@pytest.mark.parametrize(("on_probation", "leaving"), [((), ()), (("n1",), ("n1",))])
+def test_on_probation_a_warning_of_the_hardware_is_enough(
+    on_probation: tuple[str, ...], leaving: tuple[str, ...]
+) -> None:
+    weak = fault("memory.uncorrectable", severity=Severity.WARNING)
+    decided = decide(replace(case(weak), on_probation=frozenset(on_probation)), ACT, BOTH)
+    assert decided.nodes == leaving
+    assert ("on probation" in decided.reason) == bool(leaving)

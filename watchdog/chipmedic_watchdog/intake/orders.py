@@ -1,4 +1,4 @@
-"""What the watchdog asks of an agent: look now."""
+"""What the watchdog asks of an agent: look now, or check the node before its return."""
 
 from __future__ import annotations
 
@@ -26,15 +26,38 @@ async def collect_now(
     Raises:
         DeliveryFailed: the node has no stream, or does not answer in time.
     """
-    session = sessions.live.get(node)
-    if session is None:
-        raise DeliveryFailed(f"{node} is not connected")
     command = pb.Command(
         id=secrets.token_hex(8),
         collect_now=pb.CollectNow(checks=checks),
         expires_after_seconds=timeout_seconds,
         fencing_token=fencing_token,
     )
+    return await _order(sessions, node, command, timeout_seconds)
+
+
+async def run_gate(
+    sessions: Sessions, node: str, *, fencing_token: int = 0, timeout_seconds: float
+) -> pb.CommandResult:
+    """Let an agent run the check before its node is given back; return what it says.
+
+    Raises:
+        DeliveryFailed: as `collect_now`.
+    """
+    command = pb.Command(
+        id=secrets.token_hex(8),
+        run_gate=pb.RunGate(),
+        expires_after_seconds=timeout_seconds,
+        fencing_token=fencing_token,
+    )
+    return await _order(sessions, node, command, timeout_seconds)
+
+
+async def _order(
+    sessions: Sessions, node: str, command: pb.Command, timeout_seconds: float
+) -> pb.CommandResult:
+    session = sessions.live.get(node)
+    if session is None:
+        raise DeliveryFailed(f"{node} is not connected")
     waiting: asyncio.Future[pb.CommandResult] = asyncio.get_running_loop().create_future()
     session.commands[command.id] = waiting
     session.send(pb.WatchdogMessage(command=command))

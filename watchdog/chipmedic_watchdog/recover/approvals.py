@@ -8,8 +8,9 @@ from __future__ import annotations
 from sqlalchemy import Connection, select
 
 from chipmedic.errors import ChipmedicError
-from chipmedic_watchdog.recover import book, decisions, safety, switches
+from chipmedic_watchdog.recover import book, decisions, gate, safety, switches
 from chipmedic_watchdog.recover.breaker import BreakerState
+from chipmedic_watchdog.recover.gate import GateNext, GateState
 from chipmedic_watchdog.recover.settings import Mode
 from chipmedic_watchdog.store import audit, schema
 
@@ -85,6 +86,8 @@ def give_back(connection: Connection, node: str, *, who: str, why: str, now: flo
     count = connection.execute(
         select(incidents.c.reopened_count).where(incidents.c.id == isolation.incident)
     ).scalar()
+    waived = GateNext(state=GateState.WAIVED, detail=f"by {who}: {why}")
+    gate.write(connection, isolation.id, waived, node=node, now=now)
     recovery = decisions.plan_return(
         connection, isolation, Mode.ACT, count or 0, now=now, approved_by=who
     )

@@ -73,6 +73,8 @@ class Case:
     """Nodes that need no isolation: we hold them isolated, or this incident has done so before."""
     partitions: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Of each node of the incident, as the agents' labels name them."""
+    on_probation: frozenset[str] = frozenset()
+    """Nodes that were given back a short while ago."""
     restarted_at: Mapping[str, float] = field(default_factory=dict)
     """When chipmedic last finished a restart of a job."""
     views: Mapping[str, NodeView] | None = None

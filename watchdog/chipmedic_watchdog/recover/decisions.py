@@ -8,7 +8,7 @@ from sqlalchemy import Connection, select
 
 from chipmedic.recoverer import Step, StepKind
 from chipmedic_watchdog.notify import silences
-from chipmedic_watchdog.recover import book, cases
+from chipmedic_watchdog.recover import book, cases, gate
 from chipmedic_watchdog.recover.case import Case
 from chipmedic_watchdog.recover.policy import Decision
 from chipmedic_watchdog.recover.resume import SUPERSEDED
@@ -151,7 +151,7 @@ def plan_returns(connection: Connection, settings: RecoverSettings, now: float) 
     """Plan to give back the nodes whose incident is resolved and which nothing else keeps out."""
     isolations, incidents = schema.isolations, schema.incidents
     query = (
-        select(isolations, incidents.c.reopened_count)
+        select(isolations, incidents.c.reopened_count, incidents.c.resolved_at)
         .join(incidents, incidents.c.id == isolations.c.incident)
         .where(isolations.c.returned_at.is_(None), incidents.c.state == "resolved")
     )
@@ -165,6 +165,9 @@ def plan_returns(connection: Connection, settings: RecoverSettings, now: float) 
         # back is no answer to whether the node is well now.
         is_planned = any(r.evidence.get("reopened", 0) == row.reopened_count for r in returns)
         if is_planned or cases.keeps_out(connection, row.node) is not None:
+            continue
+        is_asked_for = settings.return_mode in ACTING
+        if is_asked_for and not gate.admit(connection, row, settings, now):
             continue
         for earlier in returns:
             if earlier.state == "proposed":

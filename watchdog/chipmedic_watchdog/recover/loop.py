@@ -17,7 +17,7 @@ from chipmedic.recoverer import NodeView, Recoverer, Witness
 from chipmedic_watchdog.bell import Bell
 from chipmedic_watchdog.notify import silences
 from chipmedic_watchdog.recover import adapters as adapters_of
-from chipmedic_watchdog.recover import book, cases, decisions, resume
+from chipmedic_watchdog.recover import book, cases, decisions, probation, resume
 from chipmedic_watchdog.recover.case import Case
 from chipmedic_watchdog.recover.engine import Engine
 from chipmedic_watchdog.recover.leading_host import LeadingHost
@@ -88,7 +88,7 @@ class RecoverLoop:
     async def _look(self, group: asyncio.TaskGroup) -> None:
         """Decide about every open incident and start what is to be carried out."""
         now = self._now()
-        open_cases, latest = await self._database.read(lambda c: _read(c, now))
+        open_cases, latest = await self._database.read(lambda c: _read(c, self._settings, now))
         judged: dict[str, tuple[Decision, object]] = {}
         news: list[tuple[Case, Decision]] = []
         patience = self._patience(group)
@@ -205,7 +205,9 @@ class RecoverLoop:
         self._bell.ring()
 
 
-def _read(connection: Connection, now: float) -> tuple[list[Case], dict[str, tuple[str, str]]]:
+def _read(
+    connection: Connection, settings: RecoverSettings, now: float
+) -> tuple[list[Case], dict[str, tuple[str, str]]]:
     """Read what is to be decided: not what somebody works on in a maintenance window."""
     windows = silences.active(connection, now)
     found = [
@@ -213,4 +215,6 @@ def _read(connection: Connection, now: float) -> tuple[list[Case], dict[str, tup
         for case in cases.load(connection)
         if not silences.maintained(windows, case.incident.nodes)
     ]
+    on_probation = probation.nodes(connection, settings, now)
+    found = [replace(case, on_probation=on_probation) for case in found]
     return found, book.latest(connection, [case.incident.id for case in found])

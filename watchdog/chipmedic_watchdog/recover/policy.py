@@ -16,6 +16,7 @@ from itertools import pairwise
 from chipmedic.model import Action, Severity
 from chipmedic.recoverer import NodeView
 from chipmedic_watchdog.incidents.predicates import PHYSICAL
+from chipmedic_watchdog.recover import probation
 from chipmedic_watchdog.recover.case import Case, FaultView
 from chipmedic_watchdog.recover.modes import mode_for
 from chipmedic_watchdog.recover.settings import Mode, RecoverSettings
@@ -123,6 +124,8 @@ def decide(case: Case, settings: RecoverSettings, adapters: Collection[str]) -> 
         why = Why.NO_ADAPTER
     left = tuple(job for job in jobs if adapter and not _serves(adapter, job, adapters))
     reason = SENTENCES[why] + (f"; not restarted here: {', '.join(left)}" if left else "")
+    if why is Why.HARDWARE and (early := sorted(leaving & case.on_probation)):
+        reason += f"; on probation, so a warning is enough: {', '.join(early)}"
     return Decision(
         mode=mode,
         adapter=adapter,
@@ -195,10 +198,10 @@ def _of_shared_part(case: Case, faults: Collection[FaultView]) -> frozenset[int]
     return frozenset(fault.id for fault in same) if is_many else frozenset()
 
 
-def _asks_for_hardware(fault: FaultView) -> bool:
+def _asks_for_hardware(fault: FaultView, on_probation: Collection[str] = ()) -> bool:
     return (
         fault.is_open
-        and fault.severity >= Severity.CRITICAL
+        and fault.severity >= probation.fuse(is_on_probation=fault.node in on_probation)
         and fault.action in HARDWARE_ACTIONS
         and fault.kind not in PROGRAM_KINDS
         and not fault.kind.startswith("job.")
@@ -211,7 +214,11 @@ def _nodes_to_leave(
     """Return the nodes that must leave, why (or why none), and the fault that decided."""
     suspected = _suspected(case, faults)
     shared = _of_shared_part(case, faults)
-    hardware = [f for f in faults if _asks_for_hardware(f) and f.id not in suspected | shared]
+    hardware = [
+        f
+        for f in faults
+        if _asks_for_hardware(f, case.on_probation) and f.id not in suspected | shared
+    ]
     down = [f for f in faults if f.kind == "node.unreachable" and _is_down(f.node, case.views)]
     if hardware:
         return frozenset(f.node for f in [*hardware, *down]), Why.HARDWARE, hardware[0].id
@@ -265,7 +272,7 @@ def _was_restarted(job: str, since: float, case: Case) -> bool:
     at = case.restarted_at.get(job)
     if at is None or at < since:
         return False
-    hurt = {fault.node for fault in case.faults if fault.is_open and _asks_for_hardware(fault)}
+    hurt = {fault.node for fault in case.faults if _asks_for_hardware(fault, case.on_probation)}
     return not any(
         p.job == job and p.node in hurt and p.is_present and p.received_at > at + SEEN_AGAIN_SECONDS
         for p in case.placements

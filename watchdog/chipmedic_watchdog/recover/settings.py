@@ -151,6 +151,23 @@ class ExecSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GateSettings:
+    """Section `[recover.gate]`: the check before a node is given back."""
+
+    required: bool = True
+    """False: a node is given back unchecked."""
+    timeout_seconds: float = 900.0
+    """More than the agent's `[gate] timeout_seconds`."""
+    retry_seconds: float = 1_800.0
+    """After a check that failed."""
+    valid_seconds: float = 3_600.0
+    """So long a passed check counts."""
+
+    def __post_init__(self) -> None:
+        _positive(self, "timeout_seconds", "retry_seconds", "valid_seconds")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RecoverSettings:
     """What chipmedic may do to the cluster, and how much of it."""
 
@@ -175,6 +192,17 @@ class RecoverSettings:
     maximum_isolations_per_node: int = 3
     attempts_window_seconds: float = 86_400.0
     """The time in which the two above are counted."""
+    return_cool_down_seconds: float = 1_800.0
+    """A device that was isolated for the second time in that window is offered again after this at
+    the earliest, at the third time after thrice this."""
+    probation_seconds: float = 86_400.0
+    """So long after its return a node leaves at a warning of its hardware."""
+    lemon_isolations: int = 3
+    """A node that was isolated so often within `lemon_days` is kept out until a person gives it
+    back."""
+    lemon_days: float = 28.0
+    lemon_percent: float = 2.0
+    """So large a share of the known nodes, one at least, is kept out as lemons at most."""
     maximum_step_attempts: int = 5
     """Failed tries of one step."""
     proposal_valid_seconds: float = 3_600.0
@@ -185,6 +213,7 @@ class RecoverSettings:
     """Between two looks at a step that is under way."""
     hold_file: str = "/etc/chipmedic/hold"
     """While this file exists no isolation and no restart begins."""
+    gate: GateSettings = field(default_factory=GateSettings)
     slurm: SlurmSettings | None = None
     exec: ExecSettings | None = None
 
@@ -194,7 +223,10 @@ class RecoverSettings:
         _positive(self, "attempts_window_seconds", "maximum_step_attempts", "poll_seconds")
         _positive(self, "proposal_valid_seconds", "verify_timeout_seconds", "retry_seconds")
         _positive(self, "breaker_nodes", "breaker_percent", "breaker_window_seconds")
-        _positive(self, "breaker_out_percent")
+        _positive(self, "breaker_out_percent", "lemon_isolations", "lemon_days", "lemon_percent")
+        for key in ("return_cool_down_seconds", "probation_seconds"):
+            if getattr(self, key) < 0:
+                raise ValueError(f"{key}: less than 0")
         for key in ("maximum_isolated_percent", "breaker_percent", "breaker_out_percent"):
             if getattr(self, key) > 100:
                 raise ValueError(f"{key}: more than 100")

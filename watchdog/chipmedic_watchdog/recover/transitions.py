@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from sqlalchemy import Connection, delete, insert, select, update
 
+from chipmedic.model import Severity
 from chipmedic.recoverer import FOREIGN, NodeView, StepKind
 from chipmedic_watchdog.recover import book, cases, safety
 from chipmedic_watchdog.recover.settings import RecoverSettings
@@ -108,8 +109,16 @@ def _reserve(
             reason=stored.step.arguments.get("reason", recovery.reason),
             undo=stored.step.arguments,
             isolated_at=now,
+            device=_device(recovery, stored.step.target),
         )
     )
+
+
+def _device(recovery: book.Recovery, node: str) -> str:
+    """Return the component of the worst fault that the decision saw on a node."""
+    mine = [fault for fault in recovery.evidence.get("faults", ()) if fault["node"] == node]
+    worst = max(mine, key=lambda fault: Severity[fault["severity"].upper()], default=None)
+    return "" if worst is None else str(worst["component"])
 
 
 def keep_undo(
