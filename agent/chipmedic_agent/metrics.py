@@ -89,12 +89,11 @@ class AgentMetrics(Collector):
         )
 
         joined = self._world.membership.credentials if self._world.membership else None
-        if joined is not None:
-            yield GaugeMetricFamily(
-                "chipmedic_certificate_expiry_timestamp_seconds",
-                "When the certificate of this node ends; it is renewed long before.",
-                value=joined.expires_at,
-            )
+        yield GaugeMetricFamily(
+            "chipmedic_certificate_expiry_timestamp_seconds",
+            "When the certificate that this node has joined for ends; it is renewed long before.",
+            value=None if joined is None else joined.expires_at,
+        )
 
     def _scans(self) -> Iterator[Metric]:
         tallies = {name: s.tally for name, s in self._world.roster.scanners.items()}
