@@ -17,12 +17,14 @@ from hypothesis import strategies as st
 
 from chipmedic.errors import ConfigError
 from chipmedic_watchdog.access.authority import SKEW_SECONDS, Authority, node_of_uri, node_uri
+from chipmedic_watchdog.access.enrolment import note_authority
 from chipmedic_watchdog.access.rules import ANY, EXACT, FIRST_LABEL
 from chipmedic_watchdog.access.served import Served, from_authority, from_files, own_names
 from chipmedic_watchdog.intake.gate import Gate, read_peer
 from chipmedic_watchdog.intake.refusals import Refused
+from chipmedic_watchdog.store import schema
 from fake_agent import FakeAgent
-from intake_rig import Intake
+from intake_rig import Intake, rows
 
 NOW = time.time()
 
@@ -194,3 +196,13 @@ def write_server(folder: Path, authority: Authority) -> None:
     key, issued = authority.make_server(("localhost",), now=NOW, lifetime_seconds=600)
     (folder / "server.pem").write_text(issued.pem)
     (folder / "server.key").write_text(key)
+
+
+def test_another_authority_on_the_same_store_is_told_and_audited(database) -> None:
+    """Two watchdogs that do not share the folder would refuse each other's nodes."""
+
+    def note(fingerprint: str) -> str | None:
+        return database.write_now(lambda c: note_authority(c, fingerprint, now=NOW))
+
+    assert [note("a"), note("a"), note("b"), note("b"), note("a")] == [None, None, "a", None, "b"]
+    assert [row["target"] for row in rows(database, schema.audit)] == ["a", "b", "a"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from chipmedic.errors import ChipmedicError
 from chipmedic_watchdog.access import tokens
@@ -16,6 +16,10 @@ from chipmedic_watchdog.access.authority import Authority, Issued
 from chipmedic_watchdog.store import audit, schema
 
 NAME_MAX = 253
+AUTHORITY = "authority"
+"""The act of the audit that says with which key certificates are signed from then on."""
+KEEP_SECONDS = 90 * 86400.0
+"""How long an expired certificate is shown."""
 
 
 class NotEnrolled(ChipmedicError):
@@ -107,6 +111,22 @@ def revoked(connection: Connection, now: float) -> frozenset[str]:
     return frozenset(connection.execute(query).scalars())
 
 
+def note_authority(connection: Connection, fingerprint: str, *, now: float) -> str | None:
+    """Put an authority into the audit when it is new; returns another one that was in use before.
+
+    Watchdogs of one store must have the same, or each refuses the nodes of the others.
+    """
+    table = schema.audit
+    last = (
+        select(table.c.target).where(table.c.act == AUTHORITY).order_by(table.c.id.desc()).limit(1)
+    )
+    before = connection.execute(last).scalar()
+    if before == fingerprint:
+        return None
+    audit.append(connection, at=now, who="chipmedic", act=AUTHORITY, target=fingerprint)
+    return before
+
+
 def _is_held(connection: Connection, node: str, now: float) -> bool:
     table = schema.certificates
     query = select(table.c.serial).where(
@@ -129,8 +149,11 @@ def _issue(
         )
     except ValueError as e:
         raise NotEnrolled(str(e)) from e
+    table = schema.certificates
+    is_old = (table.c.node == request.node) & (table.c.expires_at < now - KEEP_SECONDS)
+    connection.execute(delete(table).where(is_old))
     connection.execute(
-        insert(schema.certificates).values(
+        insert(table).values(
             serial=issued.serial,
             node=request.node,
             issued_at=now,

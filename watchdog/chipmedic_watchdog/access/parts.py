@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 
-from chipmedic_watchdog.access import served
+from chipmedic.errors import StoreError
+from chipmedic_watchdog.access import enrolment, served
 from chipmedic_watchdog.access.authority import Authority
 from chipmedic_watchdog.access.join_app import JoinApp
 from chipmedic_watchdog.access.revocations import Revocations
@@ -21,6 +24,8 @@ from chipmedic_watchdog.intake.sessions import Sessions
 from chipmedic_watchdog.metrics import Metrics
 from chipmedic_watchdog.store.database import Database
 from chipmedic_watchdog.web.server import WebServer
+
+log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 15.0
 """How soon a certificate that was exchanged in its file is shown."""
@@ -48,6 +53,8 @@ class AccessParts:
         """
         join = settings.join
         self._health = health
+        self._database = database
+        self._clock = clock
         self.gate = Gate(settings.stream.certificate_names)
         self.authority = None if join is None else Authority(Path(join.directory))
         self.stream = _stream(settings, self.authority)
@@ -82,9 +89,29 @@ class AccessParts:
             parts["join"] = self.door.run
         return parts
 
+    async def _compare_authorities(self, authority: Authority) -> None:
+        """Say when nodes that joined before are refused: the folder was lost, or is not shared."""
+        now = self._clock.now()
+        before = await self._database.write(
+            lambda c: enrolment.note_authority(c, authority.fingerprint, now=now)
+        )
+        if before is not None:
+            words = (
+                f"join: this authority ({authority.fingerprint[:16]}...) is not the one before "
+                f"({before[:16]}...): nodes that joined there are refused here; put that one's "
+                "folder into join.directory, or let them join again"
+            )
+            self._health.warnings["join"] = words
+            log.warning("%s", words)
+
     async def _keep(self) -> None:
         """Exchange certificates as they come due or change in their files."""
+        to_compare = self.authority
         while True:
+            if to_compare is not None:
+                with contextlib.suppress(StoreError):  # later, when it answers again
+                    await self._compare_authorities(to_compare)
+                    to_compare = None
             troubles = [words for one in self._all if (words := one.refresh()) is not None]
             if troubles:
                 self._health.begin("certificate", f"the old one stays in force: {troubles[0]}")
