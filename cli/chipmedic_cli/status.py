@@ -15,7 +15,7 @@ from chipmedic_cli.words import age, coloured, plain
 def gather(client: Client) -> dict[str, Any]:
     """Ask the watchdog for everything that is shown."""
     return {
-        "watchdogs": client.all("/api/v1/watchdogs"),
+        "watchdogs": client.get("/api/v1/watchdogs")["items"],
         "nodes": client.all("/api/v1/nodes"),
         "jobs": client.all("/api/v1/jobs", state="running"),
         "incidents": client.all("/api/v1/incidents", state="active"),
