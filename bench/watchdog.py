@@ -224,6 +224,7 @@ async def silent_group(bench: Bench) -> None:
     before, at = pages(bench), time.time()
     bench.workers[0].process.send_signal(signal.SIGSTOP)
     await until(lambda: len(judged_since(bench, at)) >= bench.given.group, 60)
+    await until(lambda: pages(bench) > before, 30)
     await asyncio.sleep(3.0)
     found = bench.sql(
         f"SELECT id, cause, opened_at FROM incidents WHERE opened_at > {at} "

@@ -36,7 +36,7 @@ def show_one(incident: dict[str, Any], console: Console | None = None) -> None:
     for name, value in _facts(incident):
         console.print(f"{name:<13}", end="")
         console.print(plain(value))
-    _show_faults(incident["faults"], console)
+    _show_faults(incident, console)
     _show_recoveries(incident["recoveries"], console)
     _show_notices(incident["notices"], console)
     for act in incident["audit"]:
@@ -63,14 +63,31 @@ def _facts(incident: dict[str, Any]) -> list[tuple[str, str]]:
     return facts
 
 
-def _show_faults(faults: list[dict[str, Any]], console: Console) -> None:
-    console.print("\n[bold]faults[/]")
-    for fault in faults:
-        console.print(f"  {coloured(fault['severity'])} {coloured(fault['state'])}", end=" ")
-        console.print(plain(f"{fault['node']} {fault['component']} {fault['kind']}"))
-        console.print(plain(f"    {fault['summary']}"))
-        for line in fault["evidence"]:
-            console.print(plain(f"    | {line}"))
+def _show_faults(incident: dict[str, Any], console: Console) -> None:
+    """Print the root, which is nearest to the cause, then what came with it as it came."""
+    root = next((f for f in incident["faults"] if f["id"] == incident["root_fault"]), None)
+    others = [fault for fault in incident["faults"] if fault is not root]
+    others.sort(key=lambda fault: (fault["opened_at"], fault["id"]))
+    if root is not None:
+        console.print("\n[bold]root[/]")
+        _show_fault(root, "", console)
+    if others:
+        console.print("\n[bold]with it[/]" if root is not None else "\n[bold]faults[/]")
+    for fault in others:
+        _show_fault(fault, "" if root is None else _after(root, fault), console)
+
+
+def _after(root: dict[str, Any], fault: dict[str, Any]) -> str:
+    """Say how long after the root a fault was heard of."""
+    return f"{fault['opened_at'] - root['opened_at']:+.1f} s  "
+
+
+def _show_fault(fault: dict[str, Any], when: str, console: Console) -> None:
+    console.print(f"  {when}{coloured(fault['severity'])} {coloured(fault['state'])}", end=" ")
+    console.print(plain(f"{fault['node']} {fault['component']} {fault['kind']}"))
+    console.print(plain(f"    {fault['summary']}"))
+    for line in fault["evidence"]:
+        console.print(plain(f"    | {line}"))
 
 
 def _show_recoveries(recoveries: list[dict[str, Any]], console: Console) -> None:
