@@ -16,6 +16,7 @@ from chipmedic_watchdog.intake import commit, limits
 from chipmedic_watchdog.intake.board import OPEN_FAULTS_MAX
 from chipmedic_watchdog.intake.limits import HELLOS_BURST, Limits, Lines, host_of
 from chipmedic_watchdog.intake.refusals import Refused
+from chipmedic_watchdog.intake.sessions import OUTBOX_MAX, Session
 from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.web.figures import STRANGE_KINDS_MAX, read_figures
 from fake_agent import FakeAgent, a_coverage, a_fault, a_snapshot, event
@@ -146,3 +147,13 @@ def test_kinds_that_nobody_knows_make_no_series_without_end(database) -> None:
     assert found["chip.lost", "critical"] == 1
     assert found["other", "critical"] == 19
     assert len(found) == STRANGE_KINDS_MAX + 2
+
+
+async def test_an_agent_that_reads_nothing_is_let_go() -> None:
+    session = Session(node="n", machine_id="m", epoch="e", peer="p", opened_at=0.0)
+    for _ in range(OUTBOX_MAX):
+        session.send(pb.WatchdogMessage())
+    assert not session.closing.done()
+    session.send(pb.WatchdogMessage())
+    assert session.closing.done()
+    assert len(session.outbox) == OUTBOX_MAX
