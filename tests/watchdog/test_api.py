@@ -12,6 +12,8 @@ from openapi_spec_validator import validate
 from sqlalchemy import insert, select
 
 from chipmedic_watchdog.health import Health
+from chipmedic_watchdog.lead import lease
+from chipmedic_watchdog.lead.lease import Member
 from chipmedic_watchdog.metrics import Metrics
 from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.store.database import Database
@@ -334,3 +336,11 @@ async def test_prometheus_accepts_the_metrics(client) -> None:
     except FileNotFoundError:
         pytest.skip("promtool is not installed here")
     assert (check.returncode, check.stdout + check.stderr) == (0, "")
+
+
+async def test_the_watchdogs_are_listed_with_who_leads(client, database: Database) -> None:
+    me = Member(id="w1", name="head:7443", http="http://127.0.0.1:7480", version="1")
+    database.write_now(lambda c: lease.beat(c, me, None))
+    (found,) = (await get(client, "/api/v1/watchdogs", limit=100))["items"]
+    assert (found["name"], found["is_leader"], found["is_alive"]) == ("head:7443", True, True)
+    assert (await get(client, "/api/v1/watchdogs", after="head:7443"))["items"] == []

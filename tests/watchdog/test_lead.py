@@ -490,7 +490,7 @@ async def test_each_of_several_is_listed_with_who_leads(watchdogs) -> None:
     a, b = watchdogs
     await a.lead.beat()
     await b.lead.beat()
-    found = a.database.read_now(details.watchdogs)["items"]
+    found = a.database.read_now(lambda c: details.watchdogs(c, {}))["items"]
     assert [(w["name"], w["is_alive"], w["is_leader"]) for w in found] == [
         ("head-a:7443", True, True),
         ("head-b:7443", True, False),

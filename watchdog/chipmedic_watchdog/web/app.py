@@ -188,8 +188,8 @@ class Api:
                              lambda c, q, _: details.jobs(c, q))  # fmt: skip
         watchdogs = self._reading("/api/v1/watchdogs", "watchdogs",
                                   "The watchdogs of this store, and which of them leads.",
-                                  "list:Watchdog", (),
-                                  lambda c, *_: details.watchdogs(c))  # fmt: skip
+                                  "list:Watchdog", PAGING,
+                                  lambda c, q, _: details.watchdogs(c, q))  # fmt: skip
         way = self._reading(
             "/api/v1/notices/route", "try_route", "Where an incident with such labels would go.",
             "object", (route_trial.LABELS,), lambda _, q, __: route_trial.try_out(self.notify, q),

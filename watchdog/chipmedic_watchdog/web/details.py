@@ -74,8 +74,8 @@ def whereabouts(connection: Connection, name: str) -> str:
     return "not connected" if row is None else f"connected to {row.name}: ask {row.http}"
 
 
-def watchdogs(connection: Connection) -> dict[str, Any]:
-    """Return the watchdogs of the store; one that does not beat any more is not alive."""
+def watchdogs(connection: Connection, query: Query) -> dict[str, Any]:
+    """Return the watchdogs of the store, all on one page; one that beats no more is not alive."""
     table, lease = schema.watchdogs, schema.lease
     leader = connection.execute(select(lease)).one_or_none()
     found = _rows(connection, table, order=table.c.name)
@@ -92,6 +92,7 @@ def watchdogs(connection: Connection) -> dict[str, Any]:
             "token": leader.token if leader is not None and leader.holder == row["id"] else None,
         }
         for row in found
+        if row["name"] > query.get("after", "")
     ]
     return {"items": items, "next": None}
 
