@@ -56,6 +56,8 @@ Held = tuple[str, ReceivedSnapshot, float]
 UNREACHABLE: Key = (str(HOST), "node.unreachable")
 REBOOTED = "node.rebooted"
 GAP_RANGES_MAX = 20
+OPENERS_MAX = 50_000
+"""Nodes of which is remembered what they have opened."""
 OPENINGS_PER_SECOND, OPENINGS_BURST = 0.5, 1000
 """Faults that one node opens. Each may become an incident and a page; one that raises and clears
 without end must not bury those of the others."""
@@ -80,6 +82,8 @@ class Memory:
         now = time.monotonic()
         bucket = self.openings.get(node)
         if bucket is None:
+            while len(self.openings) >= OPENERS_MAX:
+                del self.openings[next(iter(self.openings))]
             bucket = self.openings[node] = Bucket(OPENINGS_PER_SECOND, OPENINGS_BURST, now)
         return not bucket.take(1, now)
 
