@@ -21,6 +21,7 @@ from chipmedic.model import Change, Scan, Severity, collector_component
 from chipmedic_agent.config import NEED_RESTART, AgentSettings, changed, load_settings
 from chipmedic_agent.detectors import builtin_detectors
 from chipmedic_agent.disk import Disk
+from chipmedic_agent.fitness import fitness
 from chipmedic_agent.health import Pulse, health
 from chipmedic_agent.identity import read_identity
 from chipmedic_agent.job_source import JOBS, JobSource
@@ -236,6 +237,7 @@ class Daemon:
             address,
             metrics=exposition(self._world),
             health=partial(health, self._world, self._pulse),
+            fitness=partial(fitness, self._world, self._pulse),
         )
         pages = await _until_bound(make, f"http.listen: {address}")
         try:

@@ -1,4 +1,4 @@
-"""The local HTTP server for /metrics and /healthz.
+"""The local HTTP server for /metrics, /healthz and /fit.
 
 It runs in threads of its own: a stuck main loop is exactly what /healthz must still be able to say.
 """
@@ -23,6 +23,7 @@ REQUEST_SECONDS = 5.0
 logger = logging.getLogger(__name__)
 
 Health = Callable[[], tuple[int, dict[str, Any]]]
+Fitness = Callable[[], tuple[int, str]]
 
 
 class _Server(ThreadingHTTPServer):
@@ -33,14 +34,16 @@ class _Server(ThreadingHTTPServer):
 class Pages:
     """Serves what two functions return."""
 
-    def __init__(self, address: str, *, metrics: Callable[[], bytes], health: Health) -> None:
+    def __init__(
+        self, address: str, *, metrics: Callable[[], bytes], health: Health, fitness: Fitness
+    ) -> None:
         """Bind the address.
 
         Raises:
             OSError: it is taken, or not of this host.
         """
         host, port = split_address(address)
-        self._server = _server_class(host)((host, port), _handler(metrics, health))
+        self._server = _server_class(host)((host, port), _handler(metrics, health, fitness))
         self._thread = threading.Thread(
             target=self._server.serve_forever, name="pages", daemon=True
         )
@@ -62,7 +65,9 @@ def _server_class(host: str) -> type[_Server]:
     return type("Server", (_Server,), {"address_family": family})
 
 
-def _handler(metrics: Callable[[], bytes], health: Health) -> type[BaseHTTPRequestHandler]:
+def _handler(
+    metrics: Callable[[], bytes], health: Health, fitness: Fitness
+) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         """Answers GET and HEAD."""
 
@@ -79,8 +84,11 @@ def _handler(metrics: Callable[[], bytes], health: Health) -> type[BaseHTTPReque
                 status, report = health()
                 text = json.dumps(report, indent=1) + "\n"
                 self._answer(status, "application/json", text.encode())
+            elif path == "/fit":
+                status, words = fitness()
+                self._answer(status, "text/plain; charset=utf-8", f"{words}\n".encode())
             else:
-                text = "chipmedic-agent: /metrics /healthz\n"
+                text = "chipmedic-agent: /metrics /healthz /fit\n"
                 self._answer(200 if path == "/" else 404, "text/plain", text.encode())
 
         do_HEAD = do_GET  # noqa: N815 - the name that http.server looks for

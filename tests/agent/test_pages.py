@@ -25,6 +25,7 @@ from chipmedic.model import (
 )
 from chipmedic_agent.config import AgentSettings
 from chipmedic_agent.disk import Disk
+from chipmedic_agent.fitness import fitness
 from chipmedic_agent.health import Pulse, health
 from chipmedic_agent.identity import Identity
 from chipmedic_agent.journal import Journal
@@ -224,7 +225,10 @@ class OldPulse(Pulse):
 def served(tmp_path: Path) -> Iterator[str]:
     world = a_world(tmp_path)
     pages = Pages(
-        "127.0.0.1:0", metrics=exposition(world), health=lambda: health(world, OldPulse())
+        "127.0.0.1:0",
+        metrics=exposition(world),
+        health=lambda: health(world, OldPulse()),
+        fitness=lambda: fitness(world, OldPulse()),
     )
     yield f"http://127.0.0.1:{pages.port}"
     pages.close()
@@ -242,6 +246,14 @@ def test_a_stuck_loop_is_503_with_the_reason(served: str) -> None:
 def test_the_metrics_page_is_served_while_the_loop_is_stuck(served: str) -> None:
     with urllib.request.urlopen(f"{served}/metrics?x=1", timeout=5) as answer:
         assert "chipmedic_build_info" in answer.read().decode()
+
+
+def test_a_stuck_agent_cannot_say_whether_the_node_is_fit(served: str) -> None:
+    with pytest.raises(urllib.error.HTTPError) as answer:
+        urllib.request.urlopen(f"{served}/fit", timeout=5)
+    with answer.value as error:
+        assert error.code == 503
+        assert error.read() == b"the agent's main loop has not moved for 60 s\n"
 
 
 def test_any_other_path_is_404(served: str) -> None:

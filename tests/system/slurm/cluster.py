@@ -68,6 +68,8 @@ class Cluster:
     """The running servers, and the commands to speak to them."""
 
     folder: Path
+    extra: str = ""
+    """More lines of slurm.conf; `{folder}` is filled in."""
     servers: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
@@ -217,6 +219,7 @@ class Cluster:
                 nodes="\n".join(nodes),
                 names=",".join(NODES),
             )
+            + self.extra.format(folder=self.folder)
         )
 
     def _leftovers(self) -> Iterator[int]:

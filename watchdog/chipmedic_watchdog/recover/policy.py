@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import pairwise
 
+from chipmedic.faults.fitness import PROGRAM_KINDS, is_unfit
 from chipmedic.model import Action, Severity
 from chipmedic.recoverer import NodeView
 from chipmedic_watchdog.incidents.predicates import PHYSICAL
@@ -20,21 +21,6 @@ from chipmedic_watchdog.recover import probation
 from chipmedic_watchdog.recover.case import Case, FaultView
 from chipmedic_watchdog.recover.modes import mode_for
 from chipmedic_watchdog.recover.settings import Mode, RecoverSettings
-
-HARDWARE_ACTIONS = frozenset(
-    {
-        Action.RESET_CHIP,
-        Action.REBOOT_NODE,
-        Action.ISOLATE_NODE,
-        Action.REPLACE_CHIP,
-        Action.FIX_NETWORK,
-        Action.FIX_HOST,
-    }
-)
-"""Actions that a job cannot survive on the node; with severity critical the node must leave."""
-
-PROGRAM_KINDS = frozenset({"app.fault", "host.oom"})
-"""Caused by what runs, never by what it runs on."""
 
 SOFTWARE_CAUSE = "software."
 """How the causes of incidents begin that the correlation takes for software."""
@@ -199,13 +185,8 @@ def _of_shared_part(case: Case, faults: Collection[FaultView]) -> frozenset[int]
 
 
 def _asks_for_hardware(fault: FaultView, on_probation: Collection[str] = ()) -> bool:
-    return (
-        fault.is_open
-        and fault.severity >= probation.fuse(is_on_probation=fault.node in on_probation)
-        and fault.action in HARDWARE_ACTIONS
-        and fault.kind not in PROGRAM_KINDS
-        and not fault.kind.startswith("job.")
-    )
+    least = probation.fuse(is_on_probation=fault.node in on_probation)
+    return fault.is_open and is_unfit(fault.kind, fault.severity, fault.action, least=least)
 
 
 def _nodes_to_leave(

@@ -13,13 +13,13 @@ from enum import StrEnum
 
 from sqlalchemy import Connection, func, select
 
+from chipmedic.faults.fitness import HARDWARE_ACTIONS, PROGRAM_KINDS
 from chipmedic.model import Severity
 from chipmedic.recoverer import NodeView, StepKind
 from chipmedic_watchdog.recover import book, breaker, budgets, switches
 from chipmedic_watchdog.recover.breaker import BreakerState, Picture
 from chipmedic_watchdog.recover.budgets import Capacity
 from chipmedic_watchdog.recover.modes import partitions_of
-from chipmedic_watchdog.recover.policy import HARDWARE_ACTIONS, PROGRAM_KINDS
 from chipmedic_watchdog.recover.settings import RecoverSettings, Scope
 from chipmedic_watchdog.store import schema
 

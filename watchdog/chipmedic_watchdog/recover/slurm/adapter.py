@@ -30,6 +30,9 @@ from chipmedic_watchdog.recover.slurm.text import SlurmNode
 TAG = "chipmedic:"
 """How every reason of ours begins."""
 
+NODE_TAG = "chipmedic-node:"
+"""How the reasons of chipmedic's prolog and health check begin: they wait for us to take over."""
+
 SLURMS_OWN_REASONS = ("", "Not responding", "none")
 """Reasons that Slurm itself gives a node; they are no person's order."""
 
@@ -108,7 +111,8 @@ class Slurm:
             return StepResult(
                 is_done=True, detail=f"drained: {reason}", undo={"owner": "chipmedic"}
             )
-        if node.is_drained or (node.is_down and node.reason not in SLURMS_OWN_REASONS):
+        is_taken = node.is_drained or (node.is_down and node.reason not in SLURMS_OWN_REASONS)
+        if is_taken and not node.reason.startswith(NODE_TAG):
             whose = node.reason_by or "unknown"
             return StepResult(
                 is_done=True,

@@ -1,0 +1,175 @@
+"""deploy/slurm on a real Slurm: a sick node takes no job, with no watchdog anywhere."""
+
+from __future__ import annotations
+
+import shutil
+import socketserver
+import tempfile
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+import pytest
+
+from system.slurm.cluster import NODES, Cluster, why_not
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
+
+SCRIPTS = Path(__file__).parents[3] / "deploy" / "slurm"
+EXTRA = """\
+Prolog={folder}/prolog.sh
+PrologFlags=Alloc
+Epilog={folder}/epilog.sh
+HealthCheckProgram={folder}/health_check.sh
+HealthCheckInterval=2
+SchedulerParameters=nohold_on_prolog_fail,sched_interval=1
+"""
+
+
+class Agent:
+    """The page /fit of the agent of one node."""
+
+    def __init__(self) -> None:
+        self.status, self.words = 200, "fit"
+        agent = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                body = f"{agent.words}\n".encode()
+                self.send_response(agent.status if self.path == "/fit" else 404)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self.server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+        self.port = self.server.server_address[1]
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture(scope="module")
+def whole() -> Iterator[tuple[Cluster, dict[str, Agent]]]:
+    """A cluster whose slurm.conf has the scripts, and an agent's page for each node."""
+    if reason := why_not():
+        pytest.skip(reason)
+    folder = Path(tempfile.mkdtemp(prefix="chipmedic-slurm-"))
+    folder.chmod(0o755)
+    agents = {node: Agent() for node in NODES}
+    settings = folder / "slurm.env"
+    cases = "".join(
+        f"    {node}) CHIPMEDIC_AGENT=127.0.0.1:{agent.port} ;;\n" for node, agent in agents.items()
+    )
+    settings.write_text(
+        f"case $NODE in\n{cases}esac\n[ ! -e {folder}/closed ] || CHIPMEDIC_WHEN_UNKNOWN=closed\n"
+        f"SLURM_CONF={folder}/slurm.conf; export SLURM_CONF\n"
+    )
+    for name in ("prolog.sh", "epilog.sh", "health_check.sh"):
+        # In service the settings lie in /etc/chipmedic.
+        wrapper = folder / name
+        wrapper.write_text(
+            f"#!/bin/sh\nCHIPMEDIC_ENV={settings} exec {SCRIPTS}/{name} 2>>{folder}/scripts.log\n"
+        )
+        wrapper.chmod(0o755)
+    cluster = Cluster(folder, extra=EXTRA)
+    try:
+        cluster.start()
+        yield cluster, agents
+    finally:
+        cluster.stop()
+        for agent in agents.values():
+            agent.close()
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def cluster(whole: tuple[Cluster, dict[str, Agent]]) -> Iterator[Cluster]:
+    cluster, agents = whole
+    yield cluster
+    for agent in agents.values():
+        agent.status, agent.words = 200, "fit"
+    (cluster.folder / "closed").unlink(missing_ok=True)
+    cluster.tidy()
+
+
+@pytest.fixture
+def agents(whole: tuple[Cluster, dict[str, Agent]]) -> dict[str, Agent]:
+    return whole[1]
+
+
+def reason(cluster: Cluster, node: str) -> str:
+    return cluster.command("sinfo", "-h", "-n", node, "-o", "%E").strip()
+
+
+def test_an_idle_node_that_falls_ill_takes_no_job(
+    cluster: Cluster, agents: dict[str, Agent]
+) -> None:
+    agents["chip-a1"].status, agents["chip-a1"].words = 409, "chip.lost chip:GPU-77"
+    cluster.wait("drained", lambda: cluster.states()["chip-a1"] == "drained")
+    assert reason(cluster, "chip-a1") == "chipmedic-node: chip.lost chip:GPU-77"
+    job = cluster.submit("-N3")
+    cluster.wait("the job runs", lambda: cluster.job(job)["JobState"] == "RUNNING")
+    assert cluster.job(job)["NodeList"] == "chip-a[2-4]"
+
+
+def test_a_node_under_a_job_is_drained_and_the_job_goes_on(
+    cluster: Cluster, agents: dict[str, Agent]
+) -> None:
+    job = cluster.submit("-w", "chip-a2")
+    cluster.wait("the job runs", lambda: cluster.job(job)["JobState"] == "RUNNING")
+    agents["chip-a2"].status, agents["chip-a2"].words = 409, "memory.uncorrectable chip:GPU-12"
+    cluster.wait("draining", lambda: cluster.states()["chip-a2"] == "draining")
+    assert cluster.job(job)["JobState"] == "RUNNING"
+
+
+def test_what_an_admin_has_drained_keeps_the_admins_reason(
+    cluster: Cluster, agents: dict[str, Agent]
+) -> None:
+    cluster.command("scontrol", "update", "NodeName=chip-a3", "State=DRAIN", "Reason=new cables")
+    agents["chip-a3"].status, agents["chip-a3"].words = 409, "chip.lost chip:GPU-13"
+    threading.Event().wait(6)  # the health check has run
+    assert reason(cluster, "chip-a3") == "new cables"
+
+
+@pytest.mark.parametrize(("is_closed", "state"), [(False, "RUNNING"), (True, "PENDING")])
+def test_an_agent_that_does_not_say_is_open_or_closed_as_configured(
+    cluster: Cluster, agents: dict[str, Agent], *, is_closed: bool, state: str
+) -> None:
+    for agent in agents.values():
+        agent.status, agent.words = 503, "the agent's main loop has not moved for 60 s"
+    if is_closed:
+        (cluster.folder / "closed").touch()
+        cluster.wait(
+            "all drained", lambda: set(cluster.states().values()) == {"drained"}, seconds=60
+        )
+        assert "does not say whether the node is fit" in reason(cluster, "chip-a1")
+    job = cluster.submit("-N1")
+    if not is_closed:
+        cluster.wait("the job runs", lambda: cluster.job(job)["JobState"] == "RUNNING")
+    assert cluster.job(job)["JobState"] == state
+
+
+def test_the_prolog_refuses_and_the_job_runs_elsewhere(
+    cluster: Cluster, agents: dict[str, Agent]
+) -> None:
+    """Between two health checks the prolog is what stands in the way."""
+    pin = cluster.submit("-N4", script="exec srun sleep 1")
+    cluster.wait("the nodes were used", lambda: cluster.job(pin)["JobState"] == "COMPLETED")
+    agents["chip-a1"].status, agents["chip-a1"].words = 409, "chip.lost chip:GPU-77"
+    job = cluster.submit("-N1")
+
+    def is_elsewhere() -> bool:
+        shown = cluster.job(job)
+        return shown["JobState"] == "RUNNING" and shown["NodeList"] not in ("chip-a1", "(null)")
+
+    # While its prolog runs, Slurm calls the job RUNNING on the node that will refuse it; after
+    # that it waits two minutes for its next start, as after each requeue (cred_expire).
+    cluster.wait("the job runs elsewhere", is_elsewhere, seconds=200)
+    cluster.wait("drained", lambda: cluster.states()["chip-a1"] == "drained")
+    assert reason(cluster, "chip-a1") == "chipmedic-node: chip.lost chip:GPU-77"
