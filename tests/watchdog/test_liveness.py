@@ -79,7 +79,7 @@ class Watch:
     async def settle(self) -> None:
         await self.liveness._expire()
         await asyncio.sleep(0.05)
-        while self.committer._queue:
+        while self.committer._queued:  # popped is not yet written
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.02)
         await self.engine.look()

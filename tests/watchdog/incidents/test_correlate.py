@@ -390,6 +390,16 @@ class TestSilence:
         assert world.told() == {"inc-1": ("node.unreachable", "silence.group/1", "open")}
         assert len(world.news) == 1
 
+    @pytest.mark.timeout(20)
+    def test_trouble_on_every_node_of_one_job_is_placed_in_seconds(self, world: World) -> None:
+        """Each fault is compared with few others: ten thousand took over a minute otherwise."""
+        for n in range(6_000):
+            world.labels[f"n{n}"] = {"switch": f"s{n // 1000}"}
+            world.job("slurm:7", **{f"n{n}": {"a"}})
+            world.rise(f"n{n}", "nic:mlx5_0/1", "nic.down")
+        world.look()
+        assert [cause for _, cause, _ in world.told().values()] == ["shared.network/1"] * 6
+
     def test_nodes_far_apart_in_time_are_not_one(self, world: World) -> None:
         self.racks(world)
         for n in range(3):

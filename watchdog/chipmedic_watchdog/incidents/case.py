@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from chipmedic_watchdog.incidents.picture import (
@@ -31,12 +32,18 @@ class Case:
     members: list[FaultFact] = field(default_factory=list)
     attached: list[int] = field(default_factory=list)
     is_reopened: bool = False
+    opened_at: float = math.inf
+    """When it was opened, or its first fault was."""
 
     @classmethod
     def of(cls, incident: IncidentFact, rules: RuleSet) -> Case:
         """Take an incident of the store."""
         return cls(
-            rules=rules, origin=incident, cause=incident.cause, members=list(incident.members)
+            rules=rules,
+            origin=incident,
+            cause=incident.cause,
+            members=list(incident.members),
+            opened_at=incident.opened_at,
         )
 
     @classmethod
@@ -53,13 +60,6 @@ class Case:
     def is_open(self) -> bool:
         """Whether faults may join it by the rules."""
         return self.origin is None or not self.origin.is_resolved or self.is_reopened
-
-    @property
-    def opened_at(self) -> float:
-        """When it was opened, or its first fault was."""
-        if self.origin is not None:
-            return self.origin.opened_at
-        return min(member.opened_at for member in self.members)
 
     @property
     def root(self) -> FaultFact:
@@ -84,6 +84,8 @@ class Case:
         """Take a fault in, for the reason that a rule names."""
         self.members.append(fault)
         self.attached.append(fault.id)
+        if self.origin is None:
+            self.opened_at = min(self.opened_at, fault.opened_at)
         self.cause = self.rules.heavier(self.cause, cause)
         if self.origin is not None and self.origin.is_resolved:
             self.is_reopened = True

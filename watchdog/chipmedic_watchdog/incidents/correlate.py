@@ -8,7 +8,7 @@ the order of their file.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable
 
 from chipmedic_watchdog.config import IncidentSettings
 from chipmedic_watchdog.incidents.case import Case
@@ -18,7 +18,7 @@ from chipmedic_watchdog.incidents.picture import (
     IncidentChange,
     Picture,
 )
-from chipmedic_watchdog.incidents.predicates import CRITICAL, Predicate
+from chipmedic_watchdog.incidents.predicates import CRITICAL, Predicate, seeks
 from chipmedic_watchdog.incidents.rules import Rule, RuleSet
 from chipmedic_watchdog.incidents.silence import group_silence
 
@@ -72,10 +72,10 @@ class _Work:
     def _join(self, fault: FaultFact, rules: Iterable[tuple[Rule, Predicate]]) -> bool:
         """Put a fault into the oldest case that the first fitting rule names."""
         for rule, predicate in rules:
-            for case, members in self._near(fault, rule, predicate):
-                if any(self._fits(rule, predicate, fault, member) for member in members):
-                    self._take(case, fault, rule)
-                    return True
+            case = self._oldest(fault, rule, predicate)
+            if case is not None:
+                self._take(case, fault, rule)
+                return True
         return False
 
     def _fits(self, rule: Rule, predicate: Predicate, fault: FaultFact, other: FaultFact) -> bool:
@@ -86,25 +86,20 @@ class _Work:
         case.join(fault, rule.id)
         self._note(case, fault)
 
-    def _near(
-        self, fault: FaultFact, rule: Rule, predicate: Predicate
-    ) -> Iterator[tuple[Case, list[FaultFact]]]:
-        """Yield the open cases that share a key with the fault, oldest first.
+    def _oldest(self, fault: FaultFact, rule: Rule, predicate: Predicate) -> Case | None:
+        """Return the oldest open case with a member that a rule joins to the fault.
 
-        For a job that stands, what failed last before it goes first.
+        For a job that stands, the one that failed last before it.
         """
-        found: dict[int, tuple[Case, list[FaultFact]]] = {}
-        for key in predicate.keys(fault, self._picture):
-            for identity, (case, members) in self._index.get((rule.row.name, key), {}).items():
-                if identity in found:
-                    found[identity] = (case, [*found[identity][1], *members])
-                else:
-                    found[identity] = (case, members)
-        is_hang = fault.kind.startswith("job.")
-        yield from sorted(
-            found.values(),
-            key=lambda near: (_distance(near[0], fault) if is_hang else 0.0, near[0].opened_at),
-        )
+        found: list[Case] = []
+        for key in seeks(predicate, fault, self._picture):
+            for case, members in self._index.get((rule.row.name, key), {}).values():
+                # The newest first: of a case of thousands it fits as a rule.
+                if any(self._fits(rule, predicate, fault, m) for m in reversed(members)):
+                    found.append(case)
+        if fault.kind.startswith("job."):
+            return min(found, key=lambda c: (_distance(c, fault), c.opened_at), default=None)
+        return min(found, key=lambda case: case.opened_at, default=None)
 
     def _note(self, case: Case, fault: FaultFact) -> None:
         """Let later faults find this one."""
@@ -135,7 +130,7 @@ class _Work:
         self, note: FaultFact, waiting: Iterable[FaultFact]
     ) -> tuple[Rule, FaultFact] | None:
         for rule, pair in self._rules.pairs:
-            keys = set(pair.keys(note, self._picture))
+            keys = set(pair.seeks(note, self._picture))
             for other in waiting:
                 has_key = not keys.isdisjoint(pair.keys(other, self._picture))
                 if has_key and self._fits(rule, pair, note, other):

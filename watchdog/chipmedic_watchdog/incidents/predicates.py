@@ -1,7 +1,9 @@
 """When two faults belong together: the predicates that a rule of `rules.toml` may name. Pure.
 
 Each is a frozen dataclass whose fields are the parameters of the rule. Two faults can only fit when
-they share one of their `keys`, so that a fault among ten thousand is compared with few others.
+they share one of their `keys`, so that a fault among ten thousand is compared with few others. A
+rule about two different things (a job and the part that it waits for) also has `seeks`: the keys of
+the other one.
 """
 
 from __future__ import annotations
@@ -109,8 +111,17 @@ class RootOfJob:
     warning_window_seconds: float = 60.0
 
     def keys(self, fault: FaultFact, picture: Picture) -> Iterable[Hashable]:
-        """Return the jobs that it hurts."""
-        return picture.jobs_of(fault)
+        """Return the jobs that it hurts, or the job that it is about."""
+        return self._roles(fault, picture, is_job=fault.kind.startswith("job."))
+
+    def seeks(self, fault: FaultFact, picture: Picture) -> Iterable[Hashable]:
+        """Return the same in the other role."""
+        return self._roles(fault, picture, is_job=not fault.kind.startswith("job."))
+
+    def _roles(self, fault: FaultFact, picture: Picture, *, is_job: bool) -> Iterable[Hashable]:
+        if not fault.kind.startswith(("job.", *self.kinds, *self.warning_kinds)):
+            return []
+        return [(is_job, job) for job in picture.jobs_of(fault)]
 
     def fits(self, fault: FaultFact, member: FaultFact, picture: Picture) -> bool:
         """Say whether one of the two is the job and the other explains it."""
@@ -254,10 +265,19 @@ class Pair:
     across: Across
 
     def keys(self, fault: FaultFact, picture: Picture) -> Iterable[Hashable]:
-        """Return what the two must have in common."""
-        if not (self.first.match(fault) or self.second.match(fault)):
+        """Return which halves it is, with what the two must have in common."""
+        halves = (self.first, self.second)
+        return self._halves(fault, picture, [n for n in (0, 1) if halves[n].match(fault)])
+
+    def seeks(self, fault: FaultFact, picture: Picture) -> Iterable[Hashable]:
+        """Return the same of the other half."""
+        halves = (self.first, self.second)
+        return self._halves(fault, picture, [1 - n for n in (0, 1) if halves[n].match(fault)])
+
+    def _halves(self, fault: FaultFact, picture: Picture, roles: list[int]) -> Iterable[Hashable]:
+        if not roles:
             return []
-        return _common(fault, self.across, picture)
+        return [(n, key) for key in _common(fault, self.across, picture) for n in roles]
 
     def fits(self, fault: FaultFact, member: FaultFact, picture: Picture) -> bool:
         """Say whether each of the two is another half, and both were there at one time."""
@@ -310,6 +330,13 @@ PREDICATES: dict[str, type] = {
     "silence_fleet": SilenceFleet,
 }
 """What stands behind `when` in a rule."""
+
+
+def seeks(predicate: Predicate, fault: FaultFact, picture: Picture) -> Iterable[Hashable]:
+    """Return the keys under which the partners of a fault are found."""
+    if isinstance(predicate, RootOfJob | Pair):
+        return predicate.seeks(fault, picture)
+    return predicate.keys(fault, picture)
 
 
 def _common(fault: FaultFact, across: Across, picture: Picture) -> Iterable[Hashable]:
