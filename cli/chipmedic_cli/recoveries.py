@@ -37,6 +37,40 @@ def list_recoveries(watchdog: WatchdogOption, as_json: JsonOption = False) -> No
     console.print(made)
 
 
+@app.command()
+def plan(incident: str, watchdog: WatchdogOption, as_json: JsonOption = False) -> None:
+    """Say what would be done about an open incident now, with the exact commands; do nothing."""
+    with Client(watchdog) as client:
+        answer = client.get(f"/api/v1/incidents/{incident}/plan")
+    if as_json:
+        print_json(answer)
+        return
+    for line in plan_lines(answer):
+        typer.echo(line)
+
+
+ENDS = {
+    "observe": "the mode is observe: nothing of it is done, and nobody is told",
+    "notify": "the mode is notify: nothing of it is done; the notice says it",
+    "propose": "the mode is propose: done when a person approves",
+    "act": "the mode is act: done",
+}
+
+
+def plan_lines(answer: dict[str, Any]) -> list[str]:
+    """Return a plan as lines for a person."""
+    lines: list[str] = [f"{answer['incident']}: {plain(answer['reason'])}"]
+    lines += [plain(trouble) for trouble in answer["troubles"]]
+    for number, step in enumerate(answer["steps"], 1):
+        lines.append(f"{number}. {step['kind']} {plain(step['target'])}, within "
+                     f"{step['timeout_seconds']:g} s:")  # fmt: skip
+        lines.append(f"   {plain(step['description'])}")
+        if step["refused"]:
+            lines.append(f"   would be held: {plain(step['refused'])}")
+    end = ENDS[answer["mode"]] if answer["steps"] else "nothing would be done"
+    return [*lines, f"{end} (rule: {plain(answer['rule'])})"]
+
+
 Why = Annotated[str, typer.Option("--why", help="The reason, for the others.")]
 
 

@@ -285,7 +285,9 @@ class Daemon:
         self._wake_readers()
 
     def _recover_loop(self, settings: WatchdogSettings) -> Loop:
-        return RecoverLoop(self._leader_store, settings.recover, on_change=self._wake_all)
+        loop = RecoverLoop(self._leader_store, settings.recover, on_change=self._wake_all)
+        self._api.dry_run = loop.dry_run
+        return loop
 
     def _notify_loop(self, settings: WatchdogSettings) -> Loop:
         self._api.notify = settings.notify

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -19,6 +20,7 @@ from chipmedic_watchdog.notify import silences
 from chipmedic_watchdog.recover import adapters as adapters_of
 from chipmedic_watchdog.recover import book, cases, decisions, probation, resume
 from chipmedic_watchdog.recover.case import Case
+from chipmedic_watchdog.recover.dry_run import DryRun
 from chipmedic_watchdog.recover.engine import Engine
 from chipmedic_watchdog.recover.leading_host import LeadingHost
 from chipmedic_watchdog.recover.policy import Decision, decide, needs_witness
@@ -71,6 +73,16 @@ class RecoverLoop:
     def wake(self) -> None:
         """Look now: an incident changed, or a person has answered."""
         self._bell.ring()
+
+    async def dry_run(self, incident: str) -> dict[str, Any] | None:
+        """Return what would be done about an incident now; see `DryRun.plan`."""
+        dry = DryRun(
+            database=self._database,
+            settings=self._settings,
+            adapters=self._adapters,
+            watch=self._watch,
+        )
+        return await dry.plan(incident, self._now())
 
     async def run(self) -> None:
         """Work until cancelled."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
@@ -70,6 +70,8 @@ class Api:
     clock: Clock = field(default_factory=Clock)
     authority: Authority | None = None
     """Signs the certificates of nodes; None: they do not join here."""
+    dry_run: Callable[[str], Awaitable[dict[str, Any] | None]] | None = None
+    """Says what would be done about an incident."""
     on_act: Callable[[], None] = lambda: None
     """Called when a person has changed something."""
     on_revoked: Callable[[], None] = lambda: None
@@ -258,7 +260,7 @@ class Api:
                       {"channel": "Its name.", "who": WHO},
                       lambda c, _, b, at: trial.send(c, self.notify, b, at)),
         ]  # fmt: skip
-        endpoints.append(self._collect())
+        endpoints += [self._collect(), self._plan()]
         for act, words, body in (
             ("approve", "Let a proposed recovery begin.", who),
             ("retry", "Let a held recovery go on.", who),
@@ -270,6 +272,20 @@ class Api:
                           "Recovery", body, _answer_with(act))
             )  # fmt: skip
         return endpoints
+
+    def _plan(self) -> Endpoint:
+        async def handler(request: Request) -> Response:
+            read_query(request, ())
+            incident = request.path_params["incident"]
+            found = None if self.dry_run is None else await self.dry_run(incident)
+            if found is None:
+                problem = f"there is no open incident {incident!r}"
+                raise Problem(HTTPStatus.NOT_FOUND, problem)
+            return JSONResponse(found)
+
+        return Endpoint(path="/api/v1/incidents/{incident}/plan", name="plan",
+                        words="What would be done about an open incident now, with the exact "
+                        "commands; nothing is done.", handler=handler)  # fmt: skip
 
     def _collect(self) -> Endpoint:
         body = {"who": WHO, "checks?": "Names of checks with commas between; none: all."}

@@ -47,11 +47,12 @@ class SlurmRestart:
             raise DeliveryFailed(f"job {number} is just ending; planned when that is over")
         # A job that waits was started again already (NODE_FAIL requeues by itself).
         count = job.restarts - 1 if job.state == "PENDING" else job.restarts
-        without = f", not on {','.join(excluded)}" if excluded else ""
+        exclude = f" ExcNodeList={','.join(excluded)}" if excluded else ""
         return Step(
             kind=StepKind.RESTART,
             target=name,
-            description=f"scontrol requeue {number}, then StartTime=now{without}",
+            description=f"scontrol requeue {number}; when it is PENDING: "
+            f"scontrol update JobId={number}{exclude} StartTime=now",
             timeout_seconds=self._settings.restart_timeout_seconds,
             arguments={
                 "job": number,
