@@ -60,7 +60,7 @@ ENDS = {
 def plan_lines(answer: dict[str, Any]) -> list[str]:
     """Return a plan as lines for a person."""
     lines: list[str] = [f"{answer['incident']}: {plain(answer['reason'])}"]
-    lines += [plain(trouble) for trouble in answer["troubles"]]
+    lines += [f"{plain(trouble)}" for trouble in answer["troubles"]]
     for number, step in enumerate(answer["steps"], 1):
         lines.append(f"{number}. {step['kind']} {plain(step['target'])}, within "
                      f"{step['timeout_seconds']:g} s:")  # fmt: skip
