@@ -202,6 +202,8 @@ class Daemon:
             await self._lead.release()
             self._database.close()
             self._beats.close()
+            if self._claim is not None:
+                self._claim.close()
         log.info("stopped")
 
     async def _serve(self, status: str) -> None:
