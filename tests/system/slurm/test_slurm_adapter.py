@@ -245,3 +245,42 @@ def test_a_job_that_is_none_is_refused_for_good(cluster: Cluster, job: str) -> N
     with pytest.raises(DeliveryFailed) as refused:
         adapter(cluster).plan(request(jobs=(job,)))
     assert refused.value.is_permanent
+
+
+def test_of_an_array_only_the_hurt_task_is_moved(cluster: Cluster) -> None:
+    """Slurm gives the array's own number to one of its tasks: by it, it would requeue them all."""
+    array = cluster.submit("-N1", "--array=0-2")
+
+    def tasks() -> dict[str, tuple[str, str, str]]:
+        """Number of a task's job -> state, node, restarts."""
+        out = cluster.command("squeue", "-h", "-r", "-O", "JobID:|,State:|,NodeList:|,RestartCnt:|")
+        rows = [[cell.strip() for cell in line.split("|")] for line in out.splitlines() if line]
+        return {row[0]: (row[1], row[2], row[3]) for row in rows}
+
+    cluster.wait(
+        "all tasks run",
+        lambda: [state for state, _, _ in tasks().values()] == ["RUNNING"] * 3,
+    )
+    before = tasks()
+    assert array in before
+    slurm = adapter(cluster)
+    isolation, restart = slurm.plan(request(before[array][1], jobs=(f"slurm:{array}",)))
+    carry_out(slurm, isolation)
+    carry_out(slurm, restart)
+    after = tasks()
+    assert after[array][0] == "RUNNING"
+    assert after[array][1] != before[array][1]
+    for task in before.keys() - {array}:
+        assert after[task] == before[task], "a task that was not hurt goes on where it was"
+
+
+def test_a_drain_of_the_nodes_own_scripts_is_taken_over(cluster: Cluster) -> None:
+    order = ("NodeName=chip-a1", "State=DRAIN", "Reason=chipmedic-node: chip.lost chip:GPU-77")
+    cluster.command("scontrol", "update", *order)
+    slurm = adapter(cluster)
+    (isolation,) = slurm.plan(request("chip-a1"))
+    done = carry_out(slurm, isolation)
+    assert done.undo["owner"] == "chipmedic"
+    assert cluster.command("sinfo", "-h", "-n", "chip-a1", "-o", "%E").strip() == REASON
+    carry_out(slurm, given_back(isolation, done))
+    cluster.wait("idle again", lambda: cluster.states()["chip-a1"] == "idle")

@@ -10,6 +10,8 @@ Each trap below was measured on Slurm 22.05:
 - A start within the second of the end before it is refused by a node that is used again ("Job
   credential revoked"), and the job FAILS: it starts `start_delay_seconds` later, and one that
   failed at once is queued again.
+- The last task of an array has the array's own number: `scontrol requeue` of that number requeues
+  every task. A task is named `<array>_<task>`.
 - `ExcNodeList` is replaced, not appended to: it is read and merged.
 - A dead slurmd does not kill the job: where an old node does not answer, its processes may still
   write to the checkpoint. Then the job is not started again before the node is fenced.

@@ -51,8 +51,8 @@ class SlurmRestart:
         return Step(
             kind=StepKind.RESTART,
             target=name,
-            description=f"scontrol requeue {number}; when it is PENDING: "
-            f"scontrol update JobId={number}{exclude} StartTime=now",
+            description=f"scontrol requeue {job.address}; when it is PENDING: "
+            f"scontrol update JobId={job.address}{exclude} StartTime=now",
             timeout_seconds=self._settings.restart_timeout_seconds,
             arguments={
                 "job": number,
@@ -104,11 +104,11 @@ class SlurmRestart:
                 is_permanent=True,
             )
         if not job.may_requeue:
-            self._commands.update_job(job.id, Requeue="1")
+            self._commands.update_job(job.address, Requeue="1")
         undo = {"nodes_before": ",".join(job.nodes), "requeue": step.arguments["requeue"]}
         if self._prove_ended(set(job.nodes), step):
             return StepResult(is_done=False, detail="fenced; Slurm queues the job again", undo=undo)
-        self._commands.requeue(job.id)
+        self._commands.requeue(job.address)
         detail = f"requeued; it ran on {','.join(job.nodes)}"
         return StepResult(is_done=False, detail=detail, undo=undo)
 
@@ -119,25 +119,25 @@ class SlurmRestart:
             self._prove_ended({*_names(step, "nodes"), *wanted}, step)
         except DeliveryFailed as e:
             if e.is_permanent:
-                self._commands.hold(job.id)
+                self._commands.hold(job.address)
             raise
-        present = self._commands.excluded(job.id)
+        present = self._commands.excluded(job.address)
         if missing := [node for node in wanted if node not in present]:
-            self._commands.update_job(job.id, ExcNodeList=",".join([*present, *missing]))
+            self._commands.update_job(job.address, ExcNodeList=",".join([*present, *missing]))
         if job.reason == "BeginTime":
             waited = self._commands.now() - self._ended_at.setdefault(
                 _run(job), self._commands.now()
             )
             if waited < self._settings.start_delay_seconds:
                 return StepResult(is_done=False, detail="ended; starts again in a moment")
-            self._commands.update_job(job.id, StartTime="now")
+            self._commands.update_job(job.address, StartTime="now")
         return StepResult(is_done=False, detail=f"PENDING ({job.reason}): waiting for its start")
 
     def _settle(self, job: SlurmJob, step: Step) -> StepResult:
         """The job runs elsewhere: put back what was only needed for the way there."""
         self._ended_at.pop(_run(job), None)
         if step.arguments["requeue"] == "0" and job.may_requeue:
-            self._commands.update_job(job.id, Requeue="0")
+            self._commands.update_job(job.address, Requeue="0")
         return StepResult(is_done=True, detail=f"runs on {','.join(job.nodes)}")
 
     def _prove_ended(self, nodes: set[str], step: Step) -> bool:

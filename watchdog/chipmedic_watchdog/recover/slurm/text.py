@@ -14,7 +14,10 @@ from chipmedic.recoverer import NodeView
 NODES_FORMAT = "%N|%T|%u|%H|%E"
 """For `sinfo -N -h -o`; the reason is last because it may hold any character."""
 
-JOB_FIELDS = ("JobID", "State", "RestartCnt", "Requeue", "BatchFlag", "StartTime", "NodeList")
+JOB_FIELDS = (
+    "JobID", "State", "RestartCnt", "Requeue", "BatchFlag", "StartTime", "ArrayJobID",
+    "ArrayTaskID", "NodeList",
+)  # fmt: skip
 JOB_FORMAT = ",".join(f"{name}:|" for name in (*JOB_FIELDS, "Reason"))
 """For `squeue -h -t all -O`."""
 
@@ -106,6 +109,17 @@ class SlurmJob:
     start_time: str
     nodes: tuple[str, ...]
     reason: str
+    array: str = ""
+    """Number of its array, where it is a task of one."""
+    task: str = ""
+
+    @property
+    def address(self) -> str:
+        """How a command names this job and no other.
+
+        An array's number means all of its tasks, and Slurm gives it to one of them as its own.
+        """
+        return f"{self.array}_{self.task}" if self.task else self.id
 
 
 def read_node(text: str) -> SlurmNode:
@@ -143,7 +157,7 @@ def read_job(text: str, job: str) -> SlurmJob:
     chosen = [row for row in rows if row[0] == job] or (rows if len(rows) == 1 else [])
     if not chosen or len(chosen[0]) < len(JOB_FIELDS) + 1:
         raise ValueError(f"not the job {job}: {text[:200]!r}")
-    identity, state, restarts, requeue, batch, start, nodes, reason = chosen[0][:8]
+    identity, state, restarts, requeue, batch, start, array, task, nodes, reason = chosen[0][:10]
     return SlurmJob(
         id=identity,
         state=state.upper(),
@@ -153,6 +167,8 @@ def read_job(text: str, job: str) -> SlurmJob:
         start_time=start,
         nodes=tuple(expand_hosts(nodes)),
         reason=reason,
+        array=array,
+        task=task if task.isdecimal() else "",
     )
 
 
