@@ -30,10 +30,11 @@ def binaries() -> Path | None:
 
 
 def _run_as() -> list[str]:
-    """The server refuses to be root."""
+    """The server refuses to be root, and must not outlive a test that was killed."""
+    dies_with_us = ["setpriv", "--pdeathsig=INT"]
     if os.geteuid() != 0:
-        return []
-    return ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+        return dies_with_us
+    return [*dies_with_us, f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
 
 
 @dataclass
