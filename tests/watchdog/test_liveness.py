@@ -156,6 +156,32 @@ async def test_a_pause_of_the_whole_fleet_condemns_nobody(watch: Watch) -> None:
     assert watch.unreachable() == {"n18", "n19"}
 
 
+async def test_a_fleet_that_comes_back_slowly_is_waited_for(watch: Watch) -> None:
+    """A watchdog lets thousands in one after the other; who never comes is judged at the end."""
+    sessions = [await watch.connect(f"n{n}") for n in range(40)]
+    for session in sessions:
+        watch.sessions.close(session, "lost")
+    await watch.pass_(3.0)
+    for session in sessions[:36]:
+        await watch.connect(session.node)
+        await watch.pass_(0.25)
+    assert watch.unreachable() == set(), "12 s after the loss"
+    await watch.pass_(6.0)
+    assert watch.unreachable() == {"n36", "n37", "n38", "n39"}
+
+
+async def test_one_node_that_comes_and_goes_holds_no_verdict_up(watch: Watch) -> None:
+    sessions = [await watch.connect(f"n{n}") for n in range(20)]
+    for session in sessions:
+        watch.sessions.close(session, "lost")
+    for _ in range(7):
+        again = await watch.connect("n0")
+        await watch.pass_(0.5)
+        watch.sessions.close(again, "lost")
+        await watch.pass_(0.5)
+    assert len(watch.unreachable()) == 19
+
+
 async def test_a_few_of_a_large_fleet_are_no_pause(watch: Watch) -> None:
     sessions = [await watch.connect(f"n{n}") for n in range(60)]
     for session in sessions[:5]:

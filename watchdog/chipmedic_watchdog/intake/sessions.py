@@ -16,6 +16,8 @@ from chipmedic_watchdog.intake.message import Batch
 CATCH_UP_SECONDS = 30.0
 """After this long a node's faults are judged even if its backlog is not in."""
 
+RETURNS_MAX = 1_000
+"""So many returns are remembered: 1 % of the largest fleet."""
 DOUBT_SECONDS = 5.0
 """Streams that are found lost this soon after a stall of ours were lost by it."""
 
@@ -117,6 +119,7 @@ class Sessions:
         self.live: dict[str, Session] = {}
         self.away: dict[str, Away] = {}
         self._doubt_until = 0.0
+        self._returns: deque[float] = deque(maxlen=RETURNS_MAX)
         self._grace_until = 0.0
 
     def open(self, session: Session) -> Session | None:
@@ -133,7 +136,8 @@ class Sessions:
                 "hosts another node name"
             )
         self.live[session.node] = session
-        self.away.pop(session.node, None)
+        if self.away.pop(session.node, None) is not None:
+            self._returns.append(self._clock.elapsed())
         return old
 
     def close(self, session: Session, reason: str) -> str | None:
@@ -169,6 +173,13 @@ class Sessions:
         """Wait no more for nodes that are connected to another watchdog."""
         for node in nodes:
             self.away.pop(node, None)
+
+    def returned_within(self, seconds: float) -> int:
+        """Return how many nodes came back in the last seconds, as far as they are counted."""
+        oldest = self._clock.elapsed() - seconds
+        while self._returns and self._returns[0] < oldest:
+            self._returns.popleft()
+        return len(self._returns)
 
     def lend(self, seconds: float) -> None:
         """Give back to every silent node the time in which we could not hear it."""
