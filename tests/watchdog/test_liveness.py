@@ -152,7 +152,7 @@ async def test_a_pause_of_the_whole_fleet_condemns_nobody(watch: Watch) -> None:
     assert watch.unreachable() == set()
     for session in sessions[:18]:
         await watch.connect(session.node)
-    await watch.pass_(3)
+    await watch.pass_(4)
     assert watch.unreachable() == {"n18", "n19"}
 
 

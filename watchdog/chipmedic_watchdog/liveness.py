@@ -42,8 +42,9 @@ MANY_LEAST, MANY_RATIO = 3, 0.1
 """So many nodes, and this share of all, are many."""
 LAG_SECONDS = 0.3
 """Time in which the loop did not listen for longer than this is no silence of the nodes."""
-RETURN_SECONDS, RETURN_RATIO = 3.0, 0.01
-"""While so large a share of all nodes comes back within this time, a pause is just ending."""
+RETURN_SECONDS, RETURN_LEAST, RETURN_RATIO = 3.0, 5, 0.01
+"""While so many nodes, and this share of all, come back within this time, a pause is ending."""
+RETURN_LOOK_SECONDS = 0.5
 EXPIRY_TICK_SECONDS = 10.0
 ADOPTION_SECONDS = 5.0
 """How often the leader looks for nodes that nobody has; a watchdog that gives one up rings."""
@@ -193,11 +194,13 @@ class Liveness:
             for away in due.values():
                 if away.peer:
                     away.due = max(away.due, away.lost_at + many_seconds)
-        if self._sessions.returned_within(RETURN_SECONDS) >= max(MANY_LEAST, RETURN_RATIO * known):
+        if self._sessions.returned_within(RETURN_SECONDS) >= max(
+            RETURN_LEAST, RETURN_RATIO * known
+        ):
             # Many are on their way back, and are let in one after the other.
             for away in due.values():
                 if away.peer and away.lost_at + self.settings.startup_grace_seconds > now:
-                    away.due = max(away.due, now + RETURN_SECONDS)
+                    away.due = max(away.due, now + RETURN_LOOK_SECONDS)
         restart_seconds = self.settings.restart_seconds
         asked = {a.peer for a in due.values() if a.peer and a.lost_at + restart_seconds > now}
         closed = asked - self._unanswered(asked, self.stream_port) if asked else set()
