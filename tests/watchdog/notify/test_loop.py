@@ -247,5 +247,5 @@ async def test_a_scheduler_that_fails_or_hangs_costs_three_seconds_and_no_page(
                                 node=f"gpu-{number}", incident=identity)  # fmt: skip
                 loop.wake()
                 took = await until(lambda: bool(receiver.requests))
-        assert 2.5 < took < 6
+        assert 2 < took < 9
     assert "sinfo: no answer in 10 s" in caplog.text

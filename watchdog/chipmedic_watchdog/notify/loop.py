@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 
 from sqlalchemy import Connection
 
@@ -25,6 +26,8 @@ LOGGER = logging.getLogger(__name__)
 
 POLL_SECONDS = 5.0
 DECISION_POLL_SECONDS = 0.05
+BATCH = 50
+"""Incidents of one transaction: a storm must not keep the store from the events of agents."""
 
 Witness = Callable[[], Awaitable[Mapping[str, NodeView]]]
 """Asks the schedulers for all of their nodes; raises DeliveryFailed."""
@@ -108,8 +111,11 @@ class NotifyLoop:
 
         ids = await self._database.read(unread)
         outcome = news.Outcome()
-        if ids:
-            outcome = await self._database.write(lambda c: news.write_news(c, ids, desk, now))
+        for start in range(0, len(ids), BATCH):
+            part = ids[start : start + BATCH]
+            outcome += await self._database.write(
+                partial(news.write_news, ids=part, desk=desk, now=now)
+            )
         written = outcome.written
         if is_beat and await self._is_to_escalate(desk, now):
             written += await self._database.write(lambda c: news.escalate(c, desk, now))

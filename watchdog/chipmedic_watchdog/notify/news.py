@@ -37,6 +37,13 @@ class Outcome:
     """An incident waits for a moment: for its decision, or for the scheduler's word."""
     asks_scheduler: bool = False
 
+    def __add__(self, other: Outcome) -> Outcome:
+        return Outcome(
+            written=self.written + other.written,
+            is_waiting=self.is_waiting or other.is_waiting,
+            asks_scheduler=self.asks_scheduler or other.asks_scheduler,
+        )
+
 
 Step = tuple[escalation.Waiting, int, EscalationSettings]
 """An incident that waits, and the numbered step that is to be taken for it."""
