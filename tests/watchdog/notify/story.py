@@ -113,7 +113,6 @@ def put_recovery(database: Database, identity: str = "rec-000007", **values: Any
         "jobs": ["slurm:8812"],
         "why": "hardware",
         "rule": "memory.*",
-        "hold_file": "/etc/chipmedic/hold",
     } | values.pop("evidence", {})
     whole: dict[str, Any] = {
         "incident": "inc-000042",

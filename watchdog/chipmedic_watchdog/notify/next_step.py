@@ -41,10 +41,10 @@ def stop_lines(facts: IncidentFacts, words: Words) -> list[str]:
     recovery = facts.recovery
     if recovery is None or recovery.state not in ("planned", "running"):
         return []
-    lines = [words.say("stop", "running", recovery=recovery.id)]
-    if file := recovery.evidence.get("hold_file"):
-        lines.append(words.say("stop", "everything", file=file))
-    return lines
+    return [
+        words.say("stop", "running", recovery=recovery.id),
+        words.say("stop", "everything"),
+    ]
 
 
 def plan(recovery: RecoveryFacts, words: Words) -> str:

@@ -20,9 +20,7 @@ ACTING = (Mode.ACT, Mode.PROPOSE)
 RETURN_TIMEOUT_SECONDS = 60.0
 
 
-def record(
-    connection: Connection, case: Case, decision: Decision, settings: RecoverSettings, now: float
-) -> bool:
+def record(connection: Connection, case: Case, decision: Decision, now: float) -> bool:
     """Make the store agree with a decision; the same decision twice changes nothing.
 
     Returns False where a job waits for another recovery's end: then it is to be recorded again.
@@ -31,7 +29,7 @@ def record(
     last = next((r for r in reversed(history) if not r.is_return), None)
     if last is not None and last.state in book.ACTIVE:
         return True
-    evidence = _evidence(case, decision, settings)
+    evidence = _evidence(case, decision)
     if not (decision.is_action and decision.mode in ACTING):
         _record_inaction(connection, case, decision, last, evidence, now)
         return True
@@ -111,7 +109,7 @@ def _busy_jobs(connection: Connection) -> set[str]:
     return {job for recovery in book.in_states(connection, book.ACTIVE) for job in recovery.jobs}
 
 
-def _evidence(case: Case, decision: Decision, settings: RecoverSettings) -> dict[str, Any]:
+def _evidence(case: Case, decision: Decision) -> dict[str, Any]:
     """Return what the decision saw, in a form that JSON keeps as it is."""
     return {
         "kind": "recover",
@@ -122,7 +120,6 @@ def _evidence(case: Case, decision: Decision, settings: RecoverSettings) -> dict
         "fault": decision.fault,
         "reopened": case.incident.reopened_count,
         "tag": f"chipmedic:{case.incident.id} {case.incident.kind}",
-        "hold_file": settings.hold_file,
         "faults": [
             {
                 "id": fault.id,

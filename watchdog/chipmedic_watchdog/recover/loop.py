@@ -177,7 +177,7 @@ class RecoverLoop:
         waiting = [
             case.incident.id
             for case, decision in news
-            if not decisions.record(connection, case, decision, self._settings, now)
+            if not decisions.record(connection, case, decision, now)
         ]
         decisions.expire(connection, self._settings, now)
         decisions.plan_returns(connection, self._settings, now)
