@@ -70,12 +70,12 @@ def _switches(safety: dict[str, Any]) -> list[str]:
     hold, breaker = safety["hold"], safety["breaker"]
     lines = []
     if hold["state"] == "on":
-        since = f"{age(hold['at'])} ago by {hold['who'] or 'somebody'}"
-        lines.append(f"on hold since {since}: {hold['why']}: chipmedic release")
+        since = f"for {age(hold['at'])} by {hold['who'] or 'somebody'}"
+        lines.append(f"on hold {since}: {hold['why']}: chipmedic release")
     if breaker["state"] != "closed":
         state = breaker["state"].replace("_", " ")
         end = ": chipmedic recoveries reset-breaker" if breaker["state"] == "open" else ""
-        lines.append(f"the breaker is {state} since {age(breaker['at'])}: {breaker['why']}{end}")
+        lines.append(f"the breaker is {state} for {age(breaker['at'])}: {breaker['why']}{end}")
     return lines
 
 
