@@ -25,7 +25,7 @@ from chipmedic_collectors.values import identity, integer, normalise_pci, number
 
 VENDOR = "metax"
 _BANNER = re.compile(r"(?P<whose>(?:MX|HT)-SMI|Kernel Mode Driver Version:)\s*(?P<version>[^\s|]+)")
-_ATTACHED = re.compile(r"^\s*Attached GPUs\s*:\s*(\d+)", re.MULTILINE)
+_ATTACHED = re.compile(r"^\s*Attached GPUs\s*:\s*(\d{1,4})\b", re.MULTILINE)
 _GPU = re.compile(
     r"\s*GPU#(?P<index>\d{1,4})\s+(?P<name>\S+)"
     r"(?:\s+(?P<pci>[0-9A-Fa-f:]+\.[0-7]))?(?P<rest>.*)$"

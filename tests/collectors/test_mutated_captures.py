@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from functools import cache
 
 import pytest
@@ -29,6 +30,8 @@ COMMANDS = {
     "gaudi": ("hl-smi", "hl-smi -Q index,name,memory.used -f csv", "hl-smi -L"),
     "biren": ("brsmi", "brsmi gpu --query-gpu=index,memory.used"),
 }
+PLACES = 30
+"""How many places of one capture are changed in turn."""
 NUMBERS = tuple(
     name
     for name in ChipReport.__slots__
@@ -92,6 +95,21 @@ def test_no_mutated_capture_breaks_a_reader(vendor: str, data: st.DataObject) ->
     report = reader.read(run)
     assert report.vendor == vendor
     assert_possible(report)
+
+
+@pytest.mark.parametrize("junk", [("9" * 400, r"\d+"), ("9" * 5000, r"\d+"), ("\x0b", "\n")])
+@pytest.mark.parametrize("vendor", READERS)
+def test_each_number_and_line_end_may_be_absurd(vendor: str, junk: tuple[str, str]) -> None:
+    """Python makes no whole number of more than 4,300 digits, and no float of 400."""
+    absurd, pattern = junk
+    for argv, texts in captures().items():
+        for text in texts:
+            if READERS[vendor].recognises(ToolRun(argv, text)) == 0:
+                continue
+            places = list(re.finditer(pattern, text))
+            for place in places[:: len(places) // PLACES + 1]:
+                changed = text[: place.start()] + absurd + text[place.end() :]
+                assert_possible(READERS[vendor].read(ToolRun(argv, changed)))
 
 
 @given(data=st.data())

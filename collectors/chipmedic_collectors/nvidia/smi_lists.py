@@ -10,18 +10,18 @@ from chipmedic_collectors.nvidia.smi_chips import Chips
 from chipmedic_collectors.values import identity, integer, number
 
 _GPU = re.compile(
-    r"GPU (?P<index>\d+):\s*(?P<name>.*?)\s*"
+    r"GPU (?P<index>\d{1,4}):\s*(?P<name>.*?)\s*"
     r"\((?:UUID|S/N|Serial):?\s*(?P<uuid>[^)\s]*)\)(?:\s*\(S/N:\s*(?P<serial>[^)]*)\))?(?P<rest>.*)"
 )
-_LINK = re.compile(r"(?:C2C )?Link\s+(?P<index>\d+):\s*(?P<state>.*)")
+_LINK = re.compile(r"(?:C2C )?Link\s+(?P<index>\d{1,4}):\s*(?P<state>.*)")
 _NO_LINK = re.compile(r"all links are inactive", re.IGNORECASE)
 _SPEED = re.compile(r"[\d.]+\s*[GMT]i?[Bb]/s")
 _TOPOLOGY_ROW = re.compile(
-    r"GPU(\d+)\s+(?:X|NV\d+|C2C|SYS|SOC|NODE|PHB|PXB|PIX|PSB|N/A|OK|CNS|GNS|TNS|NS|DR|U)\b"
+    r"GPU(\d{1,4})\s+(?:X|NV\d+|C2C|SYS|SOC|NODE|PHB|PXB|PIX|PSB|N/A|OK|CNS|GNS|TNS|NS|DR|U)\b"
 )
 """How GPUs are connected (`-m`), or what each may do with another (`-p2p`)."""
 _SLICES_TITLE = re.compile(r"\|\s*(?:GPU|Compute) instances?(?: profiles)?:", re.IGNORECASE)
-_SLICE_ROW = re.compile(r"(?:\|\s+(\d+)\s+(?:\d+\s+)?MIG\s|GPU\s+(\d+)\s+Profile ID\b)")
+_SLICE_ROW = re.compile(r"(?:\|\s+(\d{1,4})\s+(?:\d+\s+)?MIG\s|GPU\s+(\d{1,4})\s+Profile ID\b)")
 _VERSION = re.compile(
     r"(?P<what>NVIDIA-SMI|DRIVER|KMD)\s+version\s*:\s*(?P<version>\S+)", re.IGNORECASE
 )
@@ -72,7 +72,7 @@ def _lacks_links(chip: ChipReport, expected: int) -> bool:
 
 
 def _cut_gpu(line: str, chips: Chips, report: ToolReport) -> ChipReport | None:
-    head = re.match(r"GPU (\d+):", line)
+    head = re.match(r"GPU (\d{1,4}):", line)
     if head is None:
         return None
     report.add_problem(ProblemKind.TRUNCATED, f"no UUID: {line}")
@@ -111,7 +111,7 @@ def read_topology(text: str, report: ToolReport) -> None:
     for line in plain.splitlines():
         if row := _TOPOLOGY_ROW.match(line.strip()):
             chips.add(ChipReport(index=integer(row[1])))
-    columns = {int(one) for one in re.findall(r"\bGPU(\d+)\b", plain.partition("Legend")[0])}
+    columns = {int(one) for one in re.findall(r"\bGPU(\d{1,4})\b", plain.partition("Legend")[0])}
     missing = sorted(columns - {chip.index for chip in report.chips})
     if missing:
         report.add_problem(ProblemKind.TRUNCATED, f"no row of GPU {missing[0]}")

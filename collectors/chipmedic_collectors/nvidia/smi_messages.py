@@ -17,7 +17,7 @@ from chipmedic_collectors.values import normalise_pci
 
 _HANDLE = re.compile(
     r"Unable to (?:determine|detect) the device handle for GPU\s*"
-    r"(?:(?P<index>\d+)(?=:\s|\s*$))?:?\s*(?P<pci>[0-9A-F]+(?::[0-9A-F]+)+(?:\.[0-9A-F])?)?"
+    r"(?:(?P<index>\d{1,4})(?=:\s|\s*$))?:?\s*(?P<pci>[0-9A-F]+(?::[0-9A-F]+)+(?:\.[0-9A-F])?)?"
     r"\s*:?\s*(?P<reason>.*)",
     re.IGNORECASE,
 )

@@ -11,11 +11,13 @@ from chipmedic_collectors.values import identity, memory_bytes
 
 _TITLE = re.compile(r"\|\s*(?:Compute )?Processes:", re.IGNORECASE)
 _ROW = re.compile(
-    r"(?P<gpu>\d+)\\?\.?\s+(?:(?:\d+|N/A)\s+(?:\d+|N/A)\s+)?(?P<pid>\d+)\s+"
+    r"(?P<gpu>\d{1,4})\\?\.?\s+(?:(?:\d+|N/A)\s+(?:\d+|N/A)\s+)?(?P<pid>\d{1,9})\s+"
     r"(?:[CGMO](?:\+[CGMO])*\s+)?(?P<program>\S.*)"
 )
 _USAGE = re.compile(r"\s+(\d+\s?[KMG]i?B|N/A|ERR!|\[?(?:Not Supported|Unknown Error)\]?)$")
-_WITHHELD = re.compile(r"(\d+)\\?\.?\s.*(?:not supported|insufficient permissions)", re.IGNORECASE)
+_WITHHELD = re.compile(
+    r"(\d{1,4})\\?\.?\s.*(?:not supported|insufficient permissions)", re.IGNORECASE
+)
 
 
 def add_process(found: dict[int, ProcessReport], process: ProcessReport) -> None:

@@ -30,7 +30,7 @@ _RULE = re.compile(r"[+|][-=+|]{10,}")
 _INDEX = re.compile(r"(\d+)\\?\.?\s+(\S.*)")
 _MODES = frozenset({"on", "off", "n/a", "err!", "tcc", "wddm", "mcdm", "enabled", "disabled"})
 """What ends the name's cell: persistence mode, or the driver model on Windows."""
-_TEMPERATURE = re.compile(r"(?<!\S)(\d+)\s?C(?!\S)")
+_TEMPERATURE = re.compile(r"(?<!\S)(\d{1,3})\s?C(?!\S)")
 _POWER = re.compile(r"(\S+)\s*/\s*(\S+)$")
 _SIZES = re.compile(r"(\d+\s?[KMGT]i?B)\s*/\s*(\d+\s?[KMGT]i?B)")
 _PERCENT = re.compile(r"(\d+)\s?%")

@@ -13,7 +13,7 @@ from chipmedic.tool_report import ChipReport, ProblemKind, ToolReport
 from chipmedic_collectors.rocm_smi.keys import mark_silent, model, positive, share
 from chipmedic_collectors.values import integer, is_placeholder
 
-_HEADER = re.compile(r"^\s*(?:GPU|DCU|HCU|Device)\s+.*\bTemp\b.*(?:Pwr|Power)", re.MULTILINE)
+_HEADER = re.compile(r"\s*(?:GPU|DCU|HCU|Device)\s+.*\bTemp\b.*(?:Pwr|Power)")
 _GLUE = (
     (re.compile(r"\[([^\]]*)\]"), lambda m: "[" + m[1].replace(" ", "") + "]"),
     (re.compile(r",\s+"), lambda m: ","),
@@ -29,7 +29,7 @@ _SECOND_HEADER = re.compile(r"^\s*(?:Name \(|\()")
 
 def is_concise(text: str) -> bool:
     """Say whether the text has the header of the table."""
-    return _HEADER.search(text) is not None
+    return any(_HEADER.match(line) for line in text.splitlines())
 
 
 @dataclass(slots=True)

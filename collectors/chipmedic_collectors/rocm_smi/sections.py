@@ -31,7 +31,7 @@ _KFD_ROW = re.compile(
 _HOLDS = re.compile(r"^\s*PID (?P<pid>\d{1,9}) is using \d+ DRM device")
 _PID = re.compile(r"^\s*PID:\s*(?P<pid>\d{1,9})\s*$")
 _PID_CARDS = re.compile(rf"^\s*(?:{WORDS}) Index:\s*(?P<cards>.*)$")
-_PID_MEMORY = re.compile(r"^\s*VRAM USED\(MiB\):\s*(?P<mib>\d+)")
+_PID_MEMORY = re.compile(r"^\s*VRAM USED\(MiB\):\s*(?P<mib>\d{1,12})\b")
 _NO_PROCESS = re.compile(r"No KFD PIDs currently running")
 
 
