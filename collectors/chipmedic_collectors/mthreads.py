@@ -26,7 +26,7 @@ from chipmedic_collectors.values import identity, integer, memory_bytes, normali
 VENDOR = "mthreads"
 _BANNER = re.compile(r"mthreads-gmi:\s*(?P<tool>\S+)(?:\s+Driver Version:\s*(?P<driver>\S+))?")
 _CARD = re.compile(r"(?P<index>\d{1,4})\s+(?P<name>[^|]*\S)\s*\|(?P<pci>[^|]*)\|(?P<load>.*)")
-_MEMORY = re.compile(r"(?P<used>\d+\s?\w*)\s*\((?P<total>\d+\s?\w*)\)")
+_MEMORY = re.compile(r"(?P<used>\d{1,15}\s?[A-Za-z]*)\s*\((?P<total>\d{1,15}\s?[A-Za-z]*)\)")
 _PROCESS = re.compile(
     r"\s*(?P<card>\d{1,4})\s+(?P<pid>\d{1,9})\s+(?P<name>\S.*?)\s+(?P<memory>\d+\s?[KMG]i?B|N/A)\s*"
 )

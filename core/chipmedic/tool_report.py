@@ -118,6 +118,10 @@ class ToolReport:
             self.problems.append(problem)
 
 
+LINE_MAX = 8192
+"""Longer lines of a table are garbage, on which the patterns of a reader could work for minutes."""
+
+
 @dataclass(frozen=True, slots=True)
 class ToolRun:
     """What a tool was asked and what came back."""
@@ -127,6 +131,18 @@ class ToolRun:
     stderr: str = ""
     exit_code: int | None = None
     """None: not recorded, which is not 0."""
+
+    def __post_init__(self) -> None:
+        """Cut lines that no table has."""
+        object.__setattr__(self, "stdout", _bounded(self.stdout))
+        object.__setattr__(self, "stderr", _bounded(self.stderr))
+
+
+def _bounded(text: str) -> str:
+    """Return a text whose lines are no longer than `LINE_MAX`; JSON and XML may be one line."""
+    if len(text) <= LINE_MAX or text.lstrip()[:1] in {"{", "[", "<"}:
+        return text
+    return "\n".join(line[:LINE_MAX] for line in text.split("\n"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chipmedic.tool_readers import load_readers, read_tool_run
-from chipmedic.tool_report import ChipReport, ToolReport, ToolRun, to_json
+from chipmedic.tool_report import LINE_MAX, ChipReport, ToolReport, ToolRun, to_json
 from fuzzing import captures, examples, mutated
 
 READERS = {reader.vendor: reader for reader in load_readers()}
@@ -110,6 +110,14 @@ def test_each_number_and_line_end_may_be_absurd(vendor: str, junk: tuple[str, st
             for place in places[:: len(places) // PLACES + 1]:
                 changed = text[: place.start()] + absurd + text[place.end() :]
                 assert_possible(READERS[vendor].read(ToolRun(argv, changed)))
+
+
+def test_an_endless_line_of_a_table_is_cut_and_one_of_json_is_whole() -> None:
+    line = "| 0  " + "9" * 1_000_000
+    table = ToolRun(("any-smi",), f"{line}\n|\n").stdout
+    assert [len(part) for part in table.split("\n")] == [LINE_MAX, 1, 0]
+    assert len(ToolRun(("any-smi",), "{}", line).stderr) == LINE_MAX
+    assert len(ToolRun(("any-smi",), '{"a":"' + line + '"}').stdout) > len(line)
 
 
 @given(data=st.data())
