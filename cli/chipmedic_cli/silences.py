@@ -71,7 +71,8 @@ def _times(start: str, end: str, duration: str) -> dict[str, str]:
     now = time.time()
     starts_at = moment_of(start, now) if start else now
     ends_at = moment_of(end, now) if end else starts_at + seconds_of(duration)
-    return {"starts_at": f"{starts_at:.0f}", "ends_at": f"{ends_at:.0f}"}
+    # Whole seconds, never later than meant: what begins now is in force when the answer comes.
+    return {"starts_at": str(int(starts_at)), "ends_at": str(int(ends_at))}
 
 
 def _add(watchdog: str, body: dict[str, str], *, as_json: bool) -> None:

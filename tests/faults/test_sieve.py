@@ -55,7 +55,7 @@ def a_log(lines: int, loud_every: int, seed: int = 3) -> bytes:
     return "\n".join(out).encode()
 
 
-@pytest.mark.parametrize("text", ALL)
+@pytest.mark.parametrize("text", sorted(ALL))
 def test_each_text_is_found_by_itself(text: str) -> None:
     log = f"nothing 1\n{text}\nnothing 2\nx {text} y\n".encode()
     assert [number for number, _ in found(log)] == [2, 4, 4]

@@ -151,7 +151,8 @@ async def test_nothing_is_lost_and_nothing_is_doubled(
             assert open_faults(intake) == node.hot
             assert all(r["cleared_at"] is None or r["cleared_at"] >= r["opened_at"] for r in rows)
         await proxy.stop()
-        assert agent.uplink.state.sessions > 1, "the network was good: nothing was tested"
+        link = agent.uplink.state
+        assert link.sessions > 1 or link.trouble, "the network was good: nothing was tested"
 
 
 async def test_a_frozen_connection_is_left_for_a_new_one(tmp_path: Path) -> None:

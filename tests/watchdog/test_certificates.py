@@ -175,7 +175,7 @@ class TestServed:
         write_server(tmp_path, authority)
         served = Served(from_files("stream", *server_files(tmp_path), None))
         first = served.shown
-        key, _ = authority.make_server(("localhost",), now=NOW, lifetime_seconds=60)
+        key, _ = authority.make_server(("localhost",), now=NOW, lifetime_seconds=86_400)
         (tmp_path / "server.key").write_text(key)
         assert "do not fit" in str(served.refresh())
         (tmp_path / "server.key").unlink()
@@ -193,7 +193,7 @@ def server_files(folder: Path) -> tuple[str, str]:
 
 
 def write_server(folder: Path, authority: Authority) -> None:
-    key, issued = authority.make_server(("localhost",), now=NOW, lifetime_seconds=600)
+    key, issued = authority.make_server(("localhost",), now=NOW, lifetime_seconds=86_400)
     (folder / "server.pem").write_text(issued.pem)
     (folder / "server.key").write_text(key)
 

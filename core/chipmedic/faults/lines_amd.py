@@ -21,6 +21,8 @@ GARBAGE_STEP = 1_048_560
 """0xFFFF0: disabled RAS blocks answer each query with a count that grew by this; it is no error."""
 
 _RESET_BY_USER = 5
+COUNT_DIGITS = 18
+"""More is no count; Python refuses to read thousands of digits."""
 _NO_DEVICE = 19
 
 _BLOCKS = {"xgmi_wafl": "link", "pcie_bif": "pcie"}
@@ -28,7 +30,7 @@ _BLOCKS = {"xgmi_wafl": "link", "pcie_bif": "pcie"}
 
 def _by_count(match: re.Match[str], finding: Finding) -> Finding | None:
     """Leave out counts that are no errors; errors of a link block are link errors."""
-    count = int(match["n"])
+    count = int(match["n"][:COUNT_DIGITS])
     if count % GARBAGE_STEP == 0:  # zero too
         return None
     kind = (

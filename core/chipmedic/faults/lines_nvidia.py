@@ -19,8 +19,8 @@ from chipmedic.model import Action, Severity
 
 # `GPU-I:` and `GPU-CI:` are the MIG instance, inside the parentheses.
 _ATTRIBUTE = r"(?:PCI:)?(?P<pci>[0-9a-fA-F]+(?::[0-9a-fA-F]+)+(?:\.[0-7])?|0x[0-9a-fA-F]+)[^)]*"
-_XID = rf"NVRM: Xid \({_ATTRIBUTE}\)[^:]{{0,8}}: (?P<xid>\d+)(?!\d)(?P<text>.*)"
-_SXID = rf"SXid \({_ATTRIBUTE}\): (?P<sxid>\d+)(?!\d)(?P<text>.*)"
+_XID = rf"NVRM: Xid \({_ATTRIBUTE}\)[^:]{{0,8}}: (?P<xid>\d{{1,6}})(?!\d)(?P<text>.*)"
+_SXID = rf"SXid \({_ATTRIBUTE}\): (?P<sxid>\d{{1,6}})(?!\d)(?P<text>.*)"
 
 _WHOLE_ADDRESS = re.compile(r"(?:[0-9a-fA-F]{1,8}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}(?:\.[0-7])?")
 
@@ -139,7 +139,8 @@ RULES = (
     rule(
         "nvidia.fabric_manager",
         "NVSwitch ",
-        r"NVSwitch (?P<word>fatal|non-fatal) error (?P<sxid>\d+) .*bus id (?P<pci>[0-9a-fA-F:.]+)",
+        r"NVSwitch (?P<word>fatal|non-fatal) error (?P<sxid>\d{1,6}) "
+        r".*bus id (?P<pci>[0-9a-fA-F:.]+)",
         read=read_fabric_manager,
     ),
     rule(

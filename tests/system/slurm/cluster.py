@@ -133,10 +133,17 @@ class Cluster:
             if node not in self.servers:
                 self.start_slurmd(node)
         self.wait("no job left", lambda: not self.command("squeue", "-h").strip(), seconds=60)
+        self.wait("all nodes idle", self._resumed, seconds=60)
+
+    def _resumed(self) -> bool:
+        """Resume what is out of service; a node that comes back by itself refuses that."""
         for node, state in self.states().items():
             if state.startswith(("drain", "down")):
-                self.command("scontrol", "update", f"NodeName={node}", "State=RESUME")
-        self.wait("all nodes idle", self._all_idle)
+                resume = ("scontrol", "update", f"NodeName={node}", "State=RESUME")
+                subprocess.run(
+                    resume, env=self._whole_env(), capture_output=True, timeout=30, check=False
+                )
+        return self._all_idle()
 
     def states(self) -> dict[str, str]:
         """The state of each node, as sinfo words it."""
