@@ -18,6 +18,7 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
 SCRIPTS = Path(__file__).parents[3] / "deploy" / "slurm"
 EXTRA = """\
+AuthInfo=socket={folder}/munge.socket,cred_expire=10
 Prolog={folder}/prolog.sh
 PrologFlags=Alloc
 Epilog={folder}/epilog.sh
@@ -169,7 +170,7 @@ def test_the_prolog_refuses_and_the_job_runs_elsewhere(
         return shown["JobState"] == "RUNNING" and shown["NodeList"] not in ("chip-a1", "(null)")
 
     # While its prolog runs, Slurm calls the job RUNNING on the node that will refuse it; after
-    # that it waits two minutes for its next start, as after each requeue (cred_expire).
+    # that it waits for its next start as after each requeue: cred_expire, two minutes by default.
     cluster.wait("the job runs elsewhere", is_elsewhere, seconds=200)
     cluster.wait("drained", lambda: cluster.states()["chip-a1"] == "drained")
     assert reason(cluster, "chip-a1") == "chipmedic-node: chip.lost chip:GPU-77"
