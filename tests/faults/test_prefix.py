@@ -101,3 +101,13 @@ def test_a_silly_repeat_stays_a_sane_number(times: str) -> None:
 @given(st.text(max_size=300))
 def test_any_text_is_a_line(text: str) -> None:
     assert strip_prefix(text).text in text
+
+
+@pytest.mark.parametrize("digits", [400, 5000])
+@pytest.mark.parametrize(
+    "form", ["6,{},1,-;text", "6,1,{},-;text", "[{}.123456] text", "<{}>text", "6,1,1,-;[ {}.1] x"]
+)
+def test_an_endless_number_is_no_prefix_and_breaks_nothing(form: str, digits: int) -> None:
+    stripped = strip_prefix(form.format("9" * digits))
+    assert stripped.sequence is None or stripped.sequence == 1
+    assert stripped.uptime_seconds is None or stripped.uptime_seconds < 1

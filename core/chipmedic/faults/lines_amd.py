@@ -23,7 +23,7 @@ GARBAGE_STEP = 1_048_560
 _RESET_BY_USER = 5
 COUNT_DIGITS = 18
 """More is no count; Python refuses to read thousands of digits."""
-_NO_DEVICE = 19
+_NO_DEVICE = "19"
 
 _BLOCKS = {"xgmi_wafl": "link", "pcie_bif": "pcie"}
 
@@ -49,7 +49,7 @@ def _by_source(match: re.Match[str], finding: Finding) -> Finding:
 def _by_errno(match: re.Match[str], finding: Finding) -> Finding:
     """A reset that ended with "no such device" (19) met a chip that is gone."""
     errno = match["errno"] or match["errno_asic"] or match["errno_after"]
-    return as_row(finding, "kernel:amd.lost") if errno and int(errno) == _NO_DEVICE else finding
+    return as_row(finding, "kernel:amd.lost") if errno == _NO_DEVICE else finding
 
 
 RULES = (
