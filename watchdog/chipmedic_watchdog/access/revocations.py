@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from dataclasses import dataclass, field
 
 from chipmedic.errors import StoreError
 from chipmedic_watchdog.access import enrolment
+from chipmedic_watchdog.bell import Bell
 from chipmedic_watchdog.clock import Clock
 from chipmedic_watchdog.intake.gate import Gate
 from chipmedic_watchdog.intake.sessions import Sessions
@@ -27,22 +27,17 @@ class Revocations:
     gate: Gate
     sessions: Sessions
     clock: Clock = field(default_factory=Clock)
-    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _bell: Bell = field(default_factory=Bell)
 
     def wake(self) -> None:
         """Look now."""
-        self._wake.set()
+        self._bell.ring()
 
     async def run(self) -> None:
         """Look now and then until cancelled."""
         while True:
-            self._wake.clear()
             await self.refresh()
-            try:
-                async with asyncio.timeout(PERIOD_SECONDS):
-                    await self._wake.wait()
-            except TimeoutError:
-                pass
+            await self._bell.wait(PERIOD_SECONDS)
 
     async def refresh(self) -> None:
         """Read the list; what the store cannot tell now stays as it was."""

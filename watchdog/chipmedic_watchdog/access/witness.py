@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from dataclasses import dataclass, field
 
 from chipmedic.audit_chain import Head
 from chipmedic.errors import StoreError
+from chipmedic_watchdog.bell import Bell
 from chipmedic_watchdog.metrics import Metrics
 from chipmedic_watchdog.store import audit
 from chipmedic_watchdog.store.database import Database
@@ -24,22 +24,17 @@ class Witness:
     database: Database
     metrics: Metrics
     _told: Head = field(default_factory=Head)
-    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _bell: Bell = field(default_factory=Bell)
 
     def wake(self) -> None:
         """Look now."""
-        self._wake.set()
+        self._bell.ring()
 
     async def run(self) -> None:
         """Look now and then until cancelled."""
         while True:
-            self._wake.clear()
             await self.look()
-            try:
-                async with asyncio.timeout(PERIOD_SECONDS):
-                    await self._wake.wait()
-            except TimeoutError:
-                pass
+            await self._bell.wait(PERIOD_SECONDS)
 
     async def look(self) -> None:
         """Tell of a head that is new; only what is durable is read."""
