@@ -13,6 +13,7 @@ from grpc import aio
 from chipmedic.model import Action, Chip, Component, Coverage, Fault, JobStatus, Severity, Verdict
 from chipmedic_proto import codec
 from chipmedic_proto.v1 import chipmedic_pb2 as pb
+from waiting import PATIENCE_SECONDS
 
 OPTIONS = (
     ("grpc.keepalive_time_ms", 1000),
@@ -139,11 +140,11 @@ class FakeAgent:
     async def events(self, *events: pb.Event) -> None:
         await self.send(events=pb.EventBatch(events=events))
 
-    async def acked(self, seq: int, timeout_seconds: float = 10.0) -> None:
+    async def acked(self, seq: int, timeout_seconds: float = PATIENCE_SECONDS) -> None:
         """Wait until this seq is durable at the watchdog."""
         await self.until(lambda: self.acked_seq >= seq, timeout_seconds)
 
-    async def until(self, is_so: Any, timeout_seconds: float = 10.0) -> None:
+    async def until(self, is_so: Any, timeout_seconds: float = PATIENCE_SECONDS) -> None:
         async with asyncio.timeout(timeout_seconds), self._news:
             await self._news.wait_for(lambda: is_so() or self.is_over)
         if not is_so():
@@ -155,7 +156,7 @@ class FakeAgent:
 
     async def ending(self) -> tuple[grpc.StatusCode, str]:
         """Return how the stream ended."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             return await self.stream.code(), await self.stream.details()
 
     async def goodbye(self) -> None:

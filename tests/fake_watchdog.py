@@ -15,6 +15,7 @@ from chipmedic_proto.v1.chipmedic_pb2_grpc import (
     WatchdogServicer,
     add_WatchdogServicer_to_server,
 )
+from waiting import PATIENCE_SECONDS
 
 OPTIONS = (
     ("grpc.keepalive_permit_without_calls", 1),
@@ -89,7 +90,7 @@ class FakeWatchdog(WatchdogServicer):
         for context in list(self._streams):
             await context.write(message)
 
-    async def until(self, is_so: Callable[[], bool], seconds: float = 10.0) -> None:
+    async def until(self, is_so: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
         async with asyncio.timeout(seconds):
             while not is_so():
                 await asyncio.sleep(0.01)

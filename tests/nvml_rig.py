@@ -26,6 +26,7 @@ from chipmedic_simulator.nvml.environment import (
     stand_in_environment,
 )
 from chipmedic_simulator.nvml.state import SimulatedNvml, create
+from waiting import PATIENCE_SECONDS
 
 EVERY_GROUP_SECONDS = 60.0
 
@@ -53,7 +54,7 @@ class Rig:
         self.host.at += after_seconds
         return self.collector.scan()
 
-    def wait_for_push(self, timeout_seconds: float = 5.0) -> float:
+    def wait_for_push(self, timeout_seconds: float = PATIENCE_SECONDS) -> float:
         """Return how many seconds it took until the collector wanted to be scanned."""
         descriptor = self.collector.wake_fd()
         assert descriptor is not None
@@ -93,11 +94,3 @@ def simulated(
     finally:
         nvml.path.unlink()
         collector.close()
-
-
-def wait_until(is_so: Callable[[], bool], timeout_seconds: float = 10.0) -> None:
-    """Wait for something that another process does."""
-    until = time.monotonic() + timeout_seconds
-    while not is_so():
-        assert time.monotonic() < until, "it did not happen in time"
-        time.sleep(0.02)

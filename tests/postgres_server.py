@@ -15,6 +15,8 @@ from pathlib import Path
 
 import psycopg
 
+from waiting import PATIENCE_SECONDS
+
 USER = "chipmedic"
 PASSWORD = "only-for-tests"
 NOBODY = 65534
@@ -82,7 +84,7 @@ class PostgresServer:
                 ),
                 stdout=log, stderr=log, cwd="/", start_new_session=True,
             )  # fmt: skip
-        end = time.monotonic() + 30
+        end = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
                 self.connect("postgres").close()
@@ -99,10 +101,10 @@ class PostgresServer:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.process.pid, number)
             try:
-                self.process.wait(timeout=15)
+                self.process.wait(timeout=PATIENCE_SECONDS)
             except subprocess.TimeoutExpired:  # a session does not end: leave it no choice
                 os.kill(self.process.pid, signal.SIGQUIT)
-                self.process.wait(timeout=15)
+                self.process.wait(timeout=PATIENCE_SECONDS)
             self.process = None
 
     def connect(self, database: str) -> psycopg.Connection:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import httpx
 
+from waiting import PATIENCE_SECONDS
+
 READY = re.compile(r"ready: stream_port=(\d+) http=(\S+)")
 
 
@@ -37,7 +39,9 @@ class WatchdogProcess:
     def config_path(self) -> Path:
         return self.folder / "watchdog.toml"
 
-    def start(self, *, stream: str = "127.0.0.1:0", timeout_seconds: float = 20.0) -> None:
+    def start(
+        self, *, stream: str = "127.0.0.1:0", timeout_seconds: float = PATIENCE_SECONDS
+    ) -> None:
         """Start it and wait until it is ready."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.write_config(stream)
@@ -69,7 +73,7 @@ class WatchdogProcess:
         """Signal it and wait for its end; returns the exit status."""
         assert self.process is not None
         os.kill(self.process.pid, number)
-        return self.process.wait(timeout=20)
+        return self.process.wait(timeout=PATIENCE_SECONDS)
 
     def signal(self, number: int) -> None:
         """Signal it and go on."""

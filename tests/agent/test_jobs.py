@@ -23,6 +23,7 @@ from chipmedic_agent.jobs import JOBS_MAX, JobTracker
 from chipmedic_agent.processes import identify, read_stat
 from chipmedic_agent.progress import Beat
 from chipmedic_proto.codec import job_from_message, job_to_message
+from waiting import PATIENCE_SECONDS
 
 POD = "3f8a77c2-10aa-4c1e-9d2f-0c55aa117e01"
 CONTAINER = "9b" * 32
@@ -465,7 +466,7 @@ def test_a_real_process_is_followed_into_its_stop(tmp_path: Path) -> None:
         assert (status.job, status.ranks, status.pids) == ("local:real", (6,), (process.pid,))
         assert float(status.labels["log_at"]) == pytest.approx(log.stat().st_mtime, abs=1.1)
         process.send_signal(signal.SIGSTOP)
-        end = time.monotonic() + 10
+        end = time.monotonic() + PATIENCE_SECONDS
         while "processes" not in status.labels:
             assert time.monotonic() < end
             (status,) = tracker.scan(time.time()).jobs

@@ -25,6 +25,7 @@ from chipmedic_agent.pipeline import Pipeline
 from chipmedic_agent.record import Rank, Record, loss_of
 from chipmedic_agent.state import AgentState
 from chipmedic_proto.v1 import chipmedic_pb2 as pb
+from waiting import eventually
 
 BYTES_MAX = 1 << 26
 
@@ -82,12 +83,6 @@ async def running(agent: Agent) -> AsyncIterator[Agent]:
         with contextlib.suppress(asyncio.CancelledError):
             await task
         agent.die()
-
-
-async def eventually(is_so: Callable[[], bool], seconds: float = 5.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not is_so():
-            await asyncio.sleep(0.005)
 
 
 def seqs(records: Sequence[Record]) -> list[int]:

@@ -269,4 +269,4 @@ def test_a_client_that_says_nothing_holds_up_no_other(served: str) -> None:
     with socket.create_connection((host, int(port))):
         started = time.monotonic()
         test_the_metrics_page_is_served_while_the_loop_is_stuck(served)
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 4

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ from chipmedic.beat import SIZE_MAX, beat, encode
 from chipmedic.model import JobStatus
 from chipmedic_agent.progress import QUEUE_MAX, Beat, ProgressListener, read_beat
 from chipmedic_proto.codec import job_from_message, job_to_message
+from waiting import until
 
 
 @pytest_asyncio.fixture
@@ -28,13 +29,6 @@ async def listener(tmp_path: Path) -> AsyncIterator[ProgressListener]:
     await listener.start()
     yield listener
     listener.close()
-
-
-def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "did not happen in time"
-        time.sleep(0.005)
 
 
 def path_of(listener: ProgressListener) -> str:
@@ -106,7 +100,7 @@ def test_no_number_of_a_beat_is_larger_than_the_stream_carries(name: str) -> Non
 async def test_a_flood_drops_the_oldest_and_counts_them(listener: ProgressListener) -> None:
     number = QUEUE_MAX + 500
     send(listener, *(f"step={n}".encode() for n in range(number)))
-    until(lambda: listener.received_total == number, 60)
+    until(lambda: listener.received_total == number)
     told = listener.drain()
     assert len(told) == QUEUE_MAX
     assert told[-1].step == number - 1

@@ -19,7 +19,8 @@ from chipmedic_agent.detectors import DetectorSettings, builtin_detectors
 from chipmedic_agent.pipeline import Pipeline
 from chipmedic_collectors.kernel_log import KernelLog
 from chipmedic_simulator.kernel_log import SimulatedKernelLog
-from nvml_rig import Rig, simulated, wait_until
+from nvml_rig import Rig, simulated
+from waiting import until
 
 NVML, KERNEL = "nvml", "kernel"
 
@@ -148,9 +149,9 @@ def test_an_event_set_that_broke_is_made_anew(node: Node) -> None:
         scan = node.rig.collector.scan()
         return any("no Xid events from NVML" in gap.detail for gap in scan.gaps)
 
-    wait_until(is_said)
+    until(is_said)
     node.rig.nvml.fail("nvmlEventSetWait_v2", 0)
-    wait_until(lambda: not is_said(), timeout_seconds=30)
+    until(lambda: not is_said())
     node.say(NVML)
     node.look(NVML)
     assert node.fault().codes == ("xid:48",)

@@ -137,7 +137,7 @@ def test_a_collector_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(timing, "PATIENCE_SECONDS", 0.1)
     began = time.monotonic()
     hung, good = timing.measure(HOST, entries=entries(hangs=Hangs, x=Asks))
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     assert "given up" in hung.trouble
     assert good.calls
 

@@ -11,6 +11,7 @@ import pytest
 
 from chipmedic.errors import ToolBlocked, ToolFailed, ToolMissing
 from chipmedic.host import OUTPUT_BYTES_MAX, Answer, LinuxHost
+from waiting import PATIENCE_SECONDS
 
 HOST = LinuxHost()
 
@@ -20,7 +21,7 @@ def shell(script: str, seconds: float = 1.0) -> Answer:
 
 
 def is_running(pid_file: Path) -> bool:
-    end = time.monotonic() + 10
+    end = time.monotonic() + PATIENCE_SECONDS
     while not pid_file.exists() or not pid_file.read_text().strip():
         assert time.monotonic() < end
         time.sleep(0.01)
@@ -47,8 +48,10 @@ def test_a_tool_that_hangs_is_killed_with_all_that_it_started(tmp_path: Path) ->
     with pytest.raises(ToolBlocked, match="killed with its process group") as blocked:
         shell(f"sleep 60 & echo $! > {tmp_path}/pid; sleep 60")
     assert blocked.value.abandoned_pid is None
-    assert time.monotonic() - started < 10
-    end = time.monotonic() + 10  # the signal is sent; a busy machine takes its time to deliver it
+    assert time.monotonic() - started < 30
+    end = (
+        time.monotonic() + PATIENCE_SECONDS
+    )  # the signal is sent; a busy machine takes its time to deliver it
     while is_running(tmp_path / "pid"):
         assert time.monotonic() < end
         time.sleep(0.05)
@@ -69,10 +72,10 @@ def test_a_tool_that_cannot_be_killed_is_left_alone_and_counted(
     pid = blocked.value.abandoned_pid
     assert pid is not None
     assert sent == [(pid, signal.SIGKILL)]
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
     assert (dict(host.stuck.killed), dict(host.stuck.abandoned)) == ({}, {"sleep": 1})
     kill(pid, signal.SIGKILL)
-    end = time.monotonic() + 10
+    end = time.monotonic() + PATIENCE_SECONDS
     while Path(f"/proc/{pid}").exists():  # it is no zombie for ever
         assert time.monotonic() < end
         host.run(["true"], timeout_seconds=10)
@@ -126,4 +129,4 @@ def test_whatever_hangs_ends_at_the_deadline(script: str) -> None:
     started = time.monotonic()
     with pytest.raises(ToolBlocked, match=r"no answer in 0\.5 s; killed with its process group"):
         shell(script, 0.5)
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 30

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from chipmedic_agent import credentials
 from chipmedic_agent.credentials import Credentials
 from chipmedic_proto.v1 import chipmedic_pb2 as pb
 from fake_agent import FakeAgent, a_fault, event
+from waiting import until
 from watchdog_process import WatchdogProcess
 
 pytestmark = pytest.mark.system
@@ -32,14 +33,6 @@ pytestmark = pytest.mark.system
 BIN = Path(sys.executable).parent
 LIFETIME_SECONDS = 15
 DENIED = grpc.StatusCode.PERMISSION_DENIED
-
-
-def until(is_so: Callable[[], Any], seconds: float = 30.0) -> Any:
-    end = time.monotonic() + seconds
-    while not (found := is_so()):
-        assert time.monotonic() < end, "it did not come true"
-        time.sleep(0.1)
-    return found
 
 
 class Watchdog(WatchdogProcess):
@@ -287,7 +280,7 @@ async def test_a_stolen_certificate_is_worthless_once_its_node_is_revoked(watchd
         watchdog.post, "nodes/robbed/revoke", why="the disk was stolen"
     )
     assert answer["certificates"] == 1
-    await thief.until(lambda: thief.is_over, 5)
+    await thief.until(lambda: thief.is_over)
     await thief.drop()
     code, words = await refusal(FakeAgent(watchdog.stream, node="robbed", credentials=shown))
     assert (code, "was revoked" in words) == (DENIED, True)

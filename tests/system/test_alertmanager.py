@@ -9,7 +9,7 @@ import socket
 import subprocess
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from chipmedic_watchdog.notify.settings import ChannelKind, ChannelSettings, Not
 from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.store.database import Database, open_engine
 from chipmedic_watchdog.store.migrate import migrate
+from waiting import PATIENCE_SECONDS, eventually
 from watchdog.notify import story
 from watchdog.notify.receivers import HttpReceiver
 
@@ -85,7 +86,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 def wait_until_ready(server: Server) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
             with urllib.request.urlopen(f"{server.url}/-/ready", timeout=2):
@@ -135,13 +136,6 @@ async def delivering(
                 await task
 
 
-async def until(what: Callable[[], bool], seconds: float = 15) -> None:
-    deadline = time.monotonic() + seconds
-    while not await asyncio.to_thread(what):
-        assert time.monotonic() < deadline, "not in time"
-        await asyncio.sleep(0.1)
-
-
 def open_incident(database: Database, number: int, **values: Any) -> str:
     now, identity = time.time(), f"inc-{number:06d}"
     story.put_incident(database, identity, fault_at=now, opened_at=now, updated_at=now, **values)
@@ -156,18 +150,18 @@ async def test_firing_grouped_resolved(server: Server, database: Database) -> No
     async with delivering(database, server, refresh_seconds=60):
         for number in (1, 2, 3):
             open_incident(database, number, nodes=[f"n{number}"])
-        await until(lambda: len(server.alerts()) == 3)
+        await eventually(lambda: len(server.alerts()) == 3)
         shown = server.alerts()[0]
         assert shown["labels"]["alertname"] == "ChipmedicMemoryUncorrectable"
         assert shown["labels"]["cluster"] == "north"
         assert shown["status"]["state"] == "active"
-        await until(lambda: ("firing", 3) in server.told())
+        await eventually(lambda: ("firing", 3) in server.told())
         for number in (1, 2, 3):
             change(
                 database, f"inc-{number:06d}", state="resolved", resolved_at=time.time(), revision=2
             )
-        await until(lambda: server.alerts() == [])
-        await until(lambda: server.told()[-1][0] == "resolved")
+        await eventually(lambda: server.alerts() == [])
+        await eventually(lambda: server.told()[-1][0] == "resolved")
     assert len(server.told()) <= 5, "three incidents of one kind are one group"
     states = {row["state"] for row in story.rows(database, schema.notices)}
     assert states == {"delivered"}
@@ -178,18 +172,18 @@ async def test_what_is_open_stays_while_it_is_said_and_ends_when_nobody_says_it(
 ) -> None:
     async with delivering(database, server, refresh_seconds=0.5):
         open_incident(database, 1)
-        await until(lambda: len(server.alerts()) == 1)
+        await eventually(lambda: len(server.alerts()) == 1)
         await asyncio.sleep(4)  # twice what the first alert was good for
         assert len(server.alerts()) == 1
-    await until(lambda: server.alerts() == [])
+    await eventually(lambda: server.alerts() == [])
 
 
 async def test_an_incident_that_gets_worse_is_one_alert(server: Server, database: Database) -> None:
     async with delivering(database, server, refresh_seconds=60):
         identity = open_incident(database, 1, severity=2)
-        await until(lambda: [a["labels"]["severity"] for a in server.alerts()] == ["warning"])
+        await eventually(lambda: [a["labels"]["severity"] for a in server.alerts()] == ["warning"])
         change(database, identity, severity=3, revision=2)
-        await until(lambda: [a["labels"]["severity"] for a in server.alerts()] == ["critical"])
+        await eventually(lambda: [a["labels"]["severity"] for a in server.alerts()] == ["critical"])
 
 
 @pytest.mark.parametrize(

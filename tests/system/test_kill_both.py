@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,13 +18,13 @@ from sqlalchemy import select
 from chipmedic_simulator.kernel_log import SimulatedKernelLog
 from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.store.database import Database, open_engine
+from waiting import until
 from watchdog_process import WatchdogProcess
 
 pytestmark = pytest.mark.system
 
 RUN = "from chipmedic_agent.main import run; run()"
 FAULTS = 8
-WAIT_SECONDS = 60.0
 
 
 class AgentProcess:
@@ -86,13 +86,6 @@ def stored(watchdog: WatchdogProcess) -> tuple[Counter[str], list[int], Counter[
     begun = Counter(fault["component"] for fault in ours)
     told = Counter(fault["component"] for fault in ours if fault["incident"])
     return begun, seqs, told
-
-
-def until(is_so: Callable[[], bool], words: str) -> None:
-    end = time.monotonic() + WAIT_SECONDS
-    while not is_so():
-        assert time.monotonic() < end, words
-        time.sleep(0.2)
 
 
 @pytest.mark.timeout(180)

@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from fake_agent import FakeAgent, a_fault, event
+from waiting import until
 from watchdog.notify.receivers import HttpReceiver, unused_port
 from watchdog_process import WatchdogProcess
 
@@ -99,13 +100,6 @@ def site(tmp_path: Path) -> Iterator[Site]:
         watchdog.start()
         yield Site(watchdog, desk, alive)
         watchdog.close()
-
-
-def until(what: Callable[[], object], seconds: float = 15) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "not in time"
-        time.sleep(0.05)
 
 
 def test_a_silence_holds_a_page_and_its_end_lets_it_go(site: Site) -> None:

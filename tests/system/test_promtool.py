@@ -10,11 +10,10 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ import pytest
 
 from chipmedic_simulator.ascend_tools import AscendHost, install, save
 from chipmedic_simulator.kernel_log import SimulatedKernelLog
+from waiting import PATIENCE_SECONDS, until
 from watchdog_process import WatchdogProcess
 
 pytestmark = pytest.mark.system
@@ -87,19 +87,19 @@ def site(tmp_path: Path) -> Iterator[Site]:
             PATH=f"{tmp_path / 'bin'}:{os.environ['PATH']}",
             CHIPMEDIC_SIMULATOR_STATE=str(tmp_path / "ascend.json"),
         )
-        _wait("readings of the chips", lambda: "chipmedic_chip_power_watts" in _agent_page(made))
-        _wait("the stream", lambda: "chipmedic_uplink_connected 1" in _agent_page(made))
+        until(lambda: "chipmedic_chip_power_watts" in _agent_page(made), "readings of the chips")
+        until(lambda: "chipmedic_uplink_connected 1" in _agent_page(made), "the stream")
         yield made
     finally:
         for process in reversed(made.processes):
             process.send_signal(signal.SIGTERM)
-            process.wait(timeout=20)
+            process.wait(timeout=PATIENCE_SECONDS)
         watchdog.close()
 
 
 def test_promtool_accepts_both_pages(site: Site) -> None:
     site.kernel_log.say("ecc")
-    _wait("the fault", lambda: 'chipmedic_faults_open{kind="memory' in _get(site.pages["watchdog"]))
+    until(lambda: 'chipmedic_faults_open{kind="memory' in _get(site.pages["watchdog"]), "the fault")
     for name, address in site.pages.items():
         page = _get(address)
         assert page.count("\n# TYPE chipmedic_") > 10, name
@@ -160,21 +160,23 @@ def test_prometheus_scrapes_both_and_a_rule_fires_for_a_fault(site: Site) -> Non
         name="prometheus",
     )
     jobs = {"chipmedic-agent": "up", "chipmedic-watchdog": "up"}
-    _wait("both targets", lambda: _targets(address) == jobs, lambda: site.log("prometheus"))
-    _wait("the switch", lambda: "ChipmedicDeadMansSwitch" in _firing(address))
+    until(lambda: _targets(address) == jobs, "both targets", explain=lambda: site.log("prometheus"))
+    until(lambda: "ChipmedicDeadMansSwitch" in _firing(address), "the switch")
     assert "ChipmedicFault" not in _firing(address)
     assert "ChipmedicWatchdogDown" not in _firing(address)
 
     site.kernel_log.say("off-bus")
 
-    _wait("the alert", lambda: "ChipmedicFault" in _firing(address), lambda: site.log("agent"))
+    until(
+        lambda: "ChipmedicFault" in _firing(address), "the alert", explain=lambda: site.log("agent")
+    )
     [alert] = [a for a in _alerts_of(address) if a["labels"]["alertname"] == "ChipmedicFault"]
     assert alert["labels"]["kind"] == "chip.lost"
     assert alert["labels"]["instance"] == site.agent_address
     assert alert["annotations"]["summary"].startswith(f"{site.agent_address}: chip.lost on ")
     query = urllib.parse.quote('chipmedic_faults_open{kind="chip.lost",severity="critical"}')
     found = f"http://{address}/api/v1/query?query={query}"
-    _wait("the watchdog's word", lambda: json.loads(_get(found, ""))["data"]["result"] != [])
+    until(lambda: json.loads(_get(found, ""))["data"]["result"] != [], "the watchdog's word")
 
 
 def _promtool(*argv: str, text: str = "") -> subprocess.CompletedProcess[str]:
@@ -216,15 +218,6 @@ def _alerts_of(address: str) -> list[dict[str, Any]]:
 
 def _firing(address: str) -> set[str]:
     return {alert["labels"]["alertname"] for alert in _alerts_of(address)}
-
-
-def _wait(
-    what: str, is_so: Callable[[], bool], why: Callable[[], str] = str, *, seconds: float = 30.0
-) -> None:
-    until = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < until, f"not within {seconds:g} s: {what}\n{why()[-3000:]}"
-        time.sleep(0.2)
 
 
 def _free_port() -> int:

@@ -18,6 +18,7 @@ from chipmedic.model import JobStatus
 from chipmedic_proto import codec
 from chipmedic_proto.v1 import chipmedic_pb2 as pb
 from fake_agent import FakeAgent
+from waiting import PATIENCE_SECONDS
 from watchdog_process import WatchdogProcess
 
 pytestmark = pytest.mark.system
@@ -92,7 +93,7 @@ def test_a_loss_reaches_the_command_line(watchdog: WatchdogProcess) -> None:
 
 def test_the_ledger_is_in_the_store_and_in_the_metrics(watchdog: WatchdogProcess) -> None:
     asyncio.run(fail_once(watchdog))
-    until = time.monotonic() + 10
+    until = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < until:
         rows = httpx.get(f"{watchdog.http}/api/v1/ledger", params={"job": JOB}).json()["items"]
         if len(rows) == 3 and all(row["end_at"] for row in rows):

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,12 @@ from chipmedic_watchdog.store.database import Database, open_engine
 from fake_agent import FakeAgent, a_fault, event
 from intake_rig import rows
 from postgres_server import PostgresServer
+from waiting import until
 from watchdog.notify.receivers import HttpReceiver, unused_port
 from watchdog_process import WatchdogProcess
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
-TAKEOVER_SECONDS = 10.0
 STEPS = 70
 AGENT = (sys.executable, "-c", "from chipmedic_agent.main import run; run()")
 AGENTS = ("n-1", "n-2", "n-3")
@@ -153,15 +153,6 @@ def token(watchdog: WatchdogProcess) -> int:
     return int(watchdog.get("/healthz").json()["lead"]["token"])
 
 
-def wait_for(is_so: Callable[[], bool], seconds: float, what: str = "") -> float:
-    begin = time.monotonic()
-    while not is_so():
-        if time.monotonic() - begin > seconds:
-            raise AssertionError(f"not within {seconds} s: {what}")
-        time.sleep(0.1)
-    return time.monotonic() - begin
-
-
 @pytest.fixture
 def own_server() -> Iterator[PostgresServer]:
     server = PostgresServer.create()
@@ -184,32 +175,32 @@ def fleet(tmp_path: Path, postgres: PostgresServer, own_server: PostgresServer) 
 def test_nothing_is_lost_or_doubled_when_the_leader_dies_or_stands_still(fleet: Fleet) -> None:
     first, second = fleet.watchdogs
     fleet.start_watchdog(first)
-    wait_for(lambda: is_leader(first), 10)
+    until(lambda: is_leader(first))
     fleet.start_watchdog(second)
     fleet.start_agents()
-    wait_for(lambda: len(fleet.notices) >= 6, 40, "the first notices")
+    until(lambda: len(fleet.notices) >= 6, "the first notices")
     assert not is_leader(second)
 
     # The leader dies without a word.
     old = token(first)
     first.kill()
-    wait_for(lambda: is_leader(second), TAKEOVER_SECONDS, second.log)
+    until(lambda: is_leader(second), second.log)
     newer = token(second)
     assert newer > old
     before = len(fleet.notices)
-    wait_for(lambda: len(fleet.notices) > before + 3, 20, "notices of the new leader")
+    until(lambda: len(fleet.notices) > before + 3, "notices of the new leader")
 
     # The new leader stands still, and wakes when another leads.
     fleet.start_watchdog(first)
-    wait_for(lambda: not is_leader(first) and token(first) == newer, 10)
+    until(lambda: not is_leader(first) and token(first) == newer)
     assert "chipmedic_incidents{" not in first.get("/metrics").text, "each figure is told once"
     assert "chipmedic_incidents{" in second.get("/metrics").text
     second.signal(signal.SIGSTOP)
-    wait_for(lambda: is_leader(first), TAKEOVER_SECONDS, first.log)
+    until(lambda: is_leader(first), first.log)
     time.sleep(1.0)  # what was under way in the moment of the stop has arrived
     seen = len(fleet.notices)
     second.signal(signal.SIGCONT)
-    wait_for(lambda: len(fleet.notices) > seen + 3, 20, "notices after the wake")
+    until(lambda: len(fleet.notices) > seen + 3, "notices after the wake")
     assert {n["data"]["fencing_token"] for n in fleet.notices[seen:]} == {token(first)}
     assert token(first) > newer
     assert not is_leader(second)
@@ -220,8 +211,8 @@ def test_nothing_is_lost_or_doubled_when_the_leader_dies_or_stands_still(fleet: 
     time.sleep(2.0)
     assert "store" in first.get("/healthz").json()["problems"]
     fleet.server.start()
-    wait_for(lambda: sum(map(is_leader, fleet.watchdogs)) == 1, 2 * TAKEOVER_SECONDS, "a leader")
-    wait_for(lambda: first.get("/healthz").status_code == 200, 30, "health")
+    until(lambda: sum(map(is_leader, fleet.watchdogs)) == 1, "a leader")
+    until(lambda: first.get("/healthz").status_code == 200, "health")
 
     check_the_end(fleet)
 
@@ -252,21 +243,21 @@ async def test_a_leader_that_wakes_amid_a_step_runs_no_further_program(
     for watchdog in fleet.watchdogs:
         watchdog.config += ACTING.format(program=program)
     await asyncio.to_thread(fleet.start_watchdog, first)
-    await asyncio.to_thread(wait_for, lambda: is_leader(first), 10)
+    await asyncio.to_thread(until, lambda: is_leader(first))
     await asyncio.to_thread(fleet.start_watchdog, second)
     old = token(first)
     async with FakeAgent(second.address, node="n-1", next_seq=2) as agent:
         await agent.events(event(1, a_fault(codes=("xid:48",))))
         await agent.acked(1)
-        await asyncio.to_thread(wait_for, lambda: f"isolate {old}" in log.read_text(), 20)
+        await asyncio.to_thread(until, lambda: f"isolate {old}" in log.read_text())
         first.signal(signal.SIGSTOP)
-        await asyncio.to_thread(wait_for, lambda: is_leader(second), TAKEOVER_SECONDS)
+        await asyncio.to_thread(until, lambda: is_leader(second))
         new = token(second)
         await asyncio.to_thread(
-            wait_for, lambda: f"confirm {new}" in log.read_text(), 20, "the step goes on"
+            until, lambda: f"confirm {new}" in log.read_text(), "the step goes on"
         )
         first.signal(signal.SIGCONT)
-        await asyncio.to_thread(wait_for, lambda: "leads no more" in first.log, 10)
+        await asyncio.to_thread(until, lambda: "leads no more" in first.log)
         await asyncio.sleep(2.0)
     acts = log.read_text().split("\n")
     assert acts.count(f"isolate {old}") == 1
@@ -295,7 +286,7 @@ def check_the_end(fleet: Fleet) -> None:
             == len(rows(database, schema.incidents))
         )
 
-    wait_for(is_over, 120, "every fault cleared and told")
+    until(is_over, 120, "every fault cleared and told")
     epochs = rows(database, schema.epochs)
     assert sorted(e["node"] for e in epochs) == sorted(AGENTS), "no agent had to begin anew"
     events = rows(database, schema.events)

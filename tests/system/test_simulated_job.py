@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from chipmedic_simulator.scheduler.state import read_state as read_scheduler
 from chipmedic_simulator.training import control
 from chipmedic_simulator.training.control import Control
 from chipmedic_simulator.training.rank import EXIT_CHIP, EXIT_CRASH
+from waiting import until
 
 pytestmark = pytest.mark.system
 
@@ -77,7 +78,7 @@ class Cluster:
     def until_steps(self, more: int = 5) -> int:
         """Wait until the job has saved a newer checkpoint; return its step."""
         wanted = self.checkpoint() + more
-        wait(lambda: self.checkpoint() >= wanted, f"a checkpoint at step {wanted}")
+        until(lambda: self.checkpoint() >= wanted, f"a checkpoint at step {wanted}")
         return self.checkpoint()
 
     def log(self, rank: int) -> str:
@@ -86,13 +87,6 @@ class Cluster:
     def stop(self) -> None:
         self.daemon.terminate()
         self.daemon.wait(20)
-
-
-def wait(is_so: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
-    until = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < until, f"not seen in {seconds:g} s: {what}"
-        time.sleep(0.05)
 
 
 def is_alive(rank: Rank) -> bool:
@@ -128,7 +122,7 @@ def test_a_failed_chip_kills_its_rank_and_the_spare_goes_on_from_the_checkpoint(
 ) -> None:
     cluster.until_steps()
     cluster.hardware["n1"].trouble.write_text("CUDA error: uncorrectable ECC error encountered")
-    wait(lambda: cluster.job.running[0].exit_status == EXIT_CHIP, "rank 0 dies")
+    until(lambda: cluster.job.running[0].exit_status == EXIT_CHIP, "rank 0 dies")
     assert "uncorrectable ECC error" in cluster.log(0)
     assert is_alive(cluster.job.running[1])  # waits in its collective, as NCCL's peers do
     assert read_nvml(cluster.hardware["n1"].nvml.path)["gpu.*.processes"] == ""
@@ -137,16 +131,16 @@ def test_a_failed_chip_kills_its_rank_and_the_spare_goes_on_from_the_checkpoint(
     assert cluster.run("isolate", "n1", "--reason", "chipmedic:inc-1 memory") == 0
     assert cluster.run("is-isolated", "n1") == 0
     cluster.run("restart", "pretrain", "--token", "inc-1")
-    wait(lambda: cluster.run("is-running", "pretrain", "--token", "inc-1") == 0, "runs again")
+    until(lambda: cluster.run("is-running", "pretrain", "--token", "inc-1") == 0, "runs again")
     assert [rank.node for rank in cluster.job.running] == ["n2", "n3"]
-    wait(lambda: f"starts after step {saved}" in cluster.log(0), "goes on from the checkpoint")
+    until(lambda: f"starts after step {saved}" in cluster.log(0), "goes on from the checkpoint")
     cluster.until_steps()
 
 
 def test_a_resumed_job_computes_what_an_uninterrupted_one_does(cluster: Cluster) -> None:
     cluster.until_steps()
     cluster.run("restart", "pretrain", "--token", "a")
-    wait(lambda: cluster.job.running_attempt == 1, "starts again")
+    until(lambda: cluster.job.running_attempt == 1, "starts again")
     cluster.until_steps(10)
     step, value = cluster.saved_value()
     assert value == 2.0 * sum(range(step))  # two ranks each give the number of the step
@@ -157,7 +151,7 @@ def test_commands_can_be_repeated(cluster: Cluster) -> None:
     for _ in range(2):
         assert cluster.run("isolate", "n2", "--reason", "first") == 0
         cluster.run("restart", "pretrain", "--token", "inc-1")
-        wait(lambda: cluster.run("is-running", "pretrain", "--token", "inc-1") == 0, "runs")
+        until(lambda: cluster.run("is-running", "pretrain", "--token", "inc-1") == 0, "runs")
     assert cluster.job.attempt == 1
     assert cluster.run("isolate", "n2", "--reason", "second") == 0
     assert read_scheduler(cluster.folder).nodes["n2"].reason == "first"
@@ -173,7 +167,7 @@ def test_without_enough_nodes_the_job_waits(cluster: Cluster) -> None:
     time.sleep(1.0)
     assert cluster.run("is-running", "pretrain", "--token", "a") == NOT_YET
     cluster.run("give-back", "n1")
-    wait(lambda: cluster.run("is-running", "pretrain", "--token", "a") == 0, "runs again")
+    until(lambda: cluster.run("is-running", "pretrain", "--token", "a") == 0, "runs again")
     assert [rank.node for rank in cluster.job.running] == ["n1", "n3"]
 
 
@@ -192,7 +186,7 @@ def test_a_hang_stalls_all_ranks_until_a_restart(cluster: Cluster) -> None:
 def test_a_crash_is_an_exit_status(cluster: Cluster) -> None:
     cluster.until_steps()
     control.write(cluster.job_folder, Control(attempt=0, crash_rank=1))
-    wait(lambda: cluster.job.running[1].exit_status == EXIT_CRASH, "rank 1 crashes")
+    until(lambda: cluster.job.running[1].exit_status == EXIT_CRASH, "rank 1 crashes")
     assert "loss is NaN" in cluster.log(1)
 
 
@@ -223,8 +217,8 @@ def test_a_daemon_that_was_killed_is_followed_by_one_that_cleans_up(cluster: Clu
     cluster.daemon.wait()
     assert all(is_alive(rank) for rank in before)
     cluster.daemon = cluster.start_daemon()
-    wait(lambda: cluster.job.running_attempt == 1, "starts again")
-    wait(lambda: not any(is_alive(rank) for rank in before), "the old ranks are gone")
+    until(lambda: cluster.job.running_attempt == 1, "starts again")
+    until(lambda: not any(is_alive(rank) for rank in before), "the old ranks are gone")
     cluster.until_steps()
 
 

@@ -241,7 +241,7 @@ def test_hang_ends_in_time_and_hides_only_the_chip_that_hangs(bench: Bench) -> N
     bench.save()
     started = time.monotonic()
     scan = bench.scan()
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 30
     assert {gap.reason for gap in scan.gaps} == {GapReason.TIMED_OUT}
     scan = bench.scan(after_seconds=120.0)
     assert scan.values(Metric.TEMPERATURE).keys() == {bench.chip(0), bench.chip(2)}

@@ -20,6 +20,7 @@ from chipmedic_proto.v1 import chipmedic_pb2 as pb
 from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.store.database import Database, open_engine
 from fake_agent import FakeAgent, a_fault, event
+from waiting import until
 from watchdog_process import WatchdogProcess
 
 pytestmark = pytest.mark.system
@@ -55,7 +56,7 @@ async def test_kill_9_in_a_burst_loses_and_doubles_nothing(watchdog, tmp_path) -
     sending = asyncio.create_task(send_all(agent))
     kills = 0
     for acked_at_least in (1_000, 4_000, 7_000):
-        await agent.acked(acked_at_least, timeout_seconds=60)
+        await agent.acked(acked_at_least)
         promised = agent.acked_seq
         watchdog.kill()
         kills += 1
@@ -67,7 +68,7 @@ async def test_kill_9_in_a_burst_loses_and_doubles_nothing(watchdog, tmp_path) -
         await agent.start()
         assert agent.acked_seq >= promised, "what was acknowledged is there"
         sending = asyncio.create_task(send_all(agent))
-    await agent.acked(BURST, timeout_seconds=60)
+    await agent.acked(BURST)
     await agent.drop()
     assert watchdog.kill(signal.SIGTERM) == 0
     assert kills == 3
@@ -109,15 +110,6 @@ def start_agent(watchdog: WatchdogProcess, node: str) -> subprocess.Popen[bytes]
     return process
 
 
-def wait_for(is_so, seconds: float) -> float:
-    begin = time.monotonic()
-    while not is_so():
-        if time.monotonic() - begin > seconds:
-            raise AssertionError(f"not within {seconds} s")
-        time.sleep(0.05)
-    return time.monotonic() - begin
-
-
 def test_a_stopped_host_is_unreachable_within_seconds(watchdog) -> None:
     """SIGSTOP: the socket stays open, as with a pulled cable; only the pings tell."""
     watchdog.start()
@@ -125,7 +117,7 @@ def test_a_stopped_host_is_unreachable_within_seconds(watchdog) -> None:
     try:
         os.kill(agent.pid, signal.SIGSTOP)
         # Pings take up to 2 s, silence_seconds are 1 s; the rest is slack of a busy machine.
-        wait_for(lambda: watchdog.items("/api/v1/incidents?state=active"), 8)
+        until(lambda: watchdog.items("/api/v1/incidents?state=active"))
         (incident,) = watchdog.items("/api/v1/incidents")
         assert (incident["kind"], incident["nodes"]) == ("node.unreachable", ["node-1"])
         (fault,) = watchdog.items("/api/v1/faults")
@@ -140,7 +132,7 @@ def test_a_stopped_host_is_unreachable_within_seconds(watchdog) -> None:
     # A new process of that node: the fault clears and the incident ends by itself.
     again = start_agent(watchdog, "node-1")
     try:
-        wait_for(lambda: not watchdog.items("/api/v1/incidents?state=active"), 5)
+        until(lambda: not watchdog.items("/api/v1/incidents?state=active"))
         assert watchdog.items("/api/v1/faults")[0]["clear_reason"] == "reconnected"
     finally:
         again.kill()
@@ -157,10 +149,10 @@ def test_an_agent_that_was_killed_has_the_time_to_start_again(watchdog) -> None:
     agent.wait()
     assert agent.stdout is not None
     agent.stdout.close()
-    wait_for(lambda: watchdog.items("/api/v1/nodes")[0]["state"] == "silent", 2)
+    until(lambda: watchdog.items("/api/v1/nodes")[0]["state"] == "silent")
     time.sleep(3.5)
     assert watchdog.items("/api/v1/faults") == []
-    wait_for(lambda: watchdog.items("/api/v1/incidents?state=active"), 6)
+    until(lambda: watchdog.items("/api/v1/incidents?state=active"))
 
 
 def test_a_pause_of_all_nodes_condemns_nobody(watchdog) -> None:
@@ -172,7 +164,7 @@ def test_a_pause_of_all_nodes_condemns_nobody(watchdog) -> None:
         time.sleep(4.5)
         assert {n["state"] for n in watchdog.items("/api/v1/nodes")} == {"silent"}
         assert watchdog.items("/api/v1/faults") == []
-        wait_for(lambda: watchdog.items("/api/v1/incidents?state=active"), 8)
+        until(lambda: watchdog.items("/api/v1/incidents?state=active"))
         assert len(watchdog.items("/api/v1/incidents")) == 1, "one page for all"
     finally:
         for agent in agents:
@@ -212,7 +204,7 @@ async def test_nodes_that_do_not_return_after_a_restart_are_missed(watchdog) -> 
     async with FakeAgent(watchdog.address, "stays"):
         await asyncio.sleep(2)
         assert watchdog.items("/api/v1/faults") == [], "the grace time is not over"
-        await asyncio.to_thread(wait_for, lambda: watchdog.items("/api/v1/faults"), 5)
+        await asyncio.to_thread(until, lambda: watchdog.items("/api/v1/faults"))
         await asyncio.sleep(0.5)
         assert [f["node"] for f in watchdog.items("/api/v1/faults")] == ["goes"]
 
@@ -236,7 +228,7 @@ def test_a_wrong_configuration_is_refused_and_the_old_one_stays(watchdog) -> Non
     watchdog.config = 'store.queue_events = "many"\n[liveness]\nsilence_secnods = 1\n'
     watchdog.write_config()
     watchdog.signal(signal.SIGHUP)
-    wait_for(lambda: watchdog.get("/healthz").status_code == 503, 5)
+    until(lambda: watchdog.get("/healthz").status_code == 503)
     problem = watchdog.get("/healthz").json()["problems"]["configuration"]
     assert "did you mean silence_seconds" in problem
     assert "queue_events" in problem
@@ -244,7 +236,7 @@ def test_a_wrong_configuration_is_refused_and_the_old_one_stays(watchdog) -> Non
     watchdog.config = "[liveness]\nsilence_seconds = 1.5\n[notify]\nlanguage = 'zh'\n"
     watchdog.write_config()
     watchdog.signal(signal.SIGHUP)
-    wait_for(lambda: watchdog.get("/healthz").status_code == 200, 5)
+    until(lambda: watchdog.get("/healthz").status_code == 200)
     assert "needs_restart=nothing" in watchdog.log
     assert watchdog.kill(signal.SIGTERM) == 0
 
@@ -253,7 +245,7 @@ def test_what_needs_a_restart_is_said(watchdog) -> None:
     watchdog.start()
     watchdog.write_config(stream="127.0.0.1:7")
     watchdog.signal(signal.SIGHUP)
-    wait_for(lambda: watchdog.get("/healthz").json()["warnings"], 5)
+    until(lambda: watchdog.get("/healthz").json()["warnings"])
     assert "stream" in watchdog.get("/healthz").json()["warnings"]["configuration"]
 
 

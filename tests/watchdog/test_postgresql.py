@@ -158,7 +158,7 @@ async def test_a_restart_of_the_server_is_outlived(own_server: PostgresServer) -
         assert agent.acked_seq == 1, "nothing is acknowledged that is not durable"
         assert "is the server running here?" in intake.health.problems["store"]
         await asyncio.to_thread(own_server.start)
-        await agent.acked(2, timeout_seconds=30)
+        await agent.acked(2)
         assert intake.health.problems == {}
         assert [row["seq"] for row in intake.rows(schema.events)] == [1, 2]
     database.close()
@@ -176,7 +176,7 @@ async def test_a_missing_right_is_trouble_of_the_store_and_costs_no_event(
                 await asyncio.sleep(0.02)
         with database.engine.begin() as connection:
             connection.execute(text("ALTER TABLE gone RENAME TO events"))
-        await agent.acked(1, timeout_seconds=20)
+        await agent.acked(1)
 
 
 async def test_what_postgresql_cannot_store_costs_only_itself(database: Database) -> None:

@@ -73,7 +73,7 @@ async def test_a_full_disk_loses_nothing(small_disk) -> None:
             assert "full" in intake.health.problems["store"]
             assert intake.counted("store_failing") == 1
             filler.unlink()
-            await agent.acked(1001, timeout_seconds=30)
+            await agent.acked(1001)
             assert intake.health.status == "ok"
             assert recovered == [1]
             assert intake.counted("store_failing") == 0

@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from waiting import PATIENCE_SECONDS
+
 PROGRAMS = ("munged", "slurmctld", "slurmd", "scontrol", "sinfo", "squeue", "sbatch", "scancel")
 NODES = ("chip-a1", "chip-a2", "chip-a3", "chip-a4")
 
@@ -100,7 +102,9 @@ class Cluster:
         """The fields of `scontrol show node`."""
         return _fields(self.command("scontrol", "-o", "show", "node", node))
 
-    def wait(self, what: str, is_so: Callable[[], bool], *, seconds: float = 30) -> float:
+    def wait(
+        self, what: str, is_so: Callable[[], bool], *, seconds: float = PATIENCE_SECONDS
+    ) -> float:
         """Wait until something is so; how long it took."""
         start = time.monotonic()
         while not is_so():
@@ -132,8 +136,8 @@ class Cluster:
         for node in NODES:
             if node not in self.servers:
                 self.start_slurmd(node)
-        self.wait("no job left", lambda: not self.command("squeue", "-h").strip(), seconds=60)
-        self.wait("all nodes idle", self._resumed, seconds=60)
+        self.wait("no job left", lambda: not self.command("squeue", "-h").strip())
+        self.wait("all nodes idle", self._resumed)
 
     def _resumed(self) -> bool:
         """Resume what is out of service; a node that comes back by itself refuses that."""

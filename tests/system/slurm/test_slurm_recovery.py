@@ -18,10 +18,10 @@ from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.store.database import Database, open_engine
 from chipmedic_watchdog.store.migrate import migrate
 from system.slurm.cluster import NODES, Cluster
+from waiting import PATIENCE_SECONDS
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
 
-TARGET_SECONDS = 20
 """DESIGN.md: a fault to a job that steps again; two minutes without the adapter."""
 
 
@@ -118,7 +118,9 @@ def running(cluster: Cluster) -> str:
     return job
 
 
-async def state(database: Database, wanted: str, *, seconds: float = 60) -> dict[str, Any]:
+async def state(
+    database: Database, wanted: str, *, seconds: float = PATIENCE_SECONDS
+) -> dict[str, Any]:
     """Wait until the newest recovery is in a state; its row."""
     start = time.monotonic()
     while True:
@@ -140,7 +142,7 @@ async def test_a_job_runs_on_clean_nodes_within_seconds_and_the_node_comes_back(
         await state(database, "done")
         took_seconds = time.monotonic() - start
         print(f"fault to running elsewhere: {took_seconds:.1f} s")  # noqa: T201  shown by -rP
-        assert took_seconds < TARGET_SECONDS
+        assert took_seconds < 100, "not after the two minutes of cred_expire"
         assert cluster.job(job)["JobState"] == "RUNNING"
         assert cluster.job(job)["NodeList"] == "chip-a[2-3]"
         shown = cluster.command("scontrol", "-o", "show", "node", "chip-a1")

@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from waiting import PATIENCE_SECONDS
+
 CGROUPS = Path("/sys/fs/cgroup")
 LEFT_CGROUPS = ("payload", "supervisor")
 """What nspawn names the groups that it makes below its caller's; it leaves them behind."""
-BOOT_SECONDS = 60.0
 POWER_OFF = signal.SIGRTMIN + 4
 """What systemd(1) takes as the order to power off."""
 _GET = """
@@ -94,10 +95,10 @@ class Container:
                 stdout=console,
                 stderr=subprocess.STDOUT,
             )
-        self.wait("the container's init", self._find_init, seconds=20)
-        self.wait("the end of the boot", self._has_booted, seconds=BOOT_SECONDS)
+        self.wait("the container's init", self._find_init)
+        self.wait("the end of the boot", self._has_booted)
 
-    def run(self, *argv: str, seconds: float = 60.0) -> Ended:
+    def run(self, *argv: str, seconds: float = PATIENCE_SECONDS) -> Ended:
         """Run a command as root in the container; whatever its end."""
         enter = ["nsenter", "--target", str(self._init), "--all", "--", *argv]
         ended = subprocess.run(
@@ -112,7 +113,7 @@ class Container:
         )
         return Ended(ended.returncode, ended.stdout)
 
-    def command(self, *argv: str, seconds: float = 60.0) -> str:
+    def command(self, *argv: str, seconds: float = PATIENCE_SECONDS) -> str:
         """Run a command that must succeed, and return what it printed."""
         ended = self.run(*argv, seconds=seconds)
         assert ended.code == 0, f"{' '.join(argv)}: exit status {ended.code}\n{ended.output}"
@@ -150,7 +151,9 @@ class Container:
         """Read a file of the container."""
         return (Path(f"/proc/{self._init}/root") / path.lstrip("/")).read_text()
 
-    def wait(self, what: str, is_so: Callable[[], bool], *, seconds: float = 30.0) -> float:
+    def wait(
+        self, what: str, is_so: Callable[[], bool], *, seconds: float = PATIENCE_SECONDS
+    ) -> float:
         """Wait until something is so, and return how long it took."""
         start = time.monotonic()
         while not is_so():
@@ -167,7 +170,7 @@ class Container:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._init, POWER_OFF)
         try:
-            self._nspawn.wait(timeout=20 if self._init else 0)
+            self._nspawn.wait(timeout=60 if self._init else 0)
         except subprocess.TimeoutExpired:
             self._nspawn.kill()
             self._nspawn.wait(timeout=10)

@@ -105,10 +105,10 @@ def test_a_stalled_main_loop_is_killed_and_started_again(node: Container) -> Non
     cursor = node.journal_cursor()
     # The drill of docs/operations.md: the agent stands still, and a person is told in seconds.
     node.command("systemctl", "kill", "--kill-who=main", "--signal=STOP", AGENT)
-    node.wait("the incident", lambda: _open_faults(node, "node.unreachable") != [], seconds=6)
+    node.wait("the incident", lambda: _open_faults(node, "node.unreachable") != [])
     node.command("systemctl", "kill", "--kill-who=main", "--signal=STOP", WATCHDOG)
     for daemon in DAEMONS:
-        node.wait(f"{daemon} again", lambda d=daemon: _is_another(node, d, before[d]), seconds=45)  # type: ignore[misc]
+        node.wait(f"{daemon} again", lambda d=daemon: _is_another(node, d, before[d]))  # type: ignore[misc]
         _wait_for_words(node, daemon, "Watchdog timeout (limit 20s)!", cursor)
     _wait_until_connected(node)
     node.wait("the incident's end", lambda: _open_faults(node, "node.unreachable") == [])
@@ -212,7 +212,7 @@ def test_a_line_of_the_kernel_reaches_the_watchdog(node: Container) -> None:
         faults = _open_faults(node, "job.crashed", "app.fault")
         return [line for fault in faults for line in fault["evidence"] if name in line]
 
-    node.wait("the fault", lambda: lines() != [], seconds=10)
+    node.wait("the fault", lambda: lines() != [])
     assert "segfault at 0" in lines()[0]
     assert "libnccl.so.2" in lines()[0]
 
@@ -291,7 +291,7 @@ def _drop_in(node: Container, daemon: str, line: str) -> None:
 
 def _wait_for_words(node: Container, daemon: str, words: str, cursor: str) -> None:
     """Wait, because the journal may take in what a daemon wrote after what systemd says later."""
-    node.wait(f"{daemon}: {words}", lambda: words in node.journal(daemon, cursor), seconds=10)
+    node.wait(f"{daemon}: {words}", lambda: words in node.journal(daemon, cursor))
 
 
 def _is_another(node: Container, daemon: str, pid: str) -> bool:

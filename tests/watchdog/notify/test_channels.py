@@ -216,7 +216,7 @@ def test_a_program_that_fails(argv: tuple[str, ...], words: str) -> None:
     start = time.monotonic()
     with pytest.raises(DeliveryFailed, match=words):
         channel.deliver(NOTICE)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 25
 
 
 def test_standard_output(capsys: pytest.CaptureFixture[str]) -> None:

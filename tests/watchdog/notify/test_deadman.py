@@ -19,6 +19,7 @@ from chipmedic_watchdog.notify.deadman import Deadman, DeadmanSettings
 from chipmedic_watchdog.notify.loop import NotifyLoop
 from chipmedic_watchdog.notify.settings import ChannelKind, ChannelSettings, NotifySettings
 from chipmedic_watchdog.store.database import Database, open_engine
+from waiting import PATIENCE_SECONDS
 from watchdog.notify.receivers import HttpReceiver, unused_port
 
 
@@ -99,7 +100,7 @@ def test_a_loop_that_does_not_look_and_channels_that_all_fail(database: Database
 
 
 async def _until(what: object) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while not what():  # type: ignore[operator]
         assert time.monotonic() < deadline, "not in time"
         await asyncio.sleep(0.02)

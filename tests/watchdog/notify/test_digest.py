@@ -21,6 +21,7 @@ from chipmedic_watchdog.notify.routes import RouteSettings
 from chipmedic_watchdog.notify.settings import ChannelKind, ChannelSettings, NotifySettings
 from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.store.database import Database
+from waiting import PATIENCE_SECONDS
 from watchdog.notify import story
 
 STDOUT = ChannelSettings(kind=ChannelKind.STDOUT)
@@ -180,7 +181,7 @@ async def test_a_storm_is_a_few_pages_and_one_digest_and_nothing_is_lost(
     assert database.write_now(lambda c: news.write_news(c, found, desk, now)).written == 200
     courier = Courier(database, make("chat", settings.channels["chat"]), settings)
     task = asyncio.create_task(courier.run())
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
         await asyncio.sleep(0.1)
         states = [row["state"] for row in story.rows(database, schema.notices)]

@@ -89,7 +89,7 @@ def test_a_program_that_fails(
     with pytest.raises(DeliveryFailed, match=words) as failed:
         adapter.do(isolate)
     assert failed.value.is_permanent == is_permanent
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 25
 
 
 def test_confirm_asks_its_own_program(tmp_path: Path) -> None:

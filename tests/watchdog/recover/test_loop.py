@@ -19,6 +19,7 @@ from chipmedic_watchdog.recover.loop import RecoverLoop
 from chipmedic_watchdog.recover.settings import GateSettings, Mode, RecoverSettings, RuleSettings
 from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.store.database import Database
+from waiting import eventually
 from watchdog.recover.story import (
     NOW,
     FakeScheduler,
@@ -74,13 +75,6 @@ async def running(
             await task
 
 
-async def until(what: Callable[[], bool], *, seconds: float = 15) -> None:
-    start = time.monotonic()
-    while not what():
-        assert time.monotonic() - start < seconds, "not in time"
-        await asyncio.sleep(0.01)
-
-
 async def settle() -> None:
     """Let the loop look a few times."""
     await asyncio.sleep(0.4)
@@ -97,7 +91,7 @@ async def test_an_incident_is_acted_on_once(database: Database) -> None:
     bad_node(database)
     async with running(database, world) as loop:
         loop.wake()
-        await until(lambda: recoveries(database) == [("rec-000001", "done")])
+        await eventually(lambda: recoveries(database) == [("rec-000001", "done")])
         await settle()
     assert world.acts == ["isolate n1", "restart slurm:7"]
     assert recoveries(database) == [("rec-000001", "done")]
@@ -110,7 +104,7 @@ async def test_in_the_mild_modes_it_only_says_what_it_would_do(
     world = World()
     bad_node(database)
     async with running(database, world, replace(ACT, mode=mode)):
-        await until(lambda: bool(recoveries(database)))
+        await eventually(lambda: bool(recoveries(database)))
         await settle()
     (row,) = rows(database, schema.recoveries)
     assert (row["state"], row["mode"], row["adapter"]) == ("not_taken", mode.value, "slurm")
@@ -126,7 +120,7 @@ async def test_the_mode_is_set_by_the_rule_of_the_kind(database: Database) -> No
     put_fault(database, incident="inc-000002", node="n2", kind="chip.lost", codes=[])
     rule = RuleSettings(kinds=("chip.*",), mode=Mode.ACT)
     async with running(database, world, replace(ACT, mode=Mode.NOTIFY, rules=(rule,))):
-        await until(lambda: "isolate n2" in world.acts)
+        await eventually(lambda: "isolate n2" in world.acts)
         await settle()
     assert world.acts == ["isolate n2"]
 
@@ -146,10 +140,10 @@ async def test_a_hang_restarts_the_job_and_a_node_that_is_named_later_leaves(
     )
     put_placement(database)
     async with running(database, world):
-        await until(lambda: recoveries(database) == [("rec-000001", "done")])
+        await eventually(lambda: recoveries(database) == [("rec-000001", "done")])
         put_fault(database, kind="link.down", component="link:GPU-11/2", opened_at=NOW - 30)
-        await until(lambda: len(recoveries(database)) == 2)
-        await until(lambda: recoveries(database)[1] == ("rec-000002", "done"))
+        await eventually(lambda: len(recoveries(database)) == 2)
+        await eventually(lambda: recoveries(database)[1] == ("rec-000002", "done"))
     assert world.acts == ["restart slurm:7", "isolate n1"]
 
 
@@ -160,8 +154,8 @@ async def test_two_incidents_of_one_job_restart_it_once(database: Database) -> N
     put_fault(database, incident="inc-000002", node="n2")
     put_placement(database, node="n2")
     async with running(database, world):
-        await until(lambda: {"isolate n1", "isolate n2"} <= set(world.acts))
-        await until(lambda: {state for _, state in recoveries(database)} == {"done"})
+        await eventually(lambda: {"isolate n1", "isolate n2"} <= set(world.acts))
+        await eventually(lambda: {state for _, state in recoveries(database)} == {"done"})
         await settle()
     assert world.acts.count("restart slurm:7") == 1
 
@@ -172,14 +166,14 @@ async def test_silence_waits_for_the_schedulers_word(database: Database) -> None
     put_fault(database, kind="node.unreachable", component="host", action="none", codes=[])
     put_placement(database)
     async with running(database, world):
-        await until(lambda: bool(recoveries(database)))
+        await eventually(lambda: bool(recoveries(database)))
         await settle()
         assert [row["evidence"]["why"] for row in rows(database, schema.recoveries)] == [
             "silence_only"
         ]
     world.down.add("n1")
     async with running(database, world):
-        await until(lambda: world.acts == ["isolate n1", "restart slurm:7"])
+        await eventually(lambda: world.acts == ["isolate n1", "restart slurm:7"])
 
 
 async def test_a_scheduler_that_cannot_be_asked_is_no_witness(database: Database) -> None:
@@ -187,7 +181,7 @@ async def test_a_scheduler_that_cannot_be_asked_is_no_witness(database: Database
     put_incident(database, kind="node.unreachable")
     put_fault(database, kind="node.unreachable", component="host", action="none", codes=[])
     async with running(database, world, is_blind=True):
-        await until(lambda: recoveries(database) == [("rec-000001", "not_taken")])
+        await eventually(lambda: recoveries(database) == [("rec-000001", "not_taken")])
         await settle()
     assert recoveries(database) == [("rec-000001", "not_taken")]
     assert world.acts == []
@@ -197,9 +191,9 @@ async def test_what_was_under_way_goes_on_at_the_next_start(database: Database) 
     world = World()
     bad_node(database)
     async with running(database, world, never_done=True):
-        await until(lambda: recoveries(database) == [("rec-000001", "running")])
+        await eventually(lambda: recoveries(database) == [("rec-000001", "running")])
     async with running(database, world):
-        await until(lambda: recoveries(database) == [("rec-000001", "done")])
+        await eventually(lambda: recoveries(database) == [("rec-000001", "done")])
     assert world.acts == ["isolate n1", "restart slurm:7"]
 
 
@@ -207,12 +201,12 @@ async def test_a_proposal_is_approved(database: Database) -> None:
     world = World()
     bad_node(database)
     async with running(database, world, replace(ACT, mode=Mode.PROPOSE)) as loop:
-        await until(lambda: recoveries(database) == [("rec-000001", "proposed")])
+        await eventually(lambda: recoveries(database) == [("rec-000001", "proposed")])
         await settle()
         assert world.acts == []
         database.write_now(lambda c: approvals.approve(c, "rec-000001", who="mei", now=NOW))
         loop.wake()
-        await until(lambda: recoveries(database) == [("rec-000001", "done")])
+        await eventually(lambda: recoveries(database) == [("rec-000001", "done")])
 
 
 @pytest.mark.parametrize("answer", ["declined", "expired"])
@@ -224,30 +218,30 @@ async def test_what_a_person_did_not_want_is_not_proposed_again(
     valid = 0.2 if answer == "expired" else 3600.0
     settings = replace(ACT, mode=Mode.PROPOSE, proposal_valid_seconds=valid)
     async with running(database, world, settings):
-        await until(lambda: recoveries(database)[:1] == [("rec-000001", "proposed")])
+        await eventually(lambda: recoveries(database)[:1] == [("rec-000001", "proposed")])
         if answer == "declined":
             database.write_now(
                 lambda c: approvals.decline(c, "rec-000001", who="mei", why="tests", now=NOW)
             )
-        await until(lambda: recoveries(database) == [("rec-000001", "stopped")])
+        await eventually(lambda: recoveries(database) == [("rec-000001", "stopped")])
         await settle()
         assert len(recoveries(database)) == 1
         change(database, schema.incidents, INCIDENT, reopened_count=1, revision=5)
-        await until(lambda: recoveries(database)[-1] == ("rec-000002", "proposed"))
+        await eventually(lambda: recoveries(database)[-1] == ("rec-000002", "proposed"))
 
 
 async def test_a_proposal_ends_when_it_is_not_needed_any_more(database: Database) -> None:
     bad_node(database)
     async with running(database, World(), replace(ACT, mode=Mode.PROPOSE)):
-        await until(lambda: recoveries(database) == [("rec-000001", "proposed")])
+        await eventually(lambda: recoveries(database) == [("rec-000001", "proposed")])
         change(database, schema.faults, schema.faults.c.id == 1, state="unknown")
-        await until(lambda: recoveries(database) == [("rec-000001", "stopped")])
+        await eventually(lambda: recoveries(database) == [("rec-000001", "stopped")])
 
 
 async def isolated(database: Database, world: World) -> None:
     bad_node(database)
     async with running(database, world):
-        await until(lambda: recoveries(database) == [("rec-000001", "done")])
+        await eventually(lambda: recoveries(database) == [("rec-000001", "done")])
     change(database, schema.faults, schema.faults.c.id == 1, state="cleared")
     change(database, schema.incidents, INCIDENT, state="resolved", resolved_at=NOW)
 
@@ -256,7 +250,7 @@ async def test_a_node_comes_back_when_its_incident_is_resolved(database: Databas
     world = World()
     await isolated(database, world)
     async with running(database, world, replace(ACT, return_mode=Mode.ACT)):
-        await until(lambda: recoveries(database)[-1] == ("rec-000002", "done"))
+        await eventually(lambda: recoveries(database)[-1] == ("rec-000002", "done"))
     assert world.acts[-1] == "return n1"
     assert world.drained == {}
     assert rows(database, schema.isolations)[0]["returned_at"] is not None
@@ -266,10 +260,10 @@ async def test_a_node_comes_back_when_a_person_approves(database: Database) -> N
     world = World()
     await isolated(database, world)
     async with running(database, world, replace(ACT, return_mode=Mode.PROPOSE)) as loop:
-        await until(lambda: recoveries(database)[-1] == ("rec-000002", "proposed"))
+        await eventually(lambda: recoveries(database)[-1] == ("rec-000002", "proposed"))
         database.write_now(lambda c: approvals.approve(c, "rec-000002", who="mei", now=NOW))
         loop.wake()
-        await until(lambda: recoveries(database)[-1] == ("rec-000002", "done"))
+        await eventually(lambda: recoveries(database)[-1] == ("rec-000002", "done"))
         await settle()
     assert len(recoveries(database)) == 2
 
@@ -303,7 +297,7 @@ async def test_a_node_whose_fault_came_back_meanwhile_is_offered_again(database:
     settings = replace(ACT, return_mode=Mode.PROPOSE)
     fault = schema.faults.c.id == 1
     async with running(database, world, settings) as loop:
-        await until(lambda: recoveries(database)[-1] == ("rec-000002", "proposed"))
+        await eventually(lambda: recoveries(database)[-1] == ("rec-000002", "proposed"))
         change(database, schema.faults, fault, state="open")
         change(database, schema.incidents, INCIDENT, state="open", reopened_count=1)
         loop.wake()
@@ -318,7 +312,7 @@ async def test_a_node_whose_fault_came_back_meanwhile_is_offered_again(database:
         assert proposed != ["rec-000002"]
         database.write_now(lambda c: approvals.approve(c, proposed[0], who="mei", now=NOW))
         loop.wake()
-        await until(lambda: world.drained == {})
+        await eventually(lambda: world.drained == {})
 
 
 async def test_an_old_proposal_does_not_give_back_what_somebody_took_out_since(
@@ -328,16 +322,16 @@ async def test_an_old_proposal_does_not_give_back_what_somebody_took_out_since(
     await isolated(database, world)
     reason = world.drained["n1"]
     async with running(database, world, replace(ACT, return_mode=Mode.PROPOSE)) as loop:
-        await until(lambda: recoveries(database)[-1] == ("rec-000002", "proposed"))
+        await eventually(lambda: recoveries(database)[-1] == ("rec-000002", "proposed"))
         give_back = approvals.give_back
         database.write_now(lambda c: give_back(c, "n1", who="mei", why="repaired", now=NOW))
         loop.wake()
-        await until(lambda: world.drained == {})
+        await eventually(lambda: world.drained == {})
         await settle()
         world.drained["n1"] = reason  # by hand, with the words of before
         database.write_now(lambda c: approvals.approve(c, "rec-000002", who="li", now=NOW))
         loop.wake()
-        await until(lambda: dict(recoveries(database))["rec-000002"] in ("stopped", "done"))
+        await eventually(lambda: dict(recoveries(database))["rec-000002"] in ("stopped", "done"))
     assert dict(recoveries(database))["rec-000002"] == "stopped"
     assert world.drained
 
@@ -351,11 +345,11 @@ async def test_the_red_switch_holds_a_return_too_unless_a_person_asks_for_it(
     hold.touch()
     settings = replace(ACT, return_mode=Mode.ACT, hold_file=str(hold))
     async with running(database, world, settings):
-        await until(lambda: recoveries(database)[-1] == ("rec-000002", "held"))
+        await eventually(lambda: recoveries(database)[-1] == ("rec-000002", "held"))
         assert world.drained
         now = NOW + 2
         database.write_now(lambda c: approvals.give_back(c, "n1", who="li", why="well", now=now))
-        await until(lambda: recoveries(database)[-1] == ("rec-000003", "done"))
+        await eventually(lambda: recoveries(database)[-1] == ("rec-000003", "done"))
     assert world.drained == {}
 
 
@@ -364,7 +358,7 @@ async def test_a_reason_that_somebody_changed_is_left(database: Database) -> Non
     await isolated(database, world)
     world.drained["n1"] = "mei: I need this one"
     async with running(database, world, replace(ACT, return_mode=Mode.ACT)):
-        await until(lambda: recoveries(database)[-1] == ("rec-000002", "held"))
+        await eventually(lambda: recoveries(database)[-1] == ("rec-000002", "held"))
     assert world.drained == {"n1": "mei: I need this one"}
 
 
@@ -381,14 +375,14 @@ async def test_a_person_gives_a_node_back_by_hand(database: Database) -> None:
         give_back("n2")
     give_back("n1")
     async with running(database, world):
-        await until(lambda: world.drained == {})
+        await eventually(lambda: world.drained == {})
 
 
 async def test_a_node_that_somebody_resumed_is_not_taken_out_again(database: Database) -> None:
     world = World()
     bad_node(database)
     async with running(database, world):
-        await until(lambda: recoveries(database) == [("rec-000001", "done")])
+        await eventually(lambda: recoveries(database) == [("rec-000001", "done")])
         world.drained.clear()
         adapters = {"slurm": FakeScheduler(world)}
         await reconcile.reconcile(database, adapters, now=NOW + 60)
@@ -401,7 +395,7 @@ async def test_a_node_that_somebody_resumed_is_not_taken_out_again(database: Dat
 async def test_a_look_that_changes_nothing_writes_nothing(database: Database) -> None:
     bad_node(database)
     async with running(database, World(), replace(ACT, mode=Mode.NOTIFY)):
-        await until(lambda: bool(recoveries(database)))
+        await eventually(lambda: bool(recoveries(database)))
         await settle()
         before = rows(database, schema.recoveries)
         await settle()
@@ -426,7 +420,7 @@ async def test_a_scheduler_that_hangs_holds_no_decision_up(
         put_incident(database, identity="inc-000002", nodes=["n2"], jobs=[])
         put_fault(database, node="n2", incident="inc-000002")
         try:
-            await until(
+            await eventually(
                 lambda: any(r["incident"] == "inc-000002" for r in rows(database, table)), seconds=2
             )
         finally:
@@ -451,10 +445,10 @@ async def test_a_scheduler_that_hangs_is_no_witness_until_it_answers(database: D
 
     try:
         async with running(database, world, replace(ACT, mode=Mode.NOTIFY), dies=hang):
-            await until(lambda: len(why()) == 2, seconds=4)
+            await eventually(lambda: len(why()) == 2)
             assert why() == {"inc-000001": "silence_only", "inc-000002": "hardware"}
             hangs.set()
-            await until(lambda: why()["inc-000001"] == "witnessed_down", seconds=4)
+            await eventually(lambda: why()["inc-000001"] == "witnessed_down")
     finally:
         hangs.set()
 
@@ -489,7 +483,7 @@ async def test_in_a_maintenance_window_nothing_is_done_and_after_it_all(
         await settle()
         assert recoveries(database) == []
         assert world.acts == []
-        await until(lambda: "isolate n1" in world.acts)
+        await eventually(lambda: "isolate n1" in world.acts)
 
 
 def two_bad_nodes(database: Database) -> None:
@@ -508,11 +502,11 @@ async def test_what_the_budget_held_goes_on_when_the_budget_is_free_again(
     world = World(drained={"n4": "new cables"})
     bad_node(database)
     async with running(database, world, replace(ACT, maximum_isolated_nodes=1)):
-        await until(lambda: is_held_by(database, "budget"))
+        await eventually(lambda: is_held_by(database, "budget"))
         await settle()
         assert world.acts == []
         del world.drained["n4"]
-        await until(lambda: recoveries(database) == [("rec-000001", "done")], seconds=40)
+        await eventually(lambda: recoveries(database) == [("rec-000001", "done")])
     assert world.acts == ["isolate n1", "restart slurm:7"]
     assert "go on" in [row["act"] for row in rows(database, schema.audit)]
 
@@ -523,10 +517,10 @@ async def test_what_was_held_and_is_not_needed_any_more_does_not_go_on(
     world = World(drained={"n4": "new cables"})
     bad_node(database, jobs=[])
     async with running(database, world, replace(ACT, maximum_isolated_nodes=1)):
-        await until(lambda: is_held_by(database, "budget"))
+        await eventually(lambda: is_held_by(database, "budget"))
         change(database, schema.faults, schema.faults.c.node == "n1", state="cleared")
         del world.drained["n4"]
-        await until(lambda: recoveries(database)[0] == ("rec-000001", "stopped"), seconds=40)
+        await eventually(lambda: recoveries(database)[0] == ("rec-000001", "stopped"))
         await settle()
     assert world.acts == []
 
@@ -537,11 +531,11 @@ async def test_the_red_switch_holds_all_and_its_release_lets_it_go_on(database: 
     now = NOW + 1
     database.write_now(lambda c: approvals.hold(c, who="mei", why="wrong rule", now=now))
     async with running(database, world):
-        await until(lambda: is_held_by(database, "hold"))
+        await eventually(lambda: is_held_by(database, "hold"))
         await settle()
         assert world.acts == []
         database.write_now(lambda c: approvals.release(c, who="mei", why="mended", now=now))
-        await until(lambda: recoveries(database) == [("rec-000001", "done")], seconds=40)
+        await eventually(lambda: recoveries(database) == [("rec-000001", "done")])
     assert world.acts == ["isolate n1", "restart slurm:7"]
     acts = [(row["who"], row["act"]) for row in rows(database, schema.audit)]
     assert ("mei", "hold") in acts
@@ -556,9 +550,9 @@ async def test_a_return_that_the_red_switch_held_goes_on_after_it(
     hold = tmp_path / "hold"
     hold.touch()
     async with running(database, world, replace(ACT, return_mode=Mode.ACT, hold_file=str(hold))):
-        await until(lambda: recoveries(database)[-1] == ("rec-000002", "held"))
+        await eventually(lambda: recoveries(database)[-1] == ("rec-000002", "held"))
         hold.unlink()
-        await until(lambda: recoveries(database)[-1] == ("rec-000002", "done"), seconds=40)
+        await eventually(lambda: recoveries(database)[-1] == ("rec-000002", "done"))
 
 
 async def test_the_mode_can_be_set_for_a_partition(database: Database) -> None:
@@ -569,7 +563,7 @@ async def test_the_mode_can_be_set_for_a_partition(database: Database) -> None:
         change(database, schema.nodes, schema.nodes.c.node == node, labels=labels)
     rule = RuleSettings(kinds=("*",), partitions=("debug",), mode=Mode.ACT)
     async with running(database, world, replace(ACT, mode=Mode.NOTIFY, rules=(rule,))):
-        await until(lambda: "isolate n2" in world.acts)
+        await eventually(lambda: "isolate n2" in world.acts)
         await settle()
     assert world.acts == ["isolate n2"]
     modes = {row["incident"]: row["evidence"]["rule"] for row in rows(database, schema.recoveries)}
