@@ -88,7 +88,6 @@ def stored(watchdog: WatchdogProcess) -> tuple[Counter[str], list[int], Counter[
     return begun, seqs, told
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_no_fault_is_lost_or_told_twice(
     watchdog: WatchdogProcess, agent: AgentProcess, seed: int

@@ -28,7 +28,7 @@ from waiting import until
 from watchdog.notify.receivers import HttpReceiver, unused_port
 from watchdog_process import WatchdogProcess
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
 STEPS = 70
 AGENT = (sys.executable, "-c", "from chipmedic_agent.main import run; run()")

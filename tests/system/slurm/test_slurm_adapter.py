@@ -14,7 +14,7 @@ from chipmedic_watchdog.recover.slurm import Slurm
 from system.slurm.cluster import Cluster
 from waiting import PATIENCE_SECONDS
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
 REASON = "chipmedic:inc-000017 memory.uncorrectable"
 

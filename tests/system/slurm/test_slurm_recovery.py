@@ -20,7 +20,7 @@ from chipmedic_watchdog.store.migrate import migrate
 from system.slurm.cluster import NODES, Cluster
 from waiting import PATIENCE_SECONDS
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
 """DESIGN.md: a fault to a job that steps again; two minutes without the adapter."""
 

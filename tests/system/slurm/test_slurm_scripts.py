@@ -14,7 +14,7 @@ import pytest
 
 from system.slurm.cluster import NODES, Cluster, why_not
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
 SCRIPTS = Path(__file__).parents[3] / "deploy" / "slurm"
 EXTRA = """\
