@@ -12,8 +12,7 @@ from typing import ClassVar
 from chipmedic import Metric
 from chipmedic.tool_report import ChipReport, ProblemKind, ProcessReport, ToolReader, ToolReport
 from chipmedic_collectors.pci_bus import ACCELERATORS, PciPattern
-from chipmedic_collectors.reading import box, cells, fields
-from chipmedic_collectors.reading.blocks import read_blocks, read_processes
+from chipmedic_collectors.reading import box, cells, fields, listing
 from chipmedic_collectors.reading.command_line import CommandLine
 from chipmedic_collectors.reading.csv_rows import read_query
 from chipmedic_collectors.reading.judging import note_silence
@@ -24,8 +23,10 @@ from chipmedic_collectors.usual_metrics import LOAD
 from chipmedic_collectors.values import identity, integer, memory_bytes, normalise_pci, process_id
 
 VENDOR = "iluvatar"
+WORD = "GPU"
+ONE_CHIP = ("-i", "--id")
+_LOG_VERSION = re.compile(r"^IX-ML Version\s*:\s*(?P<tool>\S+)", re.IGNORECASE | re.MULTILINE)
 _BANNER = re.compile(r"IX-ML:\s*(?P<tool>\S+)\s+Driver Version:\s*(?P<driver>\S+)")
-_LIST = re.compile(r"\s*GPU (?P<index>\d{1,4}):\s*(?P<name>[^(]+?)\s*\(UUID:\s*(?P<uuid>[^)]+)\)")
 
 
 def _is_xml(text: str, command: CommandLine) -> bool:
@@ -42,15 +43,8 @@ def _read_xml(text: str, command: CommandLine, report: ToolReport) -> None:
         note_silence(report, chip)
     if not log.is_closed:
         report.add_problem(ProblemKind.TRUNCATED, "the XML ends before </ixsmi_log>")
-    _note_count(integer(log.value("attached_gpus")), command, report)
-
-
-def _note_count(attached: int | None, command: CommandLine, report: ToolReport) -> None:
-    listed = len(report.chips)
-    if attached is not None and attached > listed and not command.has("-i", "--id"):
-        report.add_problem(ProblemKind.PARTIAL, f"{attached} GPUs attached, {listed} listed")
-    elif not listed and not report.problems:
-        report.add_problem(ProblemKind.NO_DEVICES, "no GPU is listed")
+    attached = integer(log.value("attached_gpus"))
+    listing.note_count(attached, WORD, command, report, *ONE_CHIP)
 
 
 def _section(node: Node, *keys: str) -> Node:
@@ -118,7 +112,6 @@ def _read_box(text: str, command: CommandLine, report: ToolReport) -> None:
     box.finish(table, chips, report)
 
 
-_HEADING = re.compile(r"\s*GPU (?P<pci>[0-9A-Fa-f]+:[0-9A-Fa-f:]+\.[0-7])\s*$")
 _KEYS: fields.FieldMap = {
     "minor number": fields.INDEX,
     "product name": fields.NAME,
@@ -147,37 +140,22 @@ _COLUMNS: fields.FieldMap = {
 
 
 def _is_log(text: str, command: CommandLine) -> bool:
-    return any(_HEADING.match(line) for line in text.splitlines())
+    return listing.any_line(listing.heading_of(WORD), text)
 
 
 def _read_log(text: str, command: CommandLine, report: ToolReport) -> None:
-    """Read `-q`: the values of `-q -x` as lines of `key : value`."""
-    attached = None
-    for block in read_blocks(text, _HEADING):
-        if block.heading is None:
-            report.driver_version = identity(block.value("driver version"))
-            report.tool_version = identity(block.value("ix-ml version"))
-            attached = integer(block.value("attached gpus"))
-            continue
-        chip = ChipReport(pci=normalise_pci(block.heading["pci"]))
-        fields.fill(chip, block.pairs, _KEYS)
-        chip.processes = read_processes(block)
-        report.chips.append(chip)
-        note_silence(report, chip)
-    _note_count(attached, command, report)
+    attached = listing.read_log(text, WORD, _KEYS, report)
+    if version := _LOG_VERSION.search(text):
+        report.tool_version = identity(version["tool"])
+    listing.note_count(attached, WORD, command, report, *ONE_CHIP)
 
 
 def _is_list(text: str, command: CommandLine) -> bool:
-    return any(_LIST.match(line) for line in text.splitlines())
+    return listing.any_line(listing.entry_of(WORD), text)
 
 
 def _read_list(text: str, command: CommandLine, report: ToolReport) -> None:
-    for row in filter(None, map(_LIST.match, text.splitlines())):
-        report.chips.append(
-            ChipReport(
-                index=int(row["index"]), name=identity(row["name"]), uuid=identity(row["uuid"])
-            )
-        )
+    listing.read_list(text, WORD, report)
 
 
 def _is_query(text: str, command: CommandLine) -> bool:
