@@ -6,6 +6,7 @@ confirmed by reading the world again, because the watchdog may die between doing
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
@@ -20,6 +21,25 @@ class StepKind(StrEnum):
     """Stop the job and make it start again elsewhere."""
     RETURN = "return"
     """Give the node back: undo only what we did."""
+    CHECKPOINT = "checkpoint"
+    """Ask the job to save its state; when its time is over the recovery goes on without it."""
+
+
+class Rung(StrEnum):
+    """How a job is brought to run again: the rungs of the ladder, the gentlest first."""
+
+    IN_PLACE = "in_place"
+    """Its processes start again where they are; the allocation stays."""
+    REPLACE = "replace"
+    """One process of it is replaced; the others wait for it."""
+    SPARE = "spare"
+    """A spare node takes the place of one that leaves."""
+    SHRINK = "shrink"
+    """It goes on without the nodes that leave."""
+    REQUEUE = "requeue"
+    """It is stopped whole, queued, and starts again elsewhere."""
+    HOLD = "hold"
+    """Nothing more is done by itself: a person must look."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +54,8 @@ class Step:
     timeout_seconds: float
     arguments: dict[str, str] = field(default_factory=dict)
     """What the adapter needs to do, confirm and undo it; saved with the step."""
+    rung: Rung | None = None
+    """Of RESTART: how. None: the adapter knows one way only, which counts as REQUEUE."""
 
 
 FOREIGN = "foreign"
@@ -64,6 +86,11 @@ class RecoveryRequest:
     """Jobs to restart (`slurm:1234`), each with its scheduler's prefix."""
     recovery: str = ""
     """The recovery's own id: one incident can need several, each of which is to be done once."""
+    rungs: Mapping[str, Rung] = field(default_factory=dict)
+    """How each job is to be restarted, as the ladder chose among what `Laddered.rungs` said; a job
+    that is not here is queued again."""
+    leaving: tuple[str, ...] = ()
+    """Nodes that the jobs must leave: those to isolate, and those that are isolated already."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +118,26 @@ class Witness(Protocol):
 
         Raises:
             DeliveryFailed: nothing could be read; that is never "no node is out of service".
+        """
+        ...
+
+
+@runtime_checkable
+class Laddered(Protocol):
+    """An optional power of a recoverer: it knows more ways to restart a job than to queue it again.
+
+    An adapter without it takes the rungs `requeue` and `hold`.
+    """
+
+    def rungs(self, job: str, leaving: tuple[str, ...]) -> Mapping[Rung, str]:
+        """Say for each rung that this adapter has why the job cannot take it now; "": it can.
+
+        A rung that is missing is one that the adapter never has. The reasons are shown to people
+        and kept with the recovery. `leaving` are the nodes that the job must leave. It reads the
+        world and changes nothing.
+
+        Raises:
+            DeliveryFailed: nothing could be read; permanent where the job is not known.
         """
         ...
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, and_, func, insert, select, update
 
-from chipmedic.recoverer import Step, StepKind
+from chipmedic.recoverer import Rung, Step, StepKind
 from chipmedic_watchdog.recover.settings import Mode
 from chipmedic_watchdog.store import schema
 
@@ -150,6 +150,7 @@ def add_steps(connection: Connection, recovery: str, steps: Sequence[Step]) -> N
                 description=step.description,
                 timeout_seconds=step.timeout_seconds,
                 arguments=step.arguments,
+                rung=_rung(step),
                 state="planned",
             )
         )
@@ -193,6 +194,12 @@ def restarted_at(connection: Connection, jobs: Iterable[str]) -> dict[str, float
     return {target: at for target, at in connection.execute(query)}  # noqa: C416  rows, not pairs
 
 
+def _rung(step: Step) -> str:
+    if step.kind is not StepKind.RESTART:
+        return ""
+    return (step.rung or Rung.REQUEUE).value
+
+
 def _next(connection: Connection, name: str) -> int:
     """Count up; the transaction makes it unique."""
     table = schema.counters
@@ -230,6 +237,7 @@ def _step(row: Row[Any]) -> StoredStep:
             description=row.description,
             timeout_seconds=row.timeout_seconds,
             arguments=row.arguments,
+            rung=Rung(row.rung) if row.rung else None,
         ),
         state=row.state,
         attempts=row.attempts,

@@ -329,6 +329,7 @@ recovery_steps = Table(
     Column("detail", Text, nullable=False, default=""),
     Column("undo", JSON, nullable=False, default=dict),
     Column("fencing_token", BIG, nullable=False, default=0),  # of the leader that began it
+    Column("rung", String, nullable=False, server_default=""),  # of a restart: as `Rung`
 )
 
 isolations = Table(

@@ -74,6 +74,8 @@ class Slurm:
                 return self._restart.do(step)
             case StepKind.RETURN:
                 return self._give_back(step)
+            case StepKind.CHECKPOINT:
+                return StepResult(is_done=True, detail="not asked")
 
     def confirm(self, step: Step) -> StepResult:
         """Read the world again; see `Recoverer.confirm`."""
