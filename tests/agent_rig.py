@@ -11,10 +11,16 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from agent_story import BOOT, Heat
+from chipmedic.host import LinuxHost
 from chipmedic_agent.config import AgentSettings
 from chipmedic_agent.disk import Disk
+from chipmedic_agent.gate import Gate
 from chipmedic_agent.identity import Identity
+from chipmedic_agent.job_acts import JobActs
+from chipmedic_agent.job_room import JobRoom
+from chipmedic_agent.jobs import JobTracker
 from chipmedic_agent.journal import Journal
+from chipmedic_agent.orders import Orders
 from chipmedic_agent.pipeline import Pipeline
 from chipmedic_agent.registry import Absent
 from chipmedic_agent.reporter import Reporter
@@ -23,6 +29,15 @@ from chipmedic_agent.scanner import Scanner
 from chipmedic_agent.uplink import Uplink
 
 IDENTITY = Identity(node="n-1", boot_id=BOOT, boot_time=1.0, machine_id="m", version="0")
+
+
+def orders_of(
+    settings: AgentSettings, folder: Path, roster: Roster, pipeline: Pipeline, journal: Journal
+) -> Orders:
+    """Return what obeys the watchdog, on a node without jobs."""
+    room = JobRoom(str(folder / "jobs"), str(folder), BOOT)
+    acts = JobActs(settings.jobs, JobTracker(LinuxHost()), room, LinuxHost())
+    return Orders(roster, Gate(settings, roster, pipeline), acts, pipeline, journal)
 
 
 class Agent:
@@ -42,12 +57,9 @@ class Agent:
         )
         self.reporter = Reporter(IDENTITY, self.pipeline, self.journal, self.roster, time.time)
         self.reporter.labels = {"rack": "r1"}
+        self.orders = orders_of(self.settings, folder, self.roster, self.pipeline, self.journal)
         self.uplink = Uplink(
-            self.settings,
-            journal=self.journal,
-            reporter=self.reporter,
-            roster=self.roster,
-            pipeline=self.pipeline,
+            self.settings, journal=self.journal, reporter=self.reporter, orders=self.orders
         )
 
     def tell(self, *changes: object) -> None:

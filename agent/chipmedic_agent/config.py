@@ -17,6 +17,7 @@ from pathlib import Path
 
 from chipmedic.config import load
 from chipmedic.errors import ConfigError
+from chipmedic.job_files import DEFAULT_DIRECTORY
 from chipmedic_agent.detectors.settings import DetectorSettings
 
 DEFAULT_PATH = Path("/etc/chipmedic/agent.toml")
@@ -191,6 +192,39 @@ class GateSettings:
         )
 
 
+ACTS = ("checkpoint", "leave", "restart")
+"""What may be done to jobs here, if it is allowed."""
+SIGNALS = ("", "SIGUSR1", "SIGUSR2", "SIGHUP", "SIGURG", "SIGWINCH")
+"""By which a job may be asked for a checkpoint."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSettings:
+    """[jobs]: what the watchdog may have done to jobs of this node."""
+
+    allow: tuple[str, ...] = ()
+    """Of `checkpoint` (ask for one), `leave` (end a job's processes and keep launchers out) and
+    `restart` (end a job's workers, which its launcher starts again). None: nothing."""
+    checkpoint_signal: str = "SIGUSR1"
+    """Sent to a job's processes that have a handler for it, beside the file; empty: the file
+    alone."""
+    grace_seconds: float = 10.0
+    """From SIGTERM to SIGKILL."""
+
+    def __post_init__(self) -> None:
+        unknown = [word for word in self.allow if word not in ACTS]
+        is_signal = self.checkpoint_signal in SIGNALS
+        _refuse(
+            (
+                *(f"allow: {word!r}: allowed are {', '.join(ACTS)}" for word in unknown),
+                "" if is_signal else
+                f"checkpoint_signal: {self.checkpoint_signal!r}: allowed are "
+                f"{', '.join(filter(None, SIGNALS))}, or empty for none",
+                _positive("grace_seconds", self.grace_seconds),
+            )
+        )  # fmt: skip
+
+
 def _state_directory() -> str:
     return os.environ.get("STATE_DIRECTORY", DEFAULT_STATE_DIRECTORY).split(":")[0]
 
@@ -209,6 +243,8 @@ class AgentSettings:
     state_directory: str = field(default_factory=_state_directory)
     progress_socket: str = DEFAULT_PROGRESS_SOCKET
     """Where training jobs send their beats."""
+    jobs_directory: str = DEFAULT_DIRECTORY
+    """Where the agent leaves files for jobs: who may start here, who is asked for a checkpoint."""
     host_root: str = "/"
     """Another root for everything that collectors read: a captured or simulated machine."""
     boot_id_file: str = BOOT_ID_FILE
@@ -220,6 +256,7 @@ class AgentSettings:
     http: HttpSettings = field(default_factory=HttpSettings)
     inventory: InventorySettings = field(default_factory=InventorySettings)
     gate: GateSettings = field(default_factory=GateSettings)
+    jobs: JobSettings = field(default_factory=JobSettings)
     detectors: DetectorSettings = field(default_factory=DetectorSettings)
 
     def __post_init__(self) -> None:
@@ -238,7 +275,15 @@ class AgentSettings:
         return self.collectors.get(name, CollectorSettings())
 
 
-NEED_RESTART = ("node", "state_directory", "progress_socket", "host_root", "boot_id_file", "http")
+NEED_RESTART = (
+    "node",
+    "state_directory",
+    "progress_socket",
+    "jobs_directory",
+    "host_root",
+    "boot_id_file",
+    "http",
+)
 """What a reload cannot change."""
 
 

@@ -22,13 +22,17 @@ from chipmedic_agent.config import NEED_RESTART, AgentSettings, changed, load_se
 from chipmedic_agent.detectors import builtin_detectors
 from chipmedic_agent.disk import Disk
 from chipmedic_agent.fitness import fitness
+from chipmedic_agent.gate import Gate
 from chipmedic_agent.health import Pulse, health
 from chipmedic_agent.identity import read_identity
+from chipmedic_agent.job_acts import JobActs
+from chipmedic_agent.job_room import JobRoom
 from chipmedic_agent.job_source import JOBS, JobSource
 from chipmedic_agent.jobs import JobTracker
 from chipmedic_agent.journal import Journal
 from chipmedic_agent.membership import Membership
 from chipmedic_agent.metrics import World, exposition
+from chipmedic_agent.orders import Orders
 from chipmedic_agent.pages import Pages
 from chipmedic_agent.pipeline import Pipeline
 from chipmedic_agent.progress import ProgressListener
@@ -71,6 +75,7 @@ class Daemon:
         )
         # Beats and processes are those of the running kernel, also where the hardware is simulated.
         self._listener = ProgressListener(settings.progress_socket)
+        self._tracker = JobTracker(LinuxHost(), self._listener)
         self._roster = Roster(
             self._scanners(),
             now=self._now,
@@ -82,13 +87,20 @@ class Daemon:
         self._membership = Membership(
             settings, LinuxHost(), lambda why: self._uplink.begin_anew(why)
         )
+        self._room = JobRoom(settings.jobs_directory, settings.state_directory, identity.boot_id)
+        self._orders = Orders(
+            self._roster,
+            Gate(settings, self._roster, self._pipeline),
+            JobActs(settings.jobs, self._tracker, self._room, LinuxHost(), self._now),
+            self._pipeline,
+            self._journal,
+        )
         self._uplink = Uplink(
             settings,
             membership=self._membership,
             journal=self._journal,
             reporter=self._reporter,
-            roster=self._roster,
-            pipeline=self._pipeline,
+            orders=self._orders,
         )
         self._world = World(
             identity=identity,
@@ -116,6 +128,7 @@ class Daemon:
         opened = await self._journal.open()
         told = self._pipeline.restore(opened, self._settings.inventory.forget, self._now())
         self._tell(told, self._now())
+        self._room.restore()
         self._roster.apply(self._settings)
         async with asyncio.TaskGroup() as group:
             roster = group.create_task(self._roster.run(), name="roster")
@@ -160,8 +173,7 @@ class Daemon:
                 # A method of the pipeline, as its inventory is replaced when the state is loaded.
                 knows_chips=partial(self._pipeline.knows_chips_of, name),
             )
-        tracker = JobTracker(LinuxHost(), self._listener)
-        jobs = JobSource(tracker, self._pipeline.processes, self._now)
+        jobs = JobSource(self._tracker, self._pipeline.processes, self._now)
         yield Scanner(JOBS, lambda: Found(jobs), consume=self._take, now=self._now)
 
     def _take(self, scan: Scan, cursor: str | None) -> None:
@@ -320,6 +332,7 @@ class Daemon:
             self._journal.resize(settings.spool.bytes_max)
         if "collectors" in differing:
             self._roster.apply(settings)
+        self._orders.apply(settings)
         if differing & STREAM_PARTS:
             self._reporter.labels = settings.labels
             self._membership.apply(settings)

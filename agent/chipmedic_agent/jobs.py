@@ -16,6 +16,7 @@ from chipmedic.host import Host
 from chipmedic.model import ChipProcess, JobStatus, Scan
 from chipmedic_agent.job_course import JobCourse
 from chipmedic_agent.job_log import LogAge
+from chipmedic_agent.process_tree import Process, launcher_of
 from chipmedic_agent.processes import (
     ProcessIdentity,
     Stat,
@@ -31,6 +32,8 @@ FORGET_SECONDS = 600.0
 JOBS_MAX = 256
 CLAIMS_MAX = 1024
 """Sessions whose job is known by their beats alone; of more the oldest are forgotten."""
+LAUNCHERS_MAX = 64
+"""Processes of one job whose launcher is remembered."""
 SHOWN_MAX = 16
 """Ranks and processes named in one label."""
 _SCHEDULED = ("slurm:", "kubernetes:", "torchrun:", "local:")
@@ -57,6 +60,9 @@ class JobTracker:
         """Job by session, where only the beats of an unmarked process name it."""
         self._users: dict[int, str | None] = {}
         self._logs = LogAge(host)
+        self._at_work: dict[str, tuple[ProcessIdentity, ...]] = {}
+        self._launchers: dict[str, dict[int, Process | None]] = {}
+        """By job: the launcher above each process of it that was seen."""
         self.refused_total = 0
         """Beats for a job that is not the sender's."""
 
@@ -73,8 +79,12 @@ class JobTracker:
         holders = self._place_holders(stats, now)
         self._adopt_callers(stats, now)
         statuses = []
+        at_work: dict[str, tuple[ProcessIdentity, ...]] = {}
         for job, course in list(self._jobs.items()):
             alive = course.living(stats)
+            if alive:
+                at_work[job] = tuple(alive)
+                self._find_launchers(job, alive)
             if alive or job in holders:
                 course.seen_at = max(course.seen_at, now)
             elif now - course.seen_at >= FORGET_SECONDS:
@@ -83,7 +93,27 @@ class JobTracker:
             if alive or course.step is not None or course.phase is not None:
                 chips = tuple(sorted(holders.get(job, ())))
                 statuses.append(self._status(job, course, alive, stats, chips, now))
+        self._at_work = at_work
         return Scan(source="jobs", at=now, jobs=tuple(statuses))
+
+    def workers(self, job: str) -> tuple[ProcessIdentity, ...]:
+        """Return the processes of a job that lived at the last look; from any thread."""
+        return self._at_work.get(job, ())
+
+    def launchers(self, job: str) -> tuple[Process, ...]:
+        """Return the launchers that were seen above its processes, alive or not; from any thread.
+
+        Between two starts of its workers a launcher is all that there is of a job.
+        """
+        found = tuple(self._launchers.get(job, {}).values())
+        return tuple(dict.fromkeys(each for each in found if each is not None))
+
+    def _find_launchers(self, job: str, alive: list[ProcessIdentity]) -> None:
+        known = self._launchers.get(job, {})
+        fresh = {who.pid: launcher_of(self._host, who.pid) for who in alive if who.pid not in known}
+        if fresh:
+            newest = list({**known, **fresh}.items())[-LAUNCHERS_MAX:]
+            self._launchers[job] = dict(newest)
 
     def _look_at_processes(self) -> dict[int, Stat]:
         """Return the living processes among those that matter; a reused pid is another process."""
@@ -143,6 +173,7 @@ class JobTracker:
     def _drop(self, job: str) -> None:
         """Forget a job, and which sessions called themselves by it."""
         del self._jobs[job]
+        self._launchers.pop(job, None)
         self._claims = {session: name for session, name in self._claims.items() if name != job}
 
     def _course(self, job: str, *, owner: int | None, at: float) -> JobCourse | None:

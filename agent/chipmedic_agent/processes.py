@@ -88,7 +88,7 @@ def identify(host: Host, pid: int) -> ProcessIdentity | None:
     if stat is None or not stat.is_alive:
         return None
     is_stuck = stat.state == "D"
-    environ = {} if is_stuck else _environ(host, pid)
+    environ = {} if is_stuck else read_environ(host, pid)
     cgroup = _read(host, f"/proc/{pid}/cgroup")
     labels: dict[str, str] = {}
     if environ is None:
@@ -100,7 +100,7 @@ def identify(host: Host, pid: int) -> ProcessIdentity | None:
         started=stat.started,
         parent=stat.parent,
         session=stat.session,
-        uid=_uid(host, pid),
+        uid=read_uid(host, pid),
         job=job or f"{_SESSION}{stat.session}",
         rank=rank_of(environ),
         attempt=_attempt(environ, job),
@@ -137,7 +137,7 @@ def _attempt(environ: Mapping[str, str], job: str | None) -> int:
     return small_number(environ.get(name, "")) or 0
 
 
-def _environ(host: Host, pid: int) -> dict[str, str] | None:
+def read_environ(host: Host, pid: int) -> dict[str, str] | None:
     """Return the environment that a process was started with, or None where it may not be read."""
     try:
         text = host.read(f"/proc/{pid}/environ")
@@ -147,7 +147,8 @@ def _environ(host: Host, pid: int) -> dict[str, str] | None:
     return {name: value for name, sign, value in pairs if sign}
 
 
-def _uid(host: Host, pid: int) -> int | None:
+def read_uid(host: Host, pid: int) -> int | None:
+    """Return the user that a process runs as, None when it is gone."""
     match = re.search(r"^Uid:\s+(\d+)", _read(host, f"/proc/{pid}/status"), re.MULTILINE)
     return None if match is None else int(match[1])
 

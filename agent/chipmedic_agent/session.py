@@ -14,11 +14,10 @@ import grpc.aio
 
 from chipmedic.errors import ChipmedicError
 from chipmedic_agent.config import StreamSettings
-from chipmedic_agent.gate import Gate
 from chipmedic_agent.journal import Journal
+from chipmedic_agent.orders import Orders
 from chipmedic_agent.record import Record
 from chipmedic_agent.reporter import Reporter
-from chipmedic_agent.roster import Roster
 from chipmedic_proto.v1 import chipmedic_pb2 as pb
 
 WELCOME_SECONDS = 10.0
@@ -60,11 +59,9 @@ class Session:
         *,
         journal: Journal,
         reporter: Reporter,
-        roster: Roster,
-        gate: Gate,
+        orders: Orders,
         settings: StreamSettings,
         wake: asyncio.Event,
-        take_token: Callable[[int], bool],
         welcomed: Callable[[], None],
     ) -> None:
         self.farewell: str | None = None
@@ -72,12 +69,10 @@ class Session:
         self._call = call
         self._journal = journal
         self._reporter = reporter
-        self._roster = roster
-        self._gate = gate
+        self._orders = orders
         self._heartbeat_seconds = settings.heartbeat_seconds
         self._snapshot_seconds = settings.snapshot_seconds
         self._wake = wake
-        self._take_token = take_token
         self._welcomed = welcomed
         self._epoch = journal.epoch
         self._sent_seq = 0
@@ -239,26 +234,13 @@ class Session:
     # -- obeying
 
     async def _obey(self, command: pb.Command) -> None:
-        ok, detail = await self._carry_out(command)
-        self._results.append(pb.CommandResult(id=command.id, ok=ok, detail=detail))
+        outcome = await self._orders.carry_out(command)
+        self._results.append(
+            pb.CommandResult(
+                id=command.id, ok=outcome.ok, detail=outcome.detail, is_final=outcome.is_final
+            )
+        )
         self._wake.set()
-
-    async def _carry_out(self, command: pb.Command) -> tuple[bool, str]:
-        expires = command.expires_after_seconds
-        if not math.isfinite(expires) or expires < 0:
-            return False, "expired"
-        if not self._take_token(command.fencing_token):
-            return False, f"fencing token {command.fencing_token} is older than one seen before"
-        if command.WhichOneof("body") == "run_gate":
-            return await self._gate.check(time.time())
-        if command.WhichOneof("body") != "collect_now":
-            return False, "unknown command: this agent is of another version"
-        try:
-            words = await self._roster.scan_now(command.collect_now.checks)
-        except KeyError as e:
-            return False, f"unknown check: {e.args[0]}"
-        blind = [name for name, word in words.items() if word not in ("done", "not on this host")]
-        return not blind, ", ".join(f"{name}: {word}" for name, word in words.items())
 
 
 def _batch(records: list[Record]) -> pb.AgentMessage:

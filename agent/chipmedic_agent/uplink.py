@@ -12,12 +12,10 @@ from dataclasses import dataclass
 
 from chipmedic_agent.channel import open_channel
 from chipmedic_agent.config import AgentSettings, split_address
-from chipmedic_agent.gate import Gate
 from chipmedic_agent.journal import Journal
 from chipmedic_agent.membership import Membership, NoCertificate
-from chipmedic_agent.pipeline import Pipeline
+from chipmedic_agent.orders import Orders
 from chipmedic_agent.reporter import Reporter
-from chipmedic_agent.roster import Roster
 from chipmedic_agent.session import Session, StreamLost
 from chipmedic_agent.targets import Targets
 from chipmedic_proto.v1.chipmedic_pb2_grpc import WatchdogStub
@@ -53,8 +51,7 @@ class Uplink:
         *,
         journal: Journal,
         reporter: Reporter,
-        roster: Roster,
-        pipeline: Pipeline,
+        orders: Orders,
         membership: Membership | None = None,
     ) -> None:
         self._membership = membership
@@ -62,8 +59,7 @@ class Uplink:
         self._settings = settings
         self._journal = journal
         self._reporter = reporter
-        self._roster = roster
-        self._pipeline = pipeline
+        self._orders = orders
         self._wake = asyncio.Event()
         self._session: Session | None = None
         self._is_ending = False
@@ -71,7 +67,6 @@ class Uplink:
         self._told: dict[str, str] = {}
         """Why there is no stream to each watchdog, as it was logged."""
         self._changed = asyncio.Event()
-        self._gate = Gate(settings, roster, pipeline)
         self._targets = Targets(settings.watchdogs, settings.node)
         journal.on_change = self._wake.set
 
@@ -82,7 +77,7 @@ class Uplink:
 
     def apply(self, settings: AgentSettings) -> None:
         """Take over watchdogs, labels, pace and encryption: the stream begins anew."""
-        self._settings = self._gate.settings = settings
+        self._settings = settings
         self._targets = Targets(settings.watchdogs, settings.node)
         self.begin_anew("the configuration has changed")
 
@@ -164,11 +159,9 @@ class Uplink:
                 WatchdogStub(channel).Connect(),  # type: ignore[no-untyped-call]
                 journal=self._journal,
                 reporter=self._reporter,
-                roster=self._roster,
-                gate=self._gate,
+                orders=self._orders,
                 settings=self._settings.stream,
                 wake=self._wake,
-                take_token=self._take_token,
                 welcomed=lambda: self._note_welcome(target),
             )
             self._session = session
@@ -190,15 +183,6 @@ class Uplink:
         if self._session is not None:
             self._session.farewell = reason
             self._wake.set()
-
-    def _take_token(self, token: int) -> bool:
-        """Refuse what a deposed leader still sends."""
-        if token < self._pipeline.fencing_token:
-            return False
-        if token > self._pipeline.fencing_token:
-            self._pipeline.fencing_token = token
-            self._journal.touch()
-        return True
 
     def _note_welcome(self, target: str) -> None:
         self._welcome_at = time.monotonic()

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from agent_rig import orders_of
 from agent_story import BOOT, Heat, a_chip, component
 from chipmedic.metric import Metric
 from chipmedic.model import (
@@ -58,13 +59,9 @@ def a_world(folder: Path, *, knows_chips: bool = False, watchdogs: tuple[str, ..
     )
     roster = Roster([scanner], now=clock, is_open_for=pipeline.is_open_for, disabled=lambda _: None)
     reporter = Reporter(NODE, pipeline, journal, roster, clock)
-    uplink = Uplink(
-        AgentSettings(watchdogs=watchdogs),
-        journal=journal,
-        reporter=reporter,
-        roster=roster,
-        pipeline=pipeline,
-    )
+    settings = AgentSettings(watchdogs=watchdogs)
+    orders = orders_of(settings, folder, roster, pipeline, journal)
+    uplink = Uplink(settings, journal=journal, reporter=reporter, orders=orders)
     uplink.state.since = clock.at
     return World(
         identity=NODE,

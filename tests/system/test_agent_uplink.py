@@ -330,9 +330,11 @@ async def test_commands_are_answered(watchdog: FakeWatchdog, tmp_path: Path) -> 
             a_command("nobody", collect_now=pb.CollectNow(checks=["nope"]), fencing_token=7),
             a_command("of a later version", fencing_token=7),
             a_command("gate", run_gate=pb.RunGate(), fencing_token=7),
+            a_command("look", job_act=pb.JobAct(act="look"), fencing_token=7),
+            a_command("leave", job_act=pb.JobAct(act="leave", job="torchrun:a"), fencing_token=7),
         ):
             await watchdog.tell(message)
-        await watchdog.until(lambda: len(watchdog.results) == 6)
+        await watchdog.until(lambda: len(watchdog.results) == 8)
         answers = {result.id: (result.ok, result.detail) for result in watchdog.results}
         assert answers["good"] == (True, "acme: not on this host")
         assert answers["expired"] == (False, "expired")
@@ -341,6 +343,12 @@ async def test_commands_are_answered(watchdog: FakeWatchdog, tmp_path: Path) -> 
         assert answers["of a later version"][0] is False
         assert answers["gate"][0] is False
         assert "no check looks at this node" in answers["gate"][1]
+        assert answers["look"] == (False, "launchers may start")
+        assert answers["leave"][0] is False
+        assert "[jobs] allow" in answers["leave"][1]
+        assert {result.id for result in watchdog.results if result.is_final} == {
+            "nobody", "of a later version", "leave",
+        }  # fmt: skip
         assert agent.pipeline.fencing_token == 7
 
 

@@ -294,18 +294,20 @@ class Ack(_message.Message):
     def __init__(self, seq: _Optional[int] = ...) -> None: ...
 
 class Command(_message.Message):
-    __slots__ = ("id", "collect_now", "run_gate", "expires_after_seconds", "fencing_token")
+    __slots__ = ("id", "collect_now", "run_gate", "job_act", "expires_after_seconds", "fencing_token")
     ID_FIELD_NUMBER: _ClassVar[int]
     COLLECT_NOW_FIELD_NUMBER: _ClassVar[int]
     RUN_GATE_FIELD_NUMBER: _ClassVar[int]
+    JOB_ACT_FIELD_NUMBER: _ClassVar[int]
     EXPIRES_AFTER_SECONDS_FIELD_NUMBER: _ClassVar[int]
     FENCING_TOKEN_FIELD_NUMBER: _ClassVar[int]
     id: str
     collect_now: CollectNow
     run_gate: RunGate
+    job_act: JobAct
     expires_after_seconds: float
     fencing_token: int
-    def __init__(self, id: _Optional[str] = ..., collect_now: _Optional[_Union[CollectNow, _Mapping]] = ..., run_gate: _Optional[_Union[RunGate, _Mapping]] = ..., expires_after_seconds: _Optional[float] = ..., fencing_token: _Optional[int] = ...) -> None: ...
+    def __init__(self, id: _Optional[str] = ..., collect_now: _Optional[_Union[CollectNow, _Mapping]] = ..., run_gate: _Optional[_Union[RunGate, _Mapping]] = ..., job_act: _Optional[_Union[JobAct, _Mapping]] = ..., expires_after_seconds: _Optional[float] = ..., fencing_token: _Optional[int] = ...) -> None: ...
 
 class CollectNow(_message.Message):
     __slots__ = ("checks",)
@@ -317,15 +319,29 @@ class RunGate(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
+class JobAct(_message.Message):
+    __slots__ = ("act", "job", "reason", "attempt")
+    ACT_FIELD_NUMBER: _ClassVar[int]
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    act: str
+    job: str
+    reason: str
+    attempt: int
+    def __init__(self, act: _Optional[str] = ..., job: _Optional[str] = ..., reason: _Optional[str] = ..., attempt: _Optional[int] = ...) -> None: ...
+
 class CommandResult(_message.Message):
-    __slots__ = ("id", "ok", "detail")
+    __slots__ = ("id", "ok", "detail", "is_final")
     ID_FIELD_NUMBER: _ClassVar[int]
     OK_FIELD_NUMBER: _ClassVar[int]
     DETAIL_FIELD_NUMBER: _ClassVar[int]
+    IS_FINAL_FIELD_NUMBER: _ClassVar[int]
     id: str
     ok: bool
     detail: str
-    def __init__(self, id: _Optional[str] = ..., ok: bool = ..., detail: _Optional[str] = ...) -> None: ...
+    is_final: bool
+    def __init__(self, id: _Optional[str] = ..., ok: bool = ..., detail: _Optional[str] = ..., is_final: bool = ...) -> None: ...
 
 class SnapshotRequest(_message.Message):
     __slots__ = ()
