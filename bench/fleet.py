@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
+import gc
 import json
 import random
 import resource
@@ -17,23 +17,16 @@ import signal
 import sys
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
-from grpc import aio
+from http2 import Stream
 
 from chipmedic_proto.v1 import chipmedic_pb2 as pb
 
-OPTIONS = (
-    ("grpc.keepalive_time_ms", 1000),
-    ("grpc.keepalive_timeout_ms", 1000),
-    ("grpc.http2.ping_timeout_ms", 1000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.use_local_subchannel_pool", 1),
-    ("grpc.initial_reconnect_backoff_ms", 500),
-    ("grpc.max_reconnect_backoff_ms", 3000),
-)
+PATH = "/chipmedic.v1.Watchdog/Connect"
+PING_SECONDS = 1.0
+"""As the agent's own channel asks, and the time that it gives for the answer."""
 BATCH = 10
 """Events of one batch: a fault is raised, counted up, and cleared."""
 BACKOFF_SECONDS = 3.0
@@ -61,8 +54,14 @@ class Agent:
     seq: int = 0
     waiting: deque[tuple[int, float, bytes]] = field(default_factory=deque)
     """(last seq, when made, message) of the batches that are not acknowledged."""
-    stream: Any = None
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    stream: Stream | None = None
+    is_welcome: bool = False
+
+    @property
+    def free_stream(self) -> Stream | None:
+        """The stream, where the watchdog has welcomed us and has room for a message."""
+        stream = self.stream
+        return stream if self.is_welcome and stream and not stream.is_full else None
 
     @property
     def node(self) -> str:
@@ -121,45 +120,37 @@ class Agent:
     async def live(self, rng: random.Random) -> None:
         """Be connected for ever."""
         await asyncio.sleep(rng.uniform(0, self.given.spread))
-        # One channel for good: gRPC frees a closed one so late that a fleet which reconnects for a
-        # while fills the memory.
-        channel = aio.insecure_channel(self.given.address, options=OPTIONS)
+        host, _, port = self.given.address.rpartition(":")
+        loop = asyncio.get_running_loop()
         while True:
+            is_lost = asyncio.Event()
             try:
-                await self.talk(channel)
-            except (aio.AioRpcError, asyncio.InvalidStateError, TimeoutError):
+                _, self.stream = await loop.create_connection(
+                    lambda lost=is_lost.set: Stream(PATH, self.given.address, self.told, lost),  # type: ignore[misc]
+                    host,
+                    int(port),
+                )
+                self.stream.send(self.hello())
+                await is_lost.wait()
+            except OSError:
                 pass
-            finally:
-                if self.stream is not None:
-                    self.counts.connected -= 1
-                    self.counts.lost_streams += 1
-                self.stream = None
+            if self.is_welcome:
+                self.counts.connected -= 1
+                self.counts.lost_streams += 1
+            self.is_welcome = False
             await asyncio.sleep(rng.uniform(0, BACKOFF_SECONDS))
 
-    async def talk(self, channel: aio.Channel) -> None:
-        call = channel.stream_stream(
-            "/chipmedic.v1.Watchdog/Connect", response_deserializer=pb.WatchdogMessage.FromString
-        )()
-        try:
-            await self.converse(call)
-        finally:
-            call.cancel()
-
-    async def converse(self, call: Any) -> None:
-        async with asyncio.timeout(30):
-            await call.write(self.hello())
-            welcome = await call.read()
-        if not isinstance(welcome, pb.WatchdogMessage) or not welcome.HasField("welcome"):
-            return
-        self.acknowledge(welcome.welcome.acked_seq)
-        for _, _, data in list(self.waiting):
-            await call.write(data)
-        # Only now: what is new goes behind what is sent again.
-        self.stream = call
-        self.counts.connected += 1
-        while isinstance(message := await call.read(), pb.WatchdogMessage):
-            if message.HasField("ack"):
-                self.acknowledge(message.ack.seq)
+    def told(self, data: bytes) -> None:
+        """Take in what the watchdog says."""
+        message = pb.WatchdogMessage.FromString(data)
+        if message.HasField("welcome"):
+            self.acknowledge(message.welcome.acked_seq)
+            for _, _, batch in self.waiting:
+                self.stream.send(batch)
+            self.is_welcome = True
+            self.counts.connected += 1
+        elif message.HasField("ack"):
+            self.acknowledge(message.ack.seq)
 
     def acknowledge(self, seq: int) -> None:
         now = time.monotonic()
@@ -185,7 +176,7 @@ class Fleet:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self.end)
         tasks = [loop.create_task(agent.live(self.rng)) for agent in self.agents]
-        tasks += [loop.create_task(self.beats()), loop.create_task(self.events())]
+        tasks += [loop.create_task(part()) for part in (self.beats, self.events, self.pings)]
         while not (self.is_ending and self.counts.acked >= self.counts.sent):
             await asyncio.sleep(1.0)
             self.report()
@@ -205,7 +196,10 @@ class Fleet:
         if self.given.events:
             await self.turns(self.given.events / BATCH, self.send)
 
-    async def turns(self, per_second: float, act: Any) -> None:
+    async def pings(self) -> None:
+        await self.turns(self.given.agents / PING_SECONDS, self.ping)
+
+    async def turns(self, per_second: float, act: Callable[[Agent], None]) -> None:
         """Call `act` for one agent after the other, so often in all."""
         begun, done = time.monotonic(), 0
         while True:
@@ -216,17 +210,21 @@ class Fleet:
                 begun, done = now, 0
                 continue
             for turn in range(done, due):
-                await act(self.agents[turn % len(self.agents)])
+                act(self.agents[turn % len(self.agents)])
             done = due
 
-    async def beat(self, agent: Agent) -> None:
-        if agent.stream is not None and self.rng.random() >= self.given.loss:
+    def beat(self, agent: Agent) -> None:
+        if (stream := agent.free_stream) is not None and self.rng.random() >= self.given.loss:
             self.counts.beats += 1
-            await write(agent, agent.beat())
+            stream.send(agent.beat())
 
-    async def send(self, agent: Agent) -> None:
-        if not self.is_ending and agent.stream is not None and not agent.lock.locked():
-            await write(agent, agent.batch())
+    def send(self, agent: Agent) -> None:
+        if not self.is_ending and (stream := agent.free_stream) is not None:
+            stream.send(agent.batch())
+
+    def ping(self, agent: Agent) -> None:
+        if agent.stream is not None:
+            agent.stream.ping(PING_SECONDS)
 
     def report(self) -> None:
         counts = self.counts
@@ -242,14 +240,6 @@ class Fleet:
         sys.stdout.flush()
 
 
-async def write(agent: Agent, data: bytes) -> None:
-    """Write to the agent's stream, one message at a time: gRPC takes no second one meanwhile."""
-    async with agent.lock:
-        if agent.stream is not None:
-            with contextlib.suppress(aio.AioRpcError, asyncio.InvalidStateError):
-                await agent.stream.write(data)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--address", required=True)
@@ -262,6 +252,8 @@ def main() -> None:
     given = parser.parse_args()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 20)
     asyncio.run(Fleet(given).run())
 
 

@@ -118,6 +118,8 @@ class Sessions:
         self.silence_seconds = silence_seconds
         self.live: dict[str, Session] = {}
         self.away: dict[str, Away] = {}
+        self._behind: dict[str, Session] = {}
+        """Those of the live that were catching up when it was last asked: few, of a large fleet."""
         self._doubt_until = 0.0
         self._returns: deque[float] = deque(maxlen=RETURNS_MAX)
         self._grace_until = 0.0
@@ -136,6 +138,7 @@ class Sessions:
                 "hosts another node name"
             )
         self.live[session.node] = session
+        self._behind[session.node] = session
         if self.away.pop(session.node, None) is not None:
             self._returns.append(self._clock.elapsed())
         return old
@@ -201,11 +204,14 @@ class Sessions:
     def catching_up(self) -> frozenset[str]:
         """Nodes whose backlog is still coming in."""
         oldest = self._clock.now() - CATCH_UP_SECONDS
-        return frozenset(
-            node
-            for node, session in self.live.items()
-            if session.is_catching_up and session.opened_at >= oldest
-        )
+        self._behind = {
+            node: session
+            for node, session in self._behind.items()
+            if self.live.get(node) is session
+            and session.is_catching_up
+            and session.opened_at >= oldest
+        }
+        return frozenset(self._behind)
 
     @property
     def silent(self) -> frozenset[str]:
