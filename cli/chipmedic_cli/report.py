@@ -18,7 +18,6 @@ from chipmedic_cli.status import table
 from chipmedic_cli.words import age, plain
 
 LANGUAGES = ("en", "zh")
-LOST = ("detect", "decide", "isolate", "restart", "recompute", "unexplained")
 DEFAULT_SINCE = "30d"
 
 
@@ -81,23 +80,28 @@ def show_job(answer: dict[str, Any], console: Console | None = None) -> None:
 def show_all(answer: dict[str, Any], console: Console | None = None) -> None:
     """Print the sum of all jobs, then each of them, the worst first."""
     console = console or Console(highlight=False)
-    if not answer["jobs"]:
+    if not answer["jobs"] and not answer["jobs_not_listed"]:
         console.print("no job has told a step in this time (jobs tell theirs with chipmedic.beat)")
         return
     if answer["effective_ratio"] is not None:
-        lost = sum(answer["seconds"][phase] for phase in LOST)
         console.print(
             f"{share(answer['effective_ratio'])} of {hours(answer['wall_seconds'])} made new "
-            f"steps; {hours(lost)} lost to {_count(answer['jobs'])}"
+            f"steps; {hours(answer['lost_seconds'])} lost to {_count(answer['causes'])}"
         )
         console.print(_sums(answer))
+        if answer["causes"]:
+            console.print(_causes(answer))
+        if len(answer["vendors"]) > 1:
+            console.print(_vendors(answer["vendors"]))
     console.print(_jobs(answer["jobs"]))
+    if more := answer["jobs_not_listed"]:
+        console.print(f"{more} more jobs are in the sums and not in this list")
     if mute := answer["jobs_without_steps"]:
         console.print(f"{mute} of these jobs tell no steps: what they made is unknown")
 
 
-def _count(jobs: list[dict[str, Any]]) -> str:
-    count = sum(len(job["losses"]) for job in jobs)
+def _count(causes: list[dict[str, Any]]) -> str:
+    count = sum(cause["interruptions"] for cause in causes)
     return f"{count} interruption{'' if count == 1 else 's'}"
 
 
@@ -106,6 +110,35 @@ def _sums(answer: dict[str, Any]) -> Table:
     for phase, seconds in answer["seconds"].items():
         if seconds > 0:
             made.add_row(phase, hours(seconds), share(seconds / answer["wall_seconds"]))
+    return made
+
+
+def _causes(answer: dict[str, Any]) -> Table:
+    made = table("LOST TO", "TIMES", "TIME", "EACH", "SHARE", "MOST OF IT")
+    for cause in answer["causes"]:
+        worst = max(cause["seconds"], key=lambda phase: float(cause["seconds"][phase]))
+        made.add_row(
+            plain(cause["cause"]),
+            str(cause["interruptions"]),
+            hours(cause["lost_seconds"]),
+            hours(cause["lost_seconds"] / max(1, cause["interruptions"])),
+            share(cause["lost_seconds"] / answer["wall_seconds"]),
+            worst,
+        )
+    return made
+
+
+def _vendors(vendors: list[dict[str, Any]]) -> Table:
+    made = table("CHIPS OF", "JOBS", "TIME", "EFFECTIVE", "LOST")
+    for one in vendors:
+        ratio = one["effective_ratio"]
+        made.add_row(
+            plain(one["vendor"]),
+            str(one["jobs"]),
+            hours(one["wall_seconds"]),
+            "unknown" if ratio is None else share(ratio),
+            hours(one["lost_seconds"]),
+        )
     return made
 
 

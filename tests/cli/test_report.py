@@ -26,8 +26,16 @@ LOSS = {
     "incident": "inc-000007", "seconds": 90.0,
     "stages": [{"phase": "detect", "seconds": 80.0}, {"phase": "restart", "seconds": 10.0}],
 }  # fmt: skip
+CAUSE = {"cause": "chip.[b]lost", "interruptions": 1, "lost_seconds": 90.0,
+         "seconds": {"detect": 80.0, "restart": 10.0}}  # fmt: skip
+VENDORS = [
+    {"vendor": vendor, "jobs": 1, "wall_seconds": 7200.0, "effective_ratio": ratio,
+     "lost_seconds": 45.0}
+    for vendor, ratio in (("ascend", 0.98), ("nvidia", None))
+]  # fmt: skip
 ANSWER: dict[str, Any] = {
     "wall_seconds": 14_400.0, "effective_ratio": 0.99, "jobs_without_steps": 1,
+    "lost_seconds": 90.0, "jobs_not_listed": 3, "causes": [CAUSE], "vendors": VENDORS,
     "seconds": {"productive": 14_256.0, "checkpoint": 54.0, "detect": 80.0, "decide": 0.0,
                 "isolate": 0.0, "restart": 10.0, "recompute": 0.0, "unexplained": 0.0},
     "jobs": [a_job("slurm:1", 0.995), a_job("slurm:2", 0.985, losses=[LOSS], is_over=True),
@@ -44,10 +52,21 @@ def test_the_sum_comes_first_then_the_worst_job() -> None:
     assert "1 of these jobs tell no steps" in text
     assert "unknown" in text
     assert "\x1b" not in text
+    assert "3 more jobs are in the sums" in text
+
+
+def test_what_the_time_was_lost_to_and_on_whose_chips() -> None:
+    lines = printed(ANSWER).splitlines()
+    cause = next(line for line in lines if "chip.[b]lost" in line)
+    assert cause.split()[1:] == ["1", "90.0", "s", "90.0", "s", "0.62", "%", "detect"]
+    assert next(line for line in lines if line.startswith("nvidia")).split()[-3] == "unknown"
+    alone = printed({**ANSWER, "vendors": VENDORS[:1], "causes": []})
+    assert "CHIPS OF" not in alone, "one vendor is no comparison"
+    assert "LOST TO" not in alone
 
 
 def test_no_job_says_how_to_get_one() -> None:
-    assert "chipmedic.beat" in printed({**ANSWER, "jobs": []})
+    assert "chipmedic.beat" in printed({**ANSWER, "jobs": [], "jobs_not_listed": 0})
 
 
 def test_the_text_of_a_job_is_the_watchdogs_own() -> None:

@@ -103,10 +103,11 @@ def test_the_ledger_is_in_the_store_and_in_the_metrics(watchdog: WatchdogProcess
     page = httpx.get(f"{watchdog.http}/metrics").text
     lost = next(
         line for line in page.splitlines()
-        if line.startswith('chipmedic_lost_seconds{phase="unexplained"}')
+        if line.startswith('chipmedic_lost_seconds{cause="unexplained",phase="unexplained"}')
     )  # fmt: skip
     assert 1.4 < float(lost.split()[1]) < 3
     assert f'chipmedic_job_effective_ratio{{job="{JOB}"}}' in page
+    assert 'chipmedic_effective_ratio{window="30d"}' in page
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,9 @@ async def test_what_is_older_goes_in_batches(database: Database, monkeypatch) ->
     monkeypatch.setattr(retention, "BATCH_JOBS", 1)
     monkeypatch.setattr(retention, "PAUSE_SECONDS", 0.0)
     database.write_now(fill)
-    await Retention(database, keep_days=90).purge(before=21.0)
+    retention_ = Retention(database, keep_days=90)
+    await retention_.purge(before=21.0)
+    await retention_.purge(21.0, retention.purge_jobs)
     assert sorted(e["seq"] for e in rows(database, schema.events)) == list(range(21, 31))
     kept = [(p["job"], p["step"]) for p in rows(database, schema.job_progress)]
     assert kept == [("slurm:1", n) for n in range(1, 31)], "whole jobs go, once they have ended"

@@ -76,14 +76,17 @@ class StoreSettings:
     """Incidents that ended longer ago are purged with their faults, notices and recoveries, and so
     are faults that were in none; 0 keeps them for ever. The audit is never purged."""
     keep_events_days: float = 90.0
-    """Older events, job progress and places of jobs are purged in small batches; 0 keeps them for
-    ever."""
+    """Older events and places of jobs are purged in small batches; 0 keeps them for ever."""
+    keep_jobs_days: float = 400.0
+    """Of jobs that ended longer ago only the sums of their ledger are kept, by phase and cause; 0
+    keeps everything. Not shorter than the time for which a report should show each loss."""
 
     def __post_init__(self) -> None:
         _require(0 <= self.group_commit_seconds <= 1, "group_commit_seconds: allowed are 0 to 1")
         _require(self.group_commit_events >= 1, "group_commit_events: allowed are 1 and more")
         _require(self.queue_events >= 1024, "queue_events: allowed are 1024 and more")
         _require(self.keep_events_days >= 0, "keep_events_days: allowed are 0 and more")
+        _require(self.keep_jobs_days >= 0, "keep_jobs_days: allowed are 0 and more")
         _require(self.keep_incidents_days >= 0, "keep_incidents_days: allowed are 0 and more")
 
     def resolved_url(self) -> str:

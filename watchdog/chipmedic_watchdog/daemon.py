@@ -158,7 +158,10 @@ class Daemon:
         )
         self._api.lead = self._lead
         self._retention = Retention(
-            self._leader_store, settings.store.keep_events_days, settings.store.keep_incidents_days
+            self._leader_store,
+            settings.store.keep_events_days,
+            settings.store.keep_incidents_days,
+            settings.store.keep_jobs_days,
         )
         self._server: aio.Server | None = None
         self._notify: Loop = self._notify_loop(settings)

@@ -9,6 +9,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from chipmedic_watchdog.ledger.figures import LedgerFigures
+from chipmedic_watchdog.ledger.metrics import ledger_metrics
+
 PREFIX = "chipmedic_watchdog_"
 COMMIT_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 AGE_BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0, 86400.0)
@@ -26,10 +29,7 @@ class StoreFigures:
     nodes: Mapping[str, int] = field(default_factory=dict)
     recoveries: Mapping[str, int] = field(default_factory=dict)
     backlog_events: int = 0
-    lost_seconds: Mapping[str, float] = field(default_factory=dict)
-    """By phase of the ledger."""
-    effective_ratios: Mapping[str, float] = field(default_factory=dict)
-    """By running job."""
+    ledger: LedgerFigures = field(default_factory=LedgerFigures)
 
 
 class _Figures(Collector):
@@ -57,30 +57,12 @@ class _Figures(Collector):
             for state, count in sorted(counts.items()):
                 family.add_metric([state], count)
             yield family
-        yield _labelled(
-            "chipmedic_lost_seconds",
-            "Time that jobs have lost so far, by what it went to; a gauge, for it is corrected.",
-            "phase",
-            figures.lost_seconds,
-        )
-        yield _labelled(
-            "chipmedic_job_effective_ratio",
-            "Share of a running job's whole life that made new steps.",
-            "job",
-            figures.effective_ratios,
-        )
+        yield from ledger_metrics(figures.ledger)
         yield GaugeMetricFamily(
             "chipmedic_agents_backlog_events",
             "Events that agents hold and that are not acknowledged, as they last told.",
             value=figures.backlog_events,
         )
-
-
-def _labelled(name: str, words: str, label: str, values: Mapping[str, float]) -> Metric:
-    family = GaugeMetricFamily(name, words, labels=[label])
-    for value, figure in sorted(values.items()):
-        family.add_metric([value], figure)
-    return family
 
 
 class Metrics:

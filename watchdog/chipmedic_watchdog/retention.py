@@ -10,6 +10,7 @@ from collections.abc import Callable
 from sqlalchemy import Connection, bindparam, delete, exists, func, select
 
 from chipmedic.errors import StoreError
+from chipmedic_watchdog.ledger.totals import archive
 from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.store.database import Store
 
@@ -32,13 +33,20 @@ Batch = Callable[[Connection, float], int]
 class Retention:
     """Deletes what is older than the configured ages; what is open or under way stays."""
 
-    def __init__(self, database: Store, keep_days: float, keep_incidents_days: float = 0.0) -> None:
+    def __init__(
+        self,
+        database: Store,
+        keep_days: float,
+        keep_incidents_days: float = 0.0,
+        keep_jobs_days: float = 0.0,
+    ) -> None:
         self._database = database
-        self._purges = [
-            (days * DAY_SECONDS, purge)
-            for days, purge in ((keep_days, purge_batch), (keep_incidents_days, purge_incidents))
-            if days > 0
-        ]
+        purges = (
+            (keep_days, purge_batch),
+            (keep_jobs_days, purge_jobs),  # before the incidents, which are the causes of losses
+            (keep_incidents_days, purge_incidents),
+        )
+        self._purges = [(days * DAY_SECONDS, purge) for days, purge in purges if days > 0]
 
     async def run(self) -> None:
         """Purge now and then until cancelled."""
@@ -66,8 +74,8 @@ class Retention:
 
 
 def purge_batch(connection: Connection, before: float) -> int:
-    """Delete one batch of old events, and what is known of jobs that ended so long ago."""
-    events, progress = schema.events, schema.job_progress
+    """Delete one batch of old events, and of where jobs ran."""
+    events = schema.events
     keys = connection.execute(
         select(events.c.node, events.c.epoch, events.c.seq)
         .where(events.c.received_at < before)
@@ -80,7 +88,15 @@ def purge_batch(connection: Connection, before: float) -> int:
                 events.c.node == node, events.c.epoch == epoch, events.c.seq.in_(seqs)
             )
         )
-    # Of a job that still runs, the oldest row is where its account begins.
+    return max(len(keys), _purge_placements(connection, before))
+
+
+def purge_jobs(connection: Connection, before: float) -> int:
+    """Delete progress and ledger of one batch of jobs that ended so long ago; their sums stay.
+
+    Of a job that still runs, the oldest row is where its account begins.
+    """
+    progress, ledger = schema.job_progress, schema.ledger
     ended = (
         select(progress.c.job)
         .group_by(progress.c.job)
@@ -88,12 +104,16 @@ def purge_batch(connection: Connection, before: float) -> int:
         .limit(BATCH_JOBS)
     )
     jobs = list(connection.execute(ended).scalars())
-    if jobs:
-        for table in (progress, schema.job_tracks):
-            connection.execute(delete(table).where(table.c.job.in_(jobs)))
-    return max(
-        len(keys), len(jobs) * BATCH_ROWS // BATCH_JOBS, _purge_placements(connection, before)
+    archive(connection, jobs, before)
+    for table in (progress, schema.job_tracks):
+        connection.execute(delete(table).where(table.c.job.in_(jobs)))
+    # Before there were sums, the progress went and the losses stayed.
+    alone = select(ledger.c.id).where(
+        ledger.c.end_at < before, ledger.c.job.not_in(select(progress.c.job))
     )
+    ids = list(connection.execute(alone.limit(BATCH_ROWS)).scalars())
+    connection.execute(delete(ledger).where(ledger.c.id.in_(ids)))
+    return max(len(jobs) * BATCH_ROWS // BATCH_JOBS, len(ids))
 
 
 def _purge_placements(connection: Connection, before: float) -> int:
@@ -113,7 +133,7 @@ def purge_incidents(connection: Connection, before: float) -> int:
     """Delete one batch of incidents that ended so long ago, and all that belongs to them.
 
     One stays whose fault is still there or cannot be seen, that has a recovery under way, or for
-    which a node is still out of service. The ledger and the audit keep what they say.
+    which a node is still out of service. The sums of the ledger and the audit keep what they say.
     """
     incidents, faults = schema.incidents.c, schema.faults.c
     isolations, recoveries = schema.isolations.c, schema.recoveries.c

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chipmedic.model import Severity
-from chipmedic_watchdog.intake.progress import Mark, Progress
+from chipmedic_watchdog.intake.progress import Mark
 from chipmedic_watchdog.ledger.account import account
-from chipmedic_watchdog.ledger.history import Act, History, IncidentFact
+from chipmedic_watchdog.ledger.history import History
 from chipmedic_watchdog.ledger.phases import Phase
-from ledger_story import JOB, again, history, incident, isolate, restart, row, told
+from ledger_histories import HISTORIES
+from ledger_story import again, history, incident, isolate, restart, row, told
 
 STEADY = (row(0, 0, mark=Mark.START), row(100, 100))
 FAILED = (*STEADY, again(112, 91, 1), row(121, 100, 1), row(131, 110, 1))
@@ -207,54 +207,6 @@ def test_a_job_that_is_over_loses_nothing_more(is_told: bool) -> None:
 
 
 # Whatever happened: the account has no hole, no overlap and no second too many.
-
-MOMENTS = st.floats(0, 100_000, allow_nan=False).map(lambda at: at + 1_790_000_000.0)
-ROWS = st.lists(
-    st.builds(
-        Progress,
-        at=MOMENTS,
-        step=st.none() | st.integers(0, 300),
-        checkpoint_step=st.none(),
-        attempt=st.integers(0, 3),
-        phase=st.sampled_from([None, "train", "checkpoint", "evaluate", "init", "done"]),
-        checkpoint_seconds=st.floats(0, 50_000),
-        other_seconds=st.floats(0, 50_000),
-        mark=st.sampled_from(Mark),
-    ),
-    max_size=12,
-    unique_by=lambda made: made.at,
-)
-INCIDENTS = st.lists(
-    st.builds(
-        IncidentFact,
-        id=st.sampled_from("abc"),
-        severity=st.sampled_from(Severity),
-        alarms=st.lists(MOMENTS, min_size=1, max_size=3).map(lambda found: tuple(sorted(found))),
-        resolved_at=st.none() | MOMENTS,
-    ),
-    max_size=3,
-    unique_by=lambda made: made.id,
-)
-ACTS_ = st.lists(
-    st.builds(
-        Act,
-        incident=st.sampled_from("abcd"),
-        kind=st.sampled_from(["isolate", "restart"]),
-        target=st.sampled_from([JOB, "n1", "slurm:8"]),
-        started_at=MOMENTS,
-        ended_at=st.none() | MOMENTS,
-    ),
-    max_size=5,
-)
-HISTORIES = st.builds(
-    History,
-    job=st.just(JOB),
-    rows=ROWS.map(tuple),
-    incidents=INCIDENTS.map(tuple),
-    acts=ACTS_.map(tuple),
-    now=MOMENTS,
-    is_over=st.booleans(),
-)
 
 
 @given(HISTORIES)

@@ -18,8 +18,9 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 from chipmedic.errors import StoreError
 from chipmedic_watchdog.bell import Bell
 from chipmedic_watchdog.ledger.account import QUIET_SECONDS, Account
+from chipmedic_watchdog.ledger.fleet import accounts
 from chipmedic_watchdog.ledger.phases import Phase
-from chipmedic_watchdog.ledger.summary import accounts
+from chipmedic_watchdog.ledger.totals import forget, revived, settle, unsettled
 from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.store.database import Store
 
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 POLL_SECONDS = 5.0
 SPACING_SECONDS = 1.0
 """Progress rings with every commit; more often than this nobody looks at a ledger."""
+SETTLE_SECONDS = 60.0
+"""Between two looks for jobs that have ended."""
 
 Row = dict[str, Any]
 Fingerprint = tuple[int, float | None]
@@ -63,9 +66,13 @@ class LedgerLoop:
 
     async def run(self) -> None:
         """Work until cancelled."""
+        settled_at = 0.0
         while True:
             try:
                 await self.look()
+                if self._now() >= settled_at + SETTLE_SECONDS:
+                    settled_at = self._now()
+                    await self.settle()
                 self._trouble = ""
             except StoreError as e:
                 if str(e) != self._trouble:
@@ -73,6 +80,19 @@ class LedgerLoop:
                 self._trouble = str(e)
             await asyncio.sleep(SPACING_SECONDS)
             await self._bell.wait(POLL_SECONDS)
+
+    async def settle(self) -> None:
+        """Keep the sums of jobs that have ended; forget those of jobs that run again."""
+        now = self._now()
+
+        def read(connection: Connection) -> tuple[list[str], list[str]]:
+            return unsettled(connection, now), revived(connection, now)
+
+        ended, running = await self._database.read(read)
+        if running:
+            await self._database.write(lambda connection: forget(connection, running))
+        if ended:
+            await self._database.write(lambda connection: settle(connection, ended, now))
 
     async def look(self) -> None:
         """Account for the jobs whose account can have changed."""

@@ -81,7 +81,7 @@ def _by_job(
 def _rows(connection: Connection, jobs: Collection[str]) -> dict[str, tuple[Progress, ...]]:
     table = schema.job_progress
     found: defaultdict[str, list[Progress]] = defaultdict(list)
-    for part in _chunks(sorted(jobs)):
+    for part in chunks(sorted(jobs)):
         for row in connection.execute(select(table).where(table.c.job.in_(part))):
             found[row.job].append(
                 Progress(
@@ -102,7 +102,7 @@ def _restarts(connection: Connection, jobs: Iterable[str]) -> dict[str, list[_Ro
     """Return the recoveries (incident, state) that restart each job."""
     steps, recoveries = schema.recovery_steps, schema.recoveries
     found: defaultdict[str, list[_Row]] = defaultdict(list)
-    for part in _chunks(sorted(jobs)):
+    for part in chunks(sorted(jobs)):
         query = (
             select(steps.c.target, recoveries.c.incident, recoveries.c.state)
             .join(recoveries, recoveries.c.id == steps.c.recovery)
@@ -122,7 +122,7 @@ def _incidents(connection: Connection, since: float, named: set[str]) -> list[_R
     )  # fmt: skip
     is_recent = or_(table.c.resolved_at.is_(None), table.c.resolved_at >= since)
     found = {row.id: row for row in connection.execute(select(*columns).where(is_recent))}
-    for part in _chunks(sorted(named - found.keys())):
+    for part in chunks(sorted(named - found.keys())):
         query = select(*columns).where(table.c.id.in_(part))
         found |= {row.id: row for row in connection.execute(query)}
     return sorted(found.values(), key=lambda row: (row.opened_at, row.id))
@@ -133,7 +133,7 @@ def _facts(connection: Connection, rows: Sequence[_Row]) -> dict[str, IncidentFa
     rows = [row for row in rows if row.jobs]
     table = schema.faults
     alarms: dict[str, list[float]] = {row.id: [row.opened_at] for row in rows}
-    for part in _chunks(sorted(alarms)):
+    for part in chunks(sorted(alarms)):
         query = select(table.c.incident, table.c.opened_at).where(table.c.incident.in_(part))
         for row in connection.execute(query):
             if row.opened_at > alarms[row.incident][0]:
@@ -153,7 +153,7 @@ def _acts(connection: Connection, incidents: Sequence[str]) -> dict[str, list[Ac
     """Return the steps that were begun, by incident."""
     steps, recoveries = schema.recovery_steps, schema.recoveries
     found: defaultdict[str, list[Act]] = defaultdict(list)
-    for part in _chunks(sorted(incidents)):
+    for part in chunks(sorted(incidents)):
         query = (
             select(
                 recoveries.c.incident, recoveries.c.state.label("recovery_state"),
@@ -184,7 +184,7 @@ def _running(connection: Connection, jobs: Iterable[str], now: float) -> set[str
     """Return the jobs of which a node has lately told a living process."""
     table = schema.job_nodes
     found: set[str] = set()
-    for part in _chunks(sorted(jobs)):
+    for part in chunks(sorted(jobs)):
         query = select(table.c.job, table.c.pids).where(
             and_(
                 table.c.job.in_(part),
@@ -196,5 +196,6 @@ def _running(connection: Connection, jobs: Iterable[str], now: float) -> set[str
     return found
 
 
-def _chunks(values: Sequence[str]) -> Iterator[Sequence[str]]:
+def chunks(values: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Yield parts that fit into one IN list."""
     return (values[start : start + CHUNK] for start in range(0, len(values), CHUNK))

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Collection, Iterable
-from itertools import groupby
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 
-from chipmedic_watchdog.ledger.account import Account, account
-from chipmedic_watchdog.ledger.phases import Interval, Phase
-from chipmedic_watchdog.ledger.record import load
+from chipmedic_watchdog.ledger.account import Account
+from chipmedic_watchdog.ledger.fleet import Fleet, accounts, fleet, moved_since
+from chipmedic_watchdog.ledger.phases import Interval
+from chipmedic_watchdog.ledger.sums import Cause, Whole, waits
+from chipmedic_watchdog.ledger.totals import totals
+from chipmedic_watchdog.ledger.vendors import vendors_of
+from chipmedic_watchdog.ledger.window import cut
 from chipmedic_watchdog.store import schema
 
 JOBS_MAX = 1000
-"""Jobs of one report: the ones that moved last."""
+"""Jobs that a report lists one by one: the ones that moved last. The sums are over all."""
 
 
 def summary(connection: Connection, job: str, now: float | None = None) -> dict[str, Any] | None:
@@ -27,93 +29,133 @@ def summary(connection: Connection, job: str, now: float | None = None) -> dict[
     the job tells no steps.
     """
     found = accounts(connection, [job], time.time() if now is None else now)
-    return _of_job(found[0]) | _titles(connection, found) if found else None
+    if not found:
+        return _of_total(connection, job)
+    vendor = vendors_of(connection, {job})[job]
+    return of_job(found[0], vendor) | {"incidents": titles(connection, found)}
 
 
 def report(connection: Connection, since: float, now: float | None = None) -> dict[str, Any]:
-    """Return the accounts of the jobs that moved since then, and their sum; the newest first.
+    """Return the accounts of the jobs that moved since then, and their sums; the newest first.
 
-    A job that is older counts with its whole life.
+    Of a job that is older only what lies in the span is counted.
     """
-    table = schema.job_progress
-    moved = func.max(table.c.at)
-    query = (
-        select(table.c.job)
-        .group_by(table.c.job)
-        .having(moved >= since)
-        .order_by(moved.desc())
-        .limit(JOBS_MAX)
-    )
-    jobs = list(connection.execute(query).scalars())
-    found = accounts(connection, jobs, time.time() if now is None else now)
-    known = [one for one in found if one.effective_ratio is not None]
-    wall_seconds = math.fsum(one.wall_seconds for one in known)
-    spent = {p.value: math.fsum(one.seconds()[p] for one in known) for p in Phase}
+    now = time.time() if now is None else now
+    jobs = moved_since(connection, since)
+    found = windowed(connection, jobs[:JOBS_MAX], since, now)
+    vendors = vendors_of(connection, {one.job for one in found})
+    sums = fleet(connection, since, now)
     return {
         "since": since,
-        "jobs": [_of_job(one) for one in found],
-        "wall_seconds": wall_seconds,
-        "seconds": spent,
-        "effective_ratio": spent["productive"] / wall_seconds if wall_seconds else None,
-        "jobs_without_steps": len(found) - len(known),
-        **_titles(connection, found),
+        "until": now,
+        "jobs": [of_job(one, vendors[one.job]) for one in found],
+        "jobs_not_listed": len(jobs[JOBS_MAX:]) + sums.jobs_archived,
+        **of_fleet(sums),
+        "incidents": titles(connection, found),
     }
 
 
-def accounts(connection: Connection, jobs: Collection[str], now: float) -> list[Account]:
-    """Return the account of each job that has one, in the order of the jobs."""
-    histories = load(connection, jobs, now)
-    made = (account(histories[job]) for job in jobs if job in histories)
+def windowed(connection: Connection, jobs: list[str], since: float, now: float) -> list[Account]:
+    """Return of each job's account what lies after a time."""
+    made = (cut(one, since) for one in accounts(connection, jobs, now))
     return [one for one in made if one is not None]
 
 
-def _of_job(one: Account) -> dict[str, Any]:
-    losses = list(_losses(one.lost))
+def of_fleet(sums: Fleet) -> dict[str, Any]:
+    """Return the sums as data; the dearest cause and the largest vendor come first."""
+    causes = sorted(sums.causes.items(), key=lambda pair: (-pair[1].lost_seconds, pair[0]))
+    vendors = sorted(sums.vendors.items(), key=lambda pair: (-pair[1].wall_seconds, pair[0]))
+    return {
+        **_of_whole(sums.whole),
+        "jobs_without_steps": sums.jobs_without_steps,
+        "jobs_archived": sums.jobs_archived,
+        "causes": [{"cause": name, **_of_cause(cause)} for name, cause in causes],
+        "vendors": [
+            {"vendor": name, "jobs": whole.jobs, **_of_whole(whole)} for name, whole in vendors
+        ],
+    }
+
+
+def _of_whole(whole: Whole) -> dict[str, Any]:
+    return {
+        "wall_seconds": whole.wall_seconds,
+        "lost_seconds": whole.lost_seconds,
+        "effective_ratio": whole.effective_ratio,
+        "seconds": _named(whole.seconds),
+    }
+
+
+def _of_cause(cause: Cause) -> dict[str, Any]:
+    return {
+        "interruptions": cause.interruptions,
+        "lost_seconds": cause.lost_seconds,
+        "seconds": _named(cause.seconds),
+    }
+
+
+def _named(seconds: Mapping[Any, float]) -> dict[str, float]:
+    return {phase.value: spent for phase, spent in seconds.items()}
+
+
+def of_job(one: Account, vendor: str) -> dict[str, Any]:
+    """Return an account as data."""
+    losses = [_of_wait(wait) for wait in waits(one.lost)]
     lost_seconds = sum(loss["seconds"] for loss in losses)
     return {
         "job": one.job,
+        "vendor": vendor,
         "began_at": one.began_at,
         "end_at": one.end_at,
         "is_over": one.is_over,
+        "is_archived": False,
         "wall_seconds": one.wall_seconds,
         "effective_ratio": one.effective_ratio,
         "lost_seconds": lost_seconds,
         "mean_lost_seconds": lost_seconds / len(losses) if losses else None,
         "starts": one.starts,
         "highest_step": one.highest_step,
-        "seconds": {phase.value: seconds for phase, seconds in one.seconds().items()},
+        "seconds": _named(one.seconds()),
         "losses": losses,
     }
 
 
-def _losses(lost: Iterable[Interval]) -> Iterable[dict[str, Any]]:
-    """Yield each wait with its stages: neighbours that belong to one incident."""
-    number, last = 0, None
-    numbered = []
-    for interval in lost:
-        if last is not None and _begins_anew(last, interval):
-            number += 1
-        numbered.append((number, interval))
-        last = interval
-    for _, group in groupby(numbered, key=lambda pair: pair[0]):
-        stages = [interval for _, interval in group]
-        first, end = stages[0], stages[-1]
-        yield {
-            "incident": first.incident,
-            "start_at": first.start_at,
-            "end_at": None if end.is_open else end.end_at,
-            "seconds": end.end_at - first.start_at,
-            "stages": [_of_interval(stage) for stage in stages],
-        }
+def _of_total(connection: Connection, job: str) -> dict[str, Any] | None:
+    """Return what is left of a job whose progress was purged."""
+    total = next((one for one in totals(connection, 0.0, only=job)), None)
+    if total is None:
+        return None
+    whole = Whole()
+    whole.add(total.seconds)
+    interruptions = sum(cause.interruptions for cause in total.causes.values())
+    lost_seconds = whole.lost_seconds if total.highest_step is not None else 0.0
+    return {
+        "job": job,
+        "vendor": total.vendor,
+        "began_at": total.began_at,
+        "end_at": total.end_at,
+        "is_over": True,
+        "is_archived": True,
+        "wall_seconds": whole.wall_seconds,
+        "effective_ratio": None if total.highest_step is None else whole.effective_ratio,
+        "lost_seconds": lost_seconds,
+        "mean_lost_seconds": lost_seconds / interruptions if interruptions else None,
+        "starts": total.starts,
+        "highest_step": total.highest_step,
+        "seconds": _named(total.seconds),
+        "losses": [],
+        "incidents": {},
+    }
 
 
-def _begins_anew(before: Interval, after: Interval) -> bool:
-    return (
-        after.start_at != before.end_at
-        or after.incident != before.incident
-        or before.phase is Phase.RECOMPUTE
-        or after.phase is Phase.DETECT
-    )
+def _of_wait(stages: tuple[Interval, ...]) -> dict[str, Any]:
+    first, end = stages[0], stages[-1]
+    return {
+        "incident": first.incident,
+        "start_at": first.start_at,
+        "end_at": None if end.is_open else end.end_at,
+        "seconds": end.end_at - first.start_at,
+        "stages": [_of_interval(stage) for stage in stages],
+    }
 
 
 def _of_interval(interval: Interval) -> dict[str, Any]:
@@ -126,11 +168,11 @@ def _of_interval(interval: Interval) -> dict[str, Any]:
     }
 
 
-def _titles(connection: Connection, found: Iterable[Account]) -> dict[str, dict[str, Any]]:
+def titles(connection: Connection, found: Iterable[Account]) -> dict[str, dict[str, Any]]:
     """Return what each incident is, for whoever reads the losses."""
     ids = sorted({i.incident for one in found for i in one.lost if i.incident is not None})
     table = schema.incidents
     rows = connection.execute(
         select(table.c.id, table.c.kind, table.c.title).where(table.c.id.in_(ids[:5_000]))
     )
-    return {"incidents": {row.id: {"kind": row.kind, "title": row.title} for row in rows}}
+    return {row.id: {"kind": row.kind, "title": row.title} for row in rows}

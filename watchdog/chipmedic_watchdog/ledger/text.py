@@ -30,6 +30,7 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "(call chipmedic.beat in the job)",
         "start": "1 start", "starts": "{count} starts",
         "lost": "lost in all", "none": "no time was lost",
+        "archived": "each loss is no longer stored, only these sums ([store] keep_jobs_days)",
         "losses": "where the lost time went",
         "loss": "{seconds}  {at}  {incident}",
         "open": "{seconds} so far  {at}  {incident}",
@@ -42,6 +43,7 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "unknown": "{job}：作业没有报告步数，无法判断哪些时间有效（请在作业中调用 chipmedic.beat）",
         "start": "启动 1 次", "starts": "启动 {count} 次",
         "lost": "共损失", "none": "没有损失时间",
+        "archived": "各次损失的明细已清除，只保留以上合计（[store] keep_jobs_days）",
         "losses": "损失的时间去了哪里",
         "loss": "{seconds}  {at}  {incident}",
         "open": "至今 {seconds}  {at}  {incident}",
@@ -67,7 +69,10 @@ def render_text(data: Mapping[str, Any], language: str = "en") -> str:
         step=data["highest_step"],
     )
     lines = [head, "", *_table(data, language), ""]
-    lines += _losses(data, language) if data["losses"] else [words["none"]]
+    if data["losses"]:
+        lines += _losses(data, language)
+    else:
+        lines.append(words["archived" if data["is_archived"] else "none"])
     return "\n".join(lines)
 
 

@@ -375,6 +375,31 @@ ledger = Table(
     Index("ledger_by_job", "job", "start_at"),
 )
 
+job_totals = Table(
+    "job_totals",
+    METADATA,
+    # What is kept of a job that has ended when its progress and its ledger are purged.
+    Column("job", String, primary_key=True),
+    Column("vendor", String, nullable=False),
+    Column("began_at", Float, nullable=False),
+    Column("end_at", Float, nullable=False),
+    Column("starts", Integer, nullable=False),
+    Column("highest_step", BIG),  # NULL: it told no steps
+    Column("seconds", JSON, nullable=False, default=dict),  # by phase; they sum up to its life
+    Index("job_totals_by_end", "end_at"),
+)
+
+lost_totals = Table(
+    "lost_totals",
+    METADATA,
+    # The same for its lost time.
+    Column("job", String, primary_key=True),
+    Column("phase", String, primary_key=True),
+    Column("cause", String, primary_key=True),  # kind of the incident
+    Column("seconds", Float, nullable=False),
+    Column("interruptions", Integer, nullable=False),  # those that began with this phase
+)
+
 audit = Table(
     "audit",
     METADATA,

@@ -22,6 +22,7 @@ from chipmedic_watchdog.intake.orders import collect_now
 from chipmedic_watchdog.intake.sessions import Sessions
 from chipmedic_watchdog.lead.leader import Lead
 from chipmedic_watchdog.lead.person import begin_act
+from chipmedic_watchdog.ledger.figures import LedgerReader
 from chipmedic_watchdog.ledger.text import LANGUAGES
 from chipmedic_watchdog.metrics import Metrics, StoreFigures
 from chipmedic_watchdog.notify.settings import NotifySettings
@@ -128,6 +129,7 @@ class Api:
 
     def _pages(self) -> list[Endpoint]:
         page = StatusPage(own_version())
+        ledger = LedgerReader()
 
         async def status(_: Request) -> Response:
             now = self.clock.now()
@@ -137,7 +139,7 @@ class Api:
         async def metrics(_: Request) -> Response:
             figures = StoreFigures()
             if self.lead is None or self.lead.is_held:
-                figures = await self.database.read(read_figures)
+                figures = await self.database.read(lambda c: read_figures(c, ledger))
             return Response(self.metrics.render(figures), media_type=METRICS_TYPE)
 
         async def healthz(_: Request) -> Response:

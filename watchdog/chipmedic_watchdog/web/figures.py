@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, case, func, select
 
 from chipmedic.faults.kinds import KINDS
-from chipmedic_watchdog.ledger.figures import effective_ratios, lost_seconds
+from chipmedic_watchdog.ledger.figures import LedgerFigures, LedgerReader
 from chipmedic_watchdog.metrics import StoreFigures
 from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.web.listing import severity_word
@@ -23,7 +23,7 @@ NOTICE_STATES = ("pending", "digest", "delivered", "failed", "gathered")
 NODE_STATES = ("connected", "silent", "stopped", "unknown")
 
 
-def read_figures(connection: Connection) -> StoreFigures:
+def read_figures(connection: Connection, ledger: LedgerReader | None = None) -> StoreFigures:
     """Count; a state that nothing is in counts as 0, so that its series does not vanish."""
     faults = schema.faults.c
     rows = connection.execute(
@@ -40,8 +40,7 @@ def read_figures(connection: Connection) -> StoreFigures:
         nodes=_by_state(connection, schema.nodes.c.state, NODE_STATES),
         recoveries=_by_state(connection, schema.recoveries.c.state, ()),
         backlog_events=backlog or 0,
-        lost_seconds=lost_seconds(connection, now),
-        effective_ratios=effective_ratios(connection, now),
+        ledger=LedgerFigures() if ledger is None else ledger.read(connection, now),
     )
 
 

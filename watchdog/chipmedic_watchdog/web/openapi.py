@@ -113,14 +113,40 @@ LOSS = {
         "stages": {"type": "array", "items": STAGE},
     },
 }
+CAUSE = {
+    "type": "object",
+    "properties": {
+        "cause": {
+            "type": "string",
+            "description": "Kind of the incidents; unexplained: none tells why; forgotten: they "
+            "are no longer stored.",
+        },
+        "interruptions": {"type": "integer"},
+        "lost_seconds": {"type": "number"},
+        "seconds": SECONDS_BY_PHASE,
+    },
+}
+VENDOR = {
+    "type": "object",
+    "properties": {
+        "vendor": {"type": "string", "description": "Of the jobs' chips; mixed: of several."},
+        "jobs": {"type": "integer"},
+        "wall_seconds": {"type": "number"},
+        "lost_seconds": {"type": "number"},
+        "effective_ratio": {"type": ["number", "null"]},
+        "seconds": SECONDS_BY_PHASE,
+    },
+}
 JOB_LEDGER = {
     "type": "object",
     "description": "Where the time of a job went, from its first sight to its end or to now.",
     "properties": {
         "job": {"type": "string"},
+        "vendor": {"type": "string", "description": "Of its chips; mixed: of several."},
         "began_at": {"type": "number"},
         "end_at": {"type": "number"},
         "is_over": {"type": "boolean"},
+        "is_archived": {"type": "boolean", "description": "Only the sums are still stored."},
         "wall_seconds": {"type": "number"},
         "effective_ratio": {
             "type": ["number", "null"],
@@ -138,14 +164,25 @@ JOB_LEDGER = {
 }
 REPORT = {
     "type": "object",
-    "description": "Jobs with steps are summed up; a job counts with its whole life.",
+    "description": "Where the time of all jobs went in a span: of a job that is older, what lies "
+    "in it. The sums are over the jobs that tell their steps, the causes add up to the lost time, "
+    "the vendors to the whole.",
     "properties": {
         "since": {"type": "number"},
+        "until": {"type": "number"},
         "jobs": {"type": "array", "items": {"$ref": "#/components/schemas/JobLedger"}},
+        "jobs_not_listed": {"type": "integer", "description": "Counted in the sums alone."},
         "wall_seconds": {"type": "number"},
+        "lost_seconds": {"type": "number"},
         "seconds": SECONDS_BY_PHASE,
         "effective_ratio": {"type": ["number", "null"]},
         "jobs_without_steps": {"type": "integer"},
+        "jobs_archived": {
+            "type": "integer",
+            "description": "Of which only the sums are left; counted with their whole life.",
+        },
+        "causes": {"type": "array", "items": CAUSE},
+        "vendors": {"type": "array", "items": VENDOR},
         "incidents": INCIDENTS_BY_ID,
     },
 }
