@@ -81,7 +81,18 @@ class Client:
         """Return the answer to a POST; raises as `get` does."""
         return self._ask("POST", path, json=body)
 
+    def text(self, path: str, **parameters: str | int) -> str:
+        """Return the answer to a GET as it is, for a page; raises as `get` does."""
+        return str(self._answer("GET", path, params=parameters).text)
+
     def _ask(self, method: str, path: str, **arguments: Any) -> Any:
+        response = self._answer(method, path, **arguments)
+        try:
+            return response.json()
+        except ValueError as e:
+            raise ChipmedicError(f"{self._url}{path}: this is no chipmedic watchdog") from e
+
+    def _answer(self, method: str, path: str, **arguments: Any) -> httpx.Response:
         import httpx
 
         try:
@@ -90,10 +101,7 @@ class Client:
             raise WatchdogUnreachable(f"no watchdog at {self._url}: {e}; {_remedy(str(e))}") from e
         if response.is_error:
             raise ChipmedicError(f"{path}: {_words(response)}")
-        try:
-            return response.json()
-        except ValueError as e:
-            raise ChipmedicError(f"{self._url}{path}: this is no chipmedic watchdog") from e
+        return response
 
 
 def _token() -> str | None:

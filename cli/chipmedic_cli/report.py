@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -37,15 +38,24 @@ def report(
     since: Annotated[
         str, typer.Option("--since", help="Jobs that moved in this time: 12h, 30d, 4w.")
     ] = "",
-    language: Annotated[str, typer.Option(help="Of a job's report: en or zh.")] = "en",
+    language: Annotated[str, typer.Option(help="Of a report: en or zh.")] = "en",
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Write one page with a timeline to this file.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show where the time went: new steps, and each lost second with its incident."""
+    if html is not None and as_json:
+        raise WrongOption("--html does not go with --json: ask twice")
     if job and since:
         raise WrongOption("--since does not go with --job: a job is shown with its whole life")
     if language not in LANGUAGES:
         raise WrongOption(f"--language {language}: allowed are {', '.join(LANGUAGES)}")
     with Client(watchdog) as client:
+        if html is not None:
+            which = {"job": job} if job else {"since": str(time.time() - seconds_of(since))}
+            write_page(html, client.text("/report", language=language, **which))
+            return
         if job:
             answer = client.get(f"/api/v1/jobs/{quote(job)}/ledger", language=language)
         else:
@@ -56,6 +66,19 @@ def report(
         show_job(answer)
     else:
         show_all(answer)
+
+
+def write_page(path: Path, text: str) -> None:
+    """Write the page and say so.
+
+    Raises:
+        ChipmedicError: the file cannot be written.
+    """
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as e:
+        raise ChipmedicError(f"--html {path}: {e.strerror or e}") from e
+    Console(highlight=False, soft_wrap=True).print(f"written: {path}", markup=False)
 
 
 def seconds_of(since: str, option: str = "--since") -> float:

@@ -11,7 +11,7 @@ LANGUAGES = ("en", "zh")
 LOSSES_MAX = 20
 """Waits that are shown one by one: the longest ones."""
 
-_PHASES: Mapping[str, Mapping[str, str]] = {
+PHASES: Mapping[str, Mapping[str, str]] = {
     "en": {
         "productive": "productive", "checkpoint": "checkpoint", "other": "other phases",
         "start": "start", "detect": "detect", "decide": "decide", "isolate": "isolate",
@@ -100,7 +100,7 @@ def duration(seconds: float, language: str = "en") -> str:
 
 
 def _table(data: Mapping[str, Any], language: str) -> list[str]:
-    names = _PHASES[language]
+    names = PHASES[language]
     rows = [
         (names[phase], duration(seconds, language), percent(seconds / data["wall_seconds"]))
         for phase, seconds in data["seconds"].items()
@@ -138,7 +138,7 @@ def _loss(loss: Mapping[str, Any], incidents: Mapping[str, Any], language: str) 
     head = words["open" if loss["end_at"] is None else "loss"].format(
         seconds=duration(loss["seconds"], language), at=clock(loss["start_at"]), incident=incident
     )
-    names = _PHASES[language]
+    names = PHASES[language]
     wide = max(width(names[stage["phase"]]) for stage in loss["stages"])
     lines = ["  " + head]
     for stage in loss["stages"]:

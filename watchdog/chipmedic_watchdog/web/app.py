@@ -47,9 +47,12 @@ from chipmedic_watchdog.web.listing import Listing
 from chipmedic_watchdog.web.openapi import openapi
 from chipmedic_watchdog.web.page import StatusPage
 from chipmedic_watchdog.web.problem import Problem, on_http_exception, on_problem, on_store_error
+from chipmedic_watchdog.web.report_page import HEADERS as REPORT_HEADERS
+from chipmedic_watchdog.web.report_page import ReportPage
 from chipmedic_watchdog.web.tables import INCIDENTS, SILENCES, TABLES
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+REPORT_SECONDS = 30 * 86_400.0
 WHO = "Who does this, for the audit; the name of the caller's token counts before it."
 WHY = "Why, for the audit and for the others."
 
@@ -158,12 +161,38 @@ class Api:
         return [
             Endpoint(path="/", name="page", words="What is wrong now, as a page.",
                      handler=status, answer="text/html"),
+            self._report_page(),
             Endpoint(path="/metrics", name="metrics", words="Metrics for Prometheus.",
                      handler=metrics, answer="text/plain", is_open=True),
             Endpoint(path="/healthz", name="healthz",
                      words="200 when all works, 503 with the reasons when not.", handler=healthz,
                      is_open=True),
         ]  # fmt: skip
+
+    def _report_page(self) -> Endpoint:
+        page = ReportPage(own_version())
+        parameters = (
+            Parameter(name="since", words="UNIX seconds; default: 30 days ago."),
+            Parameter(name="job", words="One job instead of all, with its whole life."),
+            Parameter(name="language", words="Of the page.", choices=LANGUAGES),
+        )
+
+        async def handler(request: Request) -> Response:
+            query = read_query(request, parameters)
+            language = query.get("language", "en")
+            since = details.read_since(query, self.clock.now() - REPORT_SECONDS)
+            text = await self.database.read(
+                lambda c: (
+                    page.of_job(c, query["job"], language)
+                    if "job" in query
+                    else page.of_all(c, since, language)
+                )
+            )
+            return HTMLResponse(text, headers=REPORT_HEADERS)
+
+        return Endpoint(path="/report", name="report_page",
+                        words="Where the time went, as one page to read, send or print.",
+                        handler=handler, parameters=parameters, answer="text/html")  # fmt: skip
 
     def _lead_now(self) -> dict[str, Any]:
         """Return who leads, as this watchdog knows it."""

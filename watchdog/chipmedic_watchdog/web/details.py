@@ -23,6 +23,8 @@ from chipmedic_watchdog.web.problem import Problem
 
 ROWS_MAX = 500
 PROGRESS_MAX = 200
+SINCE_MAX = 1e11
+"""Later than any time that has a date."""
 
 
 def _rows(
@@ -212,13 +214,22 @@ def accounts(connection: Connection, query: Query) -> dict[str, Any]:
     Raises:
         Problem: 400, it is no time.
     """
+    return report(connection, read_since(query, 0.0))
+
+
+def read_since(query: Query, default: float) -> float:
+    """Return the time from which a report is wanted.
+
+    Raises:
+        Problem: 400, it is no time.
+    """
     try:
-        since = float(query.get("since", "0"))
+        since = float(query.get("since", default))
     except ValueError:
         since = math.nan
-    if not math.isfinite(since):
+    if not math.isfinite(since) or abs(since) > SINCE_MAX:
         raise Problem(HTTPStatus.BAD_REQUEST, "since: not a number of UNIX seconds")
-    return report(connection, since)
+    return since
 
 
 def _job(connection: Connection, name: str) -> dict[str, Any]:
