@@ -170,6 +170,25 @@ async def test_a_fleet_that_comes_back_slowly_is_waited_for(watch: Watch) -> Non
     assert watch.unreachable() == {"n36", "n37", "n38", "n39"}
 
 
+async def test_a_fleet_whose_loss_is_noticed_slowly_is_waited_for(watch: Watch) -> None:
+    """A busy watchdog notices thousands of ended streams one after the other."""
+    sessions = [await watch.connect(f"n{n}") for n in range(14)]
+    for session in sessions:
+        watch.sessions.close(session, "lost")
+        await watch.pass_(1.0)
+    assert watch.unreachable() == set(), "13 s after the first loss, while they go on"
+    await watch.pass_(7.0)
+    assert watch.unreachable() == {session.node for session in sessions}
+
+
+async def test_losses_that_do_not_end_hold_no_verdict_up_for_ever(watch: Watch) -> None:
+    sessions = [await watch.connect(f"n{n}") for n in range(27)]
+    for session in sessions:
+        watch.sessions.close(session, "lost")
+        await watch.pass_(2.0)
+    assert "n0" in watch.unreachable(), "53 s after it was lost: the grace time is over"
+
+
 async def test_one_node_that_comes_and_goes_holds_no_verdict_up(watch: Watch) -> None:
     sessions = [await watch.connect(f"n{n}") for n in range(20)]
     for session in sessions:

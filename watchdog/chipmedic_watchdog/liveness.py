@@ -44,7 +44,7 @@ LAG_SECONDS = 0.3
 """Time in which the loop did not listen for longer than this is no silence of the nodes."""
 RETURN_SECONDS, RETURN_LEAST, RETURN_RATIO = 3.0, 5, 0.01
 """While so many nodes, and this share of all, come back within this time, a pause is ending."""
-RETURN_LOOK_SECONDS = 0.5
+PAUSE_LOOK_SECONDS = 0.2
 EXPIRY_TICK_SECONDS = 10.0
 ADOPTION_SECONDS = 5.0
 """How often the leader looks for nodes that nobody has; a watchdog that gives one up rings."""
@@ -176,37 +176,48 @@ class Liveness:
             self._sessions.lend(pause_seconds - TICK_SECONDS)
         if self._committer.is_failing:
             return
-        waiting = {n: a for n, a in self._sessions.away.items() if not a.is_judged}
-        due = {node: away for node, away in waiting.items() if away.due <= now}
+        away = self._sessions.away
+        due = {n: a for n, a in away.items() if a.due <= now and not a.is_judged}
         if due:
-            self._put_off(due, waiting, now)
-        for node, away in due.items():
-            if away.due <= now:
-                away.is_judged = True
-                self._judge(node, away)
+            self._put_off(due, now)
+        for node, lost in due.items():
+            if lost.due <= now:
+                lost.is_judged = True
+                self._judge(node, lost)
 
-    def _put_off(self, due: dict[str, Away], waiting: dict[str, Away], now: float) -> None:
+    def _put_off(self, due: dict[str, Away], now: float) -> None:
         """Give more time to those of whom something better than a dead host may be true."""
-        many_seconds = self.settings.many_seconds
-        lost = [a for a in waiting.values() if a.peer and a.lost_at + many_seconds > now]
-        known = len(self._sessions.live) + len(self._sessions.away)
-        if len(lost) >= max(MANY_LEAST, MANY_RATIO * known):
-            for away in due.values():
-                if away.peer:
-                    away.due = max(away.due, away.lost_at + many_seconds)
-        if self._sessions.returned_within(RETURN_SECONDS) >= max(
-            RETURN_LEAST, RETURN_RATIO * known
-        ):
-            # Many are on their way back, and are let in one after the other.
+        if self._is_pausing(now):
             for away in due.values():
                 if away.peer and away.lost_at + self.settings.startup_grace_seconds > now:
-                    away.due = max(away.due, now + RETURN_LOOK_SECONDS)
+                    away.due = max(away.due, now + PAUSE_LOOK_SECONDS)
         restart_seconds = self.settings.restart_seconds
-        asked = {a.peer for a in due.values() if a.peer and a.lost_at + restart_seconds > now}
+        asked = {
+            a.peer
+            for a in due.values()
+            if a.due <= now and a.peer and a.lost_at + restart_seconds > now
+        }
         closed = asked - self._unanswered(asked, self.stream_port) if asked else set()
         for away in due.values():
             if away.peer in closed:
                 away.due = max(away.due, away.lost_at + restart_seconds)
+
+    def _is_pausing(self, now: float) -> bool:
+        """Say whether many fall silent or many come back, in these seconds.
+
+        A watchdog notices the one and lets in the other node by node: of a large fleet that takes
+        it seconds, in which those that stand in the queue are silent to it.
+        """
+        known = len(self._sessions.live) + len(self._sessions.away)
+        returned = self._sessions.returned_within(RETURN_SECONDS)
+        if returned >= max(RETURN_LEAST, RETURN_RATIO * known):
+            return True
+        since = now - self.settings.many_seconds
+        lost = sum(
+            a.lost_at > since and bool(a.peer) and not a.is_judged
+            for a in self._sessions.away.values()
+        )
+        return lost >= max(MANY_LEAST, MANY_RATIO * known)
 
     def forgive(self) -> None:
         """Give the silent nodes the grace time: what was not heard may be our own fault."""
