@@ -61,6 +61,9 @@ class Step:
 FOREIGN = "foreign"
 """Value of `undo["owner"]` for a node that somebody else took out: done, and it stays theirs."""
 
+GOES_ON_AS = "goes_on_as"
+"""Key of `undo` of a RESTART whose job has other ids afterwards: these, with commas between."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepResult:
@@ -142,12 +145,25 @@ class Laddered(Protocol):
         ...
 
 
+@runtime_checkable
+class Tidier(Protocol):
+    """An optional power of a recoverer: it takes its marks off what somebody else gave back."""
+
+    def tidy(self, step: Step) -> None:
+        """Take what is left of an ISOLATE step away, after somebody else has ended it.
+
+        Raises:
+            DeliveryFailed: it is still there.
+        """
+        ...
+
+
 class Recoverer(Protocol):
     """One scheduler, or a set of commands."""
 
     @property
     def name(self) -> str:
-        """The adapter's name: `slurm`, `exec`."""
+        """The adapter's name, which is also the prefix of the jobs that it restarts: `slurm`."""
         ...
 
     def plan(self, request: RecoveryRequest) -> list[Step]:

@@ -1,6 +1,6 @@
 """The recovery adapters of this configuration, and the wall around them.
 
-`slurm` and `exec` come with chipmedic; others are entry points of the group
+`slurm`, `kubernetes` and `exec` come with chipmedic; others are entry points of the group
 `chipmedic.recoverers`, each a class with `configure(settings)`, which returns None where the
 configuration does not name it.
 """
@@ -20,11 +20,13 @@ from chipmedic.host import Host
 from chipmedic.recoverer import NodeView, Recoverer, Step, Witness
 from chipmedic_watchdog.abandon import call_abandonable
 from chipmedic_watchdog.recover.exec import Exec
+from chipmedic_watchdog.recover.kubernetes.adapter import Kubernetes
 from chipmedic_watchdog.recover.settings import RecoverSettings
 from chipmedic_watchdog.recover.slurm import Slurm
 
 LOGGER = logging.getLogger(__name__)
 GROUP = "chipmedic.recoverers"
+BUILT_IN = ("slurm", "kubernetes", "exec")
 CALL_MARGIN_SECONDS = 5.0
 """An adapter keeps its own deadline; when it is so much over it, the call is left behind."""
 VIEWS_TIMEOUT_SECONDS = 30.0
@@ -32,18 +34,27 @@ VIEWS_TIMEOUT_SECONDS = 30.0
 Result = TypeVar("Result")
 
 
-def configured(settings: RecoverSettings, host: Host | None = None) -> dict[str, Recoverer]:
+def configured(
+    settings: RecoverSettings,
+    host: Host | None = None,
+    assert_leading: Callable[[], None] = lambda: None,
+) -> dict[str, Recoverer]:
     """Return the adapters that the configuration asks for, by name.
 
-    `host` runs the tools of those that come with chipmedic.
+    `host` runs the tools of those that come with chipmedic; those that use no tool call
+    `assert_leading` before each change, which raises `StoreError` where this watchdog must not.
     """
     found: dict[str, Recoverer] = {}
     if settings.slurm is not None:
         found[Slurm.name] = Slurm(settings.slurm, host)
+    if settings.kubernetes is not None:
+        found[Kubernetes.name] = Kubernetes(
+            settings.kubernetes, host, assert_leading=assert_leading
+        )
     if settings.exec is not None:
         found[Exec.name] = Exec(settings.exec, host)
     for entry in entry_points(group=GROUP):
-        if entry.name not in ("slurm", "exec"):
+        if entry.name not in BUILT_IN:
             adapter = _load(entry.name, entry.load, settings)
             if adapter is not None:
                 found[adapter.name] = adapter

@@ -55,7 +55,7 @@ class RecoverLoop:
         self._settings = settings
         if adapters is None:
             host = LeadingHost(LinuxHost(), database.assert_leading)
-            adapters = adapters_of.configured(settings, host)
+            adapters = adapters_of.configured(settings, host, database.assert_leading)
         self._adapters = dict(adapters)
         self._engine = Engine(database, settings, self._adapters, now=now)
         self._watch = adapters_of.Watch(self._adapters)

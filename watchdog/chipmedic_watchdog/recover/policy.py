@@ -65,7 +65,8 @@ SENTENCES = {
     Why.SILENCE_ONLY: "the node is silent; nothing is drained on silence without a second witness",
     Why.CANNOT_LOOK: "the faults can no longer be seen; nothing is done on old knowledge",
     Why.DONE_ALREADY: "the node is isolated and the job was restarted already",
-    Why.NO_ADAPTER: "no recovery adapter is configured for it ([recover.slurm] or [recover.exec])",
+    Why.NO_ADAPTER: "no recovery adapter is configured for it "
+    "([recover.slurm], [recover.kubernetes] or [recover.exec])",
 }
 
 

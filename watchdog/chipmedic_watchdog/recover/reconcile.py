@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from sqlalchemy import Connection, select, update
 
 from chipmedic.errors import DeliveryFailed
-from chipmedic.recoverer import Recoverer, Step, StepKind, StepResult
+from chipmedic.recoverer import Recoverer, Step, StepKind, StepResult, Tidier
 from chipmedic_watchdog.recover import adapters, book
 from chipmedic_watchdog.store import audit, schema
 from chipmedic_watchdog.store.database import Store
@@ -32,6 +32,7 @@ async def reconcile(database: Store, recoverers: Mapping[str, Recoverer], *, now
             LOGGER.warning(
                 "isolation ended by somebody else: node=%s is=%s", step.target, held.detail
             )
+            await _tidy(recoverers[name], adapters.with_token(step, database.fencing_token))
 
 
 async def _confirm(recoverer: Recoverer, step: Step) -> StepResult | None:
@@ -42,6 +43,18 @@ async def _confirm(recoverer: Recoverer, step: Step) -> StepResult | None:
         )
     except DeliveryFailed:
         return None
+
+
+async def _tidy(recoverer: Recoverer, step: Step) -> None:
+    """Take our marks off a node that somebody else has given back, where there are any."""
+    if not isinstance(recoverer, Tidier):
+        return
+    try:
+        await adapters.call(
+            recoverer, lambda: recoverer.tidy(step), timeout_seconds=TIMEOUT_SECONDS
+        )
+    except DeliveryFailed as e:
+        LOGGER.warning("our marks are left on a node: node=%s why=%s", step.target, e)
 
 
 def _open_isolations(connection: Connection) -> list[tuple[int, Step, str]]:

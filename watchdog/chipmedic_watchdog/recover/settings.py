@@ -8,7 +8,7 @@ mode = "notify"                     # for all that no rule names
 kinds = ["memory.*", "chip.*"]
 mode = "act"
 
-[recover.slurm]                     # present: the adapter is used
+[recover.slurm]                     # present: the adapter is used; likewise [recover.kubernetes]
 
 [recover.exec]
 isolate = ["/usr/local/sbin/take-out", "{node}", "{reason}"]
@@ -21,9 +21,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 from fnmatch import fnmatchcase
-from string import Formatter
 
 from chipmedic.faults.kinds import KINDS
+from chipmedic_watchdog.recover.kubernetes.settings import KubernetesSettings
+from chipmedic_watchdog.recover.setting_checks import placeholders as _placeholders
+from chipmedic_watchdog.recover.setting_checks import positive as _positive
 
 
 class Mode(StrEnum):
@@ -215,6 +217,7 @@ class RecoverSettings:
     """While this file exists no isolation and no restart begins."""
     gate: GateSettings = field(default_factory=GateSettings)
     slurm: SlurmSettings | None = None
+    kubernetes: KubernetesSettings | None = None
     exec: ExecSettings | None = None
 
     def __post_init__(self) -> None:
@@ -240,18 +243,3 @@ class RecoverSettings:
             percent=self.maximum_isolated_percent,
         )
         return (fleet, *self.budgets)
-
-
-def _positive(settings: object, *keys: str) -> None:
-    for key in keys:
-        value = getattr(settings, key)
-        if value <= 0:
-            raise ValueError(f"{key}: {value:g} is not a positive number")
-
-
-def _placeholders(key: str, argv: tuple[str, ...], allowed: set[str]) -> None:
-    for argument in argv:
-        for _, name, _, _ in Formatter().parse(argument):
-            if name is not None and name not in allowed:
-                known = ", ".join("{" + word + "}" for word in sorted(allowed))
-                raise ValueError(f"{key}: {{{name}}} is not a placeholder here; there are: {known}")
