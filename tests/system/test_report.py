@@ -72,7 +72,7 @@ async def fail_once(watchdog: WatchdogProcess) -> float:
     return last
 
 
-def test_a_loss_reaches_the_command_line(watchdog: WatchdogProcess) -> None:
+def test_a_loss_reaches_the_command_line(watchdog: WatchdogProcess, tmp_path: Path) -> None:
     stepped_at = asyncio.run(fail_once(watchdog))
     answer = chipmedic("report", "--job", JOB, "--json", at=watchdog.http)
     found = json.loads(answer.stdout)
@@ -89,6 +89,10 @@ def test_a_loss_reaches_the_command_line(watchdog: WatchdogProcess) -> None:
     assert JOB in table.stdout
     text = chipmedic("report", "--job", JOB, "--language", "zh", at=watchdog.http)
     assert "有效训练" in text.stdout
+    page = tmp_path / "report.html"
+    written = chipmedic("report", "--job", JOB, "--html", str(page), at=watchdog.http)
+    assert (written.returncode, written.stdout) == (0, f"written: {page}\n")
+    assert "<svg" in page.read_text(encoding="utf-8")
 
 
 def test_the_ledger_is_in_the_store_and_in_the_metrics(watchdog: WatchdogProcess) -> None:
@@ -117,6 +121,8 @@ def test_the_ledger_is_in_the_store_and_in_the_metrics(watchdog: WatchdogProcess
         (["--since", "ages"], 2, "not a time like"),
         (["--job", "slurm:1", "--since", "3d"], 2, "does not go with --job"),
         (["--language", "xx"], 2, "allowed are en, zh"),
+        (["--html", "/nowhere/x.html"], 1, "--html /nowhere/x.html: No such file"),
+        (["--html", "x.html", "--json"], 2, "does not go with --json"),
     ],
 )
 def test_refusals_are_one_line(

@@ -66,7 +66,8 @@ def _placed(intervals: Sequence[Interval], begin: float, scale: float) -> Iterat
 def ticks(begin: float, end: float) -> list[Tick]:
     """Return the marks of the axis, at whole minutes, hours or days of UTC."""
     span = max(end - begin, 1e-9)
-    size = next((s for s in TICK_SECONDS if span / s <= TICKS_MAX), 365 * DAY)
+    size = next((s for s in TICK_SECONDS if span / s <= TICKS_MAX), 0.0)
+    size = size or math.ceil(span / TICKS_MAX / DAY) * DAY
     marks = [n * size for n in range(math.ceil(begin / size), math.floor(end / size) + 1)]
     return [Tick(round((at - begin) / span * WIDTH, 2), _label(at, size)) for at in marks]
 
