@@ -72,6 +72,7 @@ class Cluster:
     folder: Path
     extra: str = ""
     """More lines of slurm.conf; `{folder}` is filled in."""
+    nodes: tuple[str, ...] = NODES
     servers: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
@@ -118,7 +119,7 @@ class Cluster:
         self._serve("munged", *self._munged())
         self.wait("munge", (self.folder / "munge.socket").exists)
         self.start_controller("-c")
-        for node in NODES:
+        for node in self.nodes:
             self.start_slurmd(node)
         self.wait("all nodes idle", self._all_idle)
 
@@ -133,7 +134,7 @@ class Cluster:
     def tidy(self) -> None:
         """Cancel all jobs and bring every node back to idle."""
         self.command("scancel", "-u", "root")
-        for node in NODES:
+        for node in self.nodes:
             if node not in self.servers:
                 self.start_slurmd(node)
         self.wait("no job left", lambda: not self.command("squeue", "-h").strip())
@@ -162,7 +163,7 @@ class Cluster:
 
     def stop(self) -> None:
         """End all that was started, jobs included."""
-        for name in [*NODES, "slurmctld", "munged"]:
+        for name in [*self.nodes, "slurmctld", "munged"]:
             if name in self.servers:
                 self.servers[name].terminate()
         for pid in self._leftovers():
@@ -184,7 +185,7 @@ class Cluster:
             timeout=30,
             check=False,
         )
-        return answer.stdout.split() == ["idle"] * len(NODES)
+        return answer.stdout.split() == ["idle"] * len(self.nodes)
 
     def _whole_env(self) -> dict[str, str]:
         path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
@@ -214,10 +215,10 @@ class Cluster:
     def _write_configuration(self) -> None:
         (self.folder / "state").mkdir()
         host = socket.gethostname().partition(".")[0]
-        ports = iter(_free_ports(len(NODES) + 1))
+        ports = iter(_free_ports(len(self.nodes) + 1))
         controller_port = next(ports)
         nodes = []
-        for node in NODES:
+        for node in self.nodes:
             (self.folder / f"spool-{node}").mkdir()
             nodes.append(
                 f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={next(ports)} CPUs=2"
@@ -228,7 +229,7 @@ class Cluster:
                 folder=self.folder,
                 controller_port=controller_port,
                 nodes="\n".join(nodes),
-                names=",".join(NODES),
+                names=",".join(self.nodes),
             )
             + self.extra.format(folder=self.folder)
         )
