@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, func, insert, select, update
 
 from chipmedic.recoverer import Rung, Step, StepKind
+from chipmedic_watchdog.recover import lineage
 from chipmedic_watchdog.recover.settings import Mode
 from chipmedic_watchdog.store import schema
 
@@ -174,12 +175,13 @@ def change_step(connection: Connection, step: StoredStep, **values: Any) -> None
 
 
 def restarts_since(connection: Connection, job: str, since: float) -> int:
-    """Count the restarts of a job that were begun since then."""
+    """Count the restarts of a job that were begun since then, also under names it had before."""
     table = schema.recovery_steps
     query = select(func.count()).where(
         table.c.kind == StepKind.RESTART.value, table.c.target == job, table.c.started_at > since
     )
-    return connection.execute(query).scalar_one()
+    own = connection.execute(query).scalar_one()
+    return own + lineage.restarts_under_other_names(connection, job, since)
 
 
 def restarted_at(connection: Connection, jobs: Iterable[str]) -> dict[str, float]:

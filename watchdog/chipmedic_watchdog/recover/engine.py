@@ -14,7 +14,15 @@ import time
 from collections.abc import Callable, Mapping
 
 from chipmedic.errors import DeliveryFailed
-from chipmedic.recoverer import NodeView, Recoverer, RecoveryRequest, Step, StepKind, StepResult
+from chipmedic.recoverer import (
+    GOES_ON_AS,
+    NodeView,
+    Recoverer,
+    RecoveryRequest,
+    Step,
+    StepKind,
+    StepResult,
+)
 from chipmedic_watchdog.recover import book, cases, transitions
 from chipmedic_watchdog.recover.adapters import Watch, call, with_token
 from chipmedic_watchdog.recover.settings import Mode, RecoverSettings
@@ -141,8 +149,8 @@ class Engine:
         self._database.assert_leading()
         act = with_token(step, self._database.fencing_token)
         result = await call(adapter, lambda: adapter.do(act), timeout_seconds=step.timeout_seconds)
-        if result.undo and not stored.undo:
-            undo = result.undo
+        if result.undo and (not stored.undo or GOES_ON_AS in result.undo):
+            undo = {**stored.undo, **result.undo}
             await self._database.write(lambda c: transitions.keep_undo(c, recovery, stored, undo))
         if not result.is_done:
             return result

@@ -6,6 +6,7 @@ from sqlalchemy import Connection, func, select
 
 from chipmedic.recoverer import StepKind
 from chipmedic_watchdog.recover import book
+from chipmedic_watchdog.recover.lineage import goes_on_as
 from chipmedic_watchdog.store import schema
 
 
@@ -25,7 +26,8 @@ def jobs_still(connection: Connection, recovery: str) -> list[str]:
 def _stands_still(connection: Connection, stored: book.StoredStep) -> bool:
     table = schema.job_progress
     # A new start is a row before its first step is told.
-    rows = (table.c.job == stored.step.target) & table.c.step.is_not(None)
+    has_step = table.c.step.is_not(None)
+    rows = (table.c.job == stored.step.target) & has_step
     begun = stored.started_at or 0.0
     ended = stored.done_at or begun
     before = connection.execute(
@@ -34,4 +36,6 @@ def _stands_still(connection: Connection, stored: book.StoredStep) -> bool:
     if before is None:
         return False
     moved = (table.c.at > ended) | ((table.c.at > begun) & (table.c.attempt > before))
+    if names := goes_on_as(stored.undo):
+        rows, moved = table.c.job.in_(names) & has_step, table.c.at > begun
     return connection.execute(select(func.count()).where(rows, moved)).scalar_one() == 0
