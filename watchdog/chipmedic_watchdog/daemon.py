@@ -40,6 +40,7 @@ from chipmedic_watchdog.metrics import Metrics
 from chipmedic_watchdog.notify.loop import NotifyLoop
 from chipmedic_watchdog.recover.gate_runner import GateRunner
 from chipmedic_watchdog.recover.loop import RecoverLoop
+from chipmedic_watchdog.recover.order_runner import OrderRunner
 from chipmedic_watchdog.recover.witnesses import witness_of
 from chipmedic_watchdog.retention import Retention
 from chipmedic_watchdog.startup import (
@@ -164,6 +165,7 @@ class Daemon:
             settings.store.keep_jobs_days,
         )
         self._server: aio.Server | None = None
+        self._order_runner = OrderRunner(self._database, self._sessions, now=self._clock.now)
         self._notify: Loop = self._notify_loop(settings)
         self._recover: Loop = self._recover_loop(settings)
         self._ledger: Loop = LedgerLoop(self._leader_store)
@@ -235,6 +237,7 @@ class Daemon:
             "alive": self._feed_systemd,
             **self._access.parts(),
             "checks before returns": self._gate_runner.run,
+            "orders to agents": self._order_runner.run,
             "lead": self._lead.run,
             "leading": lambda: lead_while_held(self._lead, self._leading_parts()),
             **(self._parts_beside_others() if self._database.is_shared else {}),
@@ -256,6 +259,7 @@ class Daemon:
             Signal.PROGRESS: self._wake_for_progress,
             Signal.NODES: self._liveness.wake,
             Signal.ACT: self._wake_all,
+            Signal.ORDERS: self._order_runner.wake,
         }
         listener = Listener(self._database.engine, self._lead.me.id, wakes)
         return {"signals": listener.run, "nodes elsewhere": self._liveness.follow}
@@ -290,7 +294,10 @@ class Daemon:
         self._wake_readers()
 
     def _recover_loop(self, settings: WatchdogSettings) -> Loop:
-        loop = RecoverLoop(self._leader_store, settings.recover, on_change=self._wake_all)
+        loop = RecoverLoop(
+            self._leader_store, settings.recover, on_change=self._wake_all,
+            on_order=self._order_runner.wake,
+        )  # fmt: skip
         self._api.dry_run = loop.dry_run
         return loop
 

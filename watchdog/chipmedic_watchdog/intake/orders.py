@@ -1,4 +1,4 @@
-"""What the watchdog asks of an agent: look now, or check the node before its return."""
+"""What the watchdog asks of an agent: look now, check the node, act on a job."""
 
 from __future__ import annotations
 
@@ -46,6 +46,23 @@ async def run_gate(
     command = pb.Command(
         id=secrets.token_hex(8),
         run_gate=pb.RunGate(),
+        expires_after_seconds=timeout_seconds,
+        fencing_token=fencing_token,
+    )
+    return await _order(sessions, node, command, timeout_seconds)
+
+
+async def job_act(
+    sessions: Sessions, node: str, act: pb.JobAct, *, fencing_token: int, timeout_seconds: float
+) -> pb.CommandResult:
+    """Let an agent do something for a job of its node; return what it says.
+
+    Raises:
+        DeliveryFailed: as `collect_now`.
+    """
+    command = pb.Command(
+        id=secrets.token_hex(8),
+        job_act=act,
         expires_after_seconds=timeout_seconds,
         fencing_token=fencing_token,
     )

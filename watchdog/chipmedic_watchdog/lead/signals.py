@@ -32,6 +32,8 @@ class Signal(StrEnum):
     """A node's time to come back is over."""
     ACT = "act"
     """A person has said something."""
+    ORDERS = "orders"
+    """An agent is to do something."""
 
 
 def tell(connection: Connection, signal: Signal) -> None:

@@ -1,7 +1,7 @@
 """The recovery adapters of this configuration, and the wall around them.
 
-`slurm`, `kubernetes` and `exec` come with chipmedic; others are entry points of the group
-`chipmedic.recoverers`, each a class with `configure(settings)`, which returns None where the
+`slurm`, `kubernetes`, `torchrun` and `exec` come with chipmedic; others are entry points of the
+group `chipmedic.recoverers`, each a class with `configure(settings)`, which returns None where the
 configuration does not name it.
 """
 
@@ -19,10 +19,12 @@ from chipmedic.errors import DeliveryFailed
 from chipmedic.host import Host
 from chipmedic.recoverer import NodeView, Recoverer, Step, Witness
 from chipmedic_watchdog.abandon import call_abandonable
+from chipmedic_watchdog.recover.agents import Agents
 from chipmedic_watchdog.recover.exec import Exec
 from chipmedic_watchdog.recover.kubernetes.adapter import Kubernetes
 from chipmedic_watchdog.recover.settings import RecoverSettings
 from chipmedic_watchdog.recover.slurm import Slurm
+from chipmedic_watchdog.recover.torchrun import Torchrun
 
 LOGGER = logging.getLogger(__name__)
 GROUP = "chipmedic.recoverers"
@@ -38,11 +40,13 @@ def configured(
     settings: RecoverSettings,
     host: Host | None = None,
     assert_leading: Callable[[], None] = lambda: None,
+    agents: Agents | None = None,
 ) -> dict[str, Recoverer]:
     """Return the adapters that the configuration asks for, by name.
 
     `host` runs the tools of those that come with chipmedic; those that use no tool call
-    `assert_leading` before each change, which raises `StoreError` where this watchdog must not.
+    `assert_leading` before each change, which raises `StoreError` where this watchdog must not;
+    `agents` is how some reach the nodes.
     """
     found: dict[str, Recoverer] = {}
     if settings.slurm is not None:
@@ -51,6 +55,8 @@ def configured(
         found[Kubernetes.name] = Kubernetes(
             settings.kubernetes, host, assert_leading=assert_leading
         )
+    if settings.torchrun is not None and agents is not None:
+        found[Torchrun.name] = Torchrun(settings.torchrun, agents)
     if settings.exec is not None:
         found[Exec.name] = Exec(settings.exec, host)
     for entry in entry_points(group=GROUP):

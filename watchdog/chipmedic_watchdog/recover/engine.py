@@ -25,6 +25,7 @@ from chipmedic.recoverer import (
 )
 from chipmedic_watchdog.recover import book, cases, transitions
 from chipmedic_watchdog.recover.adapters import Watch, call, with_token
+from chipmedic_watchdog.recover.checkpoint import Checkpoint, before_restarts
 from chipmedic_watchdog.recover.settings import Mode, RecoverSettings
 from chipmedic_watchdog.recover.transitions import Held, Stopped
 from chipmedic_watchdog.recover.verify import jobs_still
@@ -47,8 +48,10 @@ class Engine:
         settings: RecoverSettings,
         adapters: Mapping[str, Recoverer],
         *,
+        checkpoint: Checkpoint | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
+        self._checkpoint = checkpoint
         self._database = database
         self._settings = settings
         self._adapters = adapters
@@ -111,6 +114,8 @@ class Engine:
                 if e.is_permanent or time.monotonic() > deadline:
                     raise Held(f"cannot be planned: {e}") from e
             await asyncio.sleep(self._backoff_seconds(failures))
+        if self._checkpoint is not None:
+            steps = before_restarts(steps, self._checkpoint.plan(request))
         await self._database.write(lambda c: book.add_steps(c, recovery.id, steps))
 
     async def _perform(
@@ -143,6 +148,8 @@ class Engine:
         """Do a step from where the store says it is, and read the world again when it is done."""
         stored = (await self._steps(recovery))[number - 1]
         step = stored.step
+        if step.kind is StepKind.CHECKPOINT and self._checkpoint is not None:
+            adapter = self._checkpoint
         if stored.state != "doing":
             await self._intend(recovery, stored)
         # At the last moment: one that was stopped and goes on may have been replaced meanwhile.

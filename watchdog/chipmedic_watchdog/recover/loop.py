@@ -19,7 +19,9 @@ from chipmedic_watchdog.bell import Bell
 from chipmedic_watchdog.notify import silences
 from chipmedic_watchdog.recover import adapters as adapters_of
 from chipmedic_watchdog.recover import book, cases, decisions, probation, resume
+from chipmedic_watchdog.recover.agents import Agents
 from chipmedic_watchdog.recover.case import Case
+from chipmedic_watchdog.recover.checkpoint import Checkpoint
 from chipmedic_watchdog.recover.dry_run import DryRun
 from chipmedic_watchdog.recover.engine import Engine
 from chipmedic_watchdog.recover.leading_host import LeadingHost
@@ -50,14 +52,18 @@ class RecoverLoop:
         *,
         now: Callable[[], float] = time.time,
         on_change: Callable[[], None] = lambda: None,
+        on_order: Callable[[], None] = lambda: None,
     ) -> None:
         self._database = database
         self._settings = settings
+        self._agents = Agents(database, now=now, on_ask=on_order)
         if adapters is None:
             host = LeadingHost(LinuxHost(), database.assert_leading)
-            adapters = adapters_of.configured(settings, host, database.assert_leading)
+            adapters = adapters_of.configured(settings, host, database.assert_leading, self._agents)
         self._adapters = dict(adapters)
-        self._engine = Engine(database, settings, self._adapters, now=now)
+        ask = settings.checkpoint
+        checkpoint = None if ask is None else Checkpoint(ask, self._agents)
+        self._engine = Engine(database, settings, self._adapters, checkpoint=checkpoint, now=now)
         self._watch = adapters_of.Watch(self._adapters)
         self._now = now
         self._on_change = on_change
@@ -86,6 +92,7 @@ class RecoverLoop:
 
     async def run(self) -> None:
         """Work until cancelled."""
+        self._agents.attach()
         async with asyncio.TaskGroup() as group:
             while True:
                 try:

@@ -65,7 +65,7 @@ def refusal(
     held = None if is_asked_for else switches.hold_reason(connection, settings)
     if held is not None:
         return Refusal(by=HeldBy.HOLD, words=held)
-    if is_return:
+    if is_return or stored.step.kind is StepKind.CHECKPOINT:
         return None
     is_looked_at = "retried_by" in recovery.evidence
     if not is_looked_at and (words := _tried_enough(connection, stored, settings, now)):

@@ -8,7 +8,11 @@ mode = "notify"                     # for all that no rule names
 kinds = ["memory.*", "chip.*"]
 mode = "act"
 
+[recover.checkpoint]                # present: a job is asked to save before it is restarted
+
 [recover.slurm]                     # present: the adapter is used; likewise [recover.kubernetes]
+
+[recover.torchrun]
 
 [recover.exec]
 isolate = ["/usr/local/sbin/take-out", "{node}", "{reason}"]
@@ -120,6 +124,38 @@ class SlurmSettings:
         _placeholders("fence", self.fence, {"node", "incident"})
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TorchrunSettings:
+    """Section `[recover.torchrun]`: jobs under an elastic launcher, moved through the agents."""
+
+    answer_timeout_seconds: float = 60.0
+    """For one act of an agent; more than its `[jobs] grace_seconds` and 10."""
+    restart_timeout_seconds: float = 180.0
+    """From the first act to new workers on every node that goes on."""
+    regroup_seconds: float = 20.0
+    """Nodes that go on and have no new workers by then have theirs ended, one after the other."""
+
+    def __post_init__(self) -> None:
+        _positive(self, "answer_timeout_seconds", "restart_timeout_seconds", "regroup_seconds")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointSettings:
+    """Section `[recover.checkpoint]`: jobs that still step are asked to save before a restart.
+
+    The agents of their nodes must allow it (`[jobs] allow`).
+    """
+
+    timeout_seconds: float = 30.0
+    """Then the recovery goes on without."""
+    stall_seconds: float = 10.0
+    """It goes on as soon as the job has made no step for so long, unless it says that it saves: a
+    job that stands still writes no checkpoint."""
+
+    def __post_init__(self) -> None:
+        _positive(self, "timeout_seconds", "stall_seconds")
+
+
 PLACEHOLDERS = {"node", "job", "incident", "recovery", "reason", "fencing_token"}
 
 
@@ -216,8 +252,10 @@ class RecoverSettings:
     hold_file: str = "/etc/chipmedic/hold"
     """While this file exists no isolation and no restart begins."""
     gate: GateSettings = field(default_factory=GateSettings)
+    checkpoint: CheckpointSettings | None = None
     slurm: SlurmSettings | None = None
     kubernetes: KubernetesSettings | None = None
+    torchrun: TorchrunSettings | None = None
     exec: ExecSettings | None = None
 
     def __post_init__(self) -> None:

@@ -18,6 +18,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
     text,
 )
 
@@ -349,6 +350,26 @@ isolations = Table(
     Column("gate_detail", Text, nullable=False, server_default=""),
     Column("gate_at", Float),
     Index("isolations_by_node", "node", "isolated_at"),
+)
+
+agent_orders = Table(
+    "agent_orders",
+    METADATA,
+    # What the leader wants an agent to do; whichever watchdog has its stream asks it. Rows live for
+    # seconds: who asked takes the answer away, and what nobody takes is removed.
+    Column("id", String, primary_key=True),
+    Column("node", String, nullable=False),
+    Column("act", String, nullable=False),  # as JobAct.act in the wire contract
+    Column("job", String, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("fencing_token", BIG, nullable=False),
+    Column("asked_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Column("answered_at", Float),
+    Column("is_ok", Boolean, nullable=False, server_default=false()),
+    Column("is_final", Boolean, nullable=False, server_default=false()),
+    Column("detail", Text, nullable=False, server_default=""),
 )
 
 recovery_switches = Table(

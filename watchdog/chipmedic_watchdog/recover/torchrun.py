@@ -1,0 +1,241 @@
+"""The adapter for jobs under torchrun, or any launcher that is built on it: through the agents.
+
+The launchers of a job meet in its rendezvous and form it anew by themselves; what they do not do is
+leave a node that is sick. So a node is isolated by a file that keeps launchers from starting there
+(`chipmedic.launch` ends with 93), and a job is moved by ending the launcher on that node: the
+others, or a spare that waits in the rendezvous, go on from the last checkpoint. A job that hangs or
+has crashed is started again in place: the workers of one node are ended, their launcher starts them
+again, and the launchers of the other nodes see a member come back and do the same. Read in torch
+2.13: such a change of members does not count as one of `--max-restarts`; workers that fail do.
+
+Nothing here chooses a spare: whoever waits in the rendezvous is it. Without one the job goes on
+with fewer nodes where `--nnodes=MIN:MAX` allows it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+
+from chipmedic.errors import DeliveryFailed
+from chipmedic.recoverer import (
+    FOREIGN,
+    RecoveryRequest,
+    Rung,
+    Step,
+    StepKind,
+    StepResult,
+)
+from chipmedic_watchdog.recover.agents import Agents, JobOnNode
+from chipmedic_watchdog.recover.order_book import Order
+from chipmedic_watchdog.recover.settings import TorchrunSettings
+
+
+class Torchrun:
+    """Keeps launchers off nodes, and ends launchers or workers, by asking agents."""
+
+    name = "torchrun"
+
+    def __init__(
+        self,
+        settings: TorchrunSettings,
+        agents: Agents,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings = settings
+        self._agents = agents
+        self._monotonic = monotonic
+        self._acted: dict[tuple[str, str], tuple[float, set[str]]] = {}
+        """By recovery and job: when something was last done to it, and on which nodes so far. Lost
+        at a restart, after which everything is asked once more and found done."""
+
+    def rungs(self, job: str, leaving: tuple[str, ...]) -> Mapping[Rung, str]:
+        """Say how the job can be restarted; see `Laddered.rungs`.
+
+        Raises:
+            DeliveryFailed: no node reports it.
+        """
+        here = self._nodes_of(job)
+        staying = sorted(here.keys() - set(leaving))
+        must_leave = sorted(here.keys() & set(leaving))
+        if not must_leave:
+            stays = "it is on no node that must leave"
+            return {Rung.IN_PLACE: "", Rung.SPARE: stays, Rung.SHRINK: stays}
+        return {
+            Rung.IN_PLACE: f"it must leave {', '.join(must_leave)}",
+            Rung.SPARE: "",
+            Rung.SHRINK: "" if staying else "it runs on no other node",
+        }
+
+    def plan(self, request: RecoveryRequest) -> list[Step]:
+        """Read where the jobs are and plan their steps; see `Recoverer.plan`."""
+        steps = [self._isolation(node, request.reason) for node in request.nodes]
+        leaving = request.leaving or request.nodes
+        return steps + [self._restart(job, leaving, request) for job in request.jobs]
+
+    def do(self, step: Step) -> StepResult:
+        """Do the next thing that a step needs; see `Recoverer.do`."""
+        match step.kind:
+            case StepKind.ISOLATE:
+                return self._isolate(step)
+            case StepKind.RESTART:
+                return self._move(step)
+            case StepKind.RETURN:
+                return self._give_back(step)
+            case StepKind.CHECKPOINT:
+                return StepResult(is_done=True, detail="not asked")
+
+    def confirm(self, step: Step) -> StepResult:
+        """Read the world again; see `Recoverer.confirm`."""
+        if step.kind is StepKind.RESTART:
+            return self._regrouped(step, self._agents.job(step.target))
+        present = self._kept_out(step.target)
+        words = f"launchers are kept out: {present}" if present else "launchers may start"
+        if step.kind is StepKind.ISOLATE:
+            return StepResult(is_done=present is not None, detail=words)
+        return StepResult(is_done=present != step.arguments.get("reason"), detail=words)
+
+    def _isolation(self, node: str, reason: str) -> Step:
+        return Step(
+            kind=StepKind.ISOLATE,
+            target=node,
+            description=f"tell the agent of {node}: keep launchers out ({reason})",
+            timeout_seconds=2 * self._settings.answer_timeout_seconds,
+            arguments={"reason": reason},
+        )
+
+    def _restart(self, job: str, leaving: tuple[str, ...], request: RecoveryRequest) -> Step:
+        here = self._nodes_of(job)
+        must_leave = sorted(here.keys() & set(leaving))
+        if must_leave:
+            rung = request.rungs.get(job, Rung.SPARE)
+            words = (
+                f"tell the agent of {', '.join(must_leave)}: end the launcher of {job}; the others "
+                "form it anew, with a spare where one waits in the rendezvous"
+            )
+        else:
+            rung = Rung.IN_PLACE
+            words = (
+                f"tell the agent of {min(here)}: end the workers of {job}; its launchers start "
+                "them again on every node"
+            )
+        before = {
+            node: {"pids": list(each.pids), "attempt": each.attempt} for node, each in here.items()
+        }
+        return Step(
+            kind=StepKind.RESTART,
+            target=job,
+            description=words,
+            timeout_seconds=self._settings.restart_timeout_seconds,
+            arguments={
+                "leave": json.dumps(must_leave),
+                "before": json.dumps(before),
+                "reason": request.reason,
+                "recovery": request.recovery,
+            },
+            rung=rung,
+        )
+
+    def _nodes_of(self, job: str) -> dict[str, JobOnNode]:
+        here = self._agents.job(job)
+        if not here:
+            words = f"no node reports {job} any more: its launchers must be started by hand"
+            raise DeliveryFailed(words, is_permanent=True)
+        return here
+
+    def _kept_out(self, node: str) -> str | None:
+        """Return why launchers are kept off a node, None where they are not."""
+        said = self._agents.ask(
+            Order(node=node, act="look"), timeout_seconds=self._settings.answer_timeout_seconds
+        )
+        return said.detail if said.is_ok else None
+
+    def _isolate(self, step: Step) -> StepResult:
+        """Keep launchers off a node, unless a person does already."""
+        reason = step.arguments["reason"]
+        present = self._kept_out(step.target)
+        if present is not None and present != reason:
+            return StepResult(
+                is_done=True,
+                detail=f"launchers are kept out already, left as it is: {present}",
+                undo={"owner": FOREIGN, "reason_before": present},
+            )
+        detail = self._tell(Order(node=step.target, act="keep_out", reason=reason))
+        return StepResult(is_done=True, detail=detail, undo={"owner": "chipmedic"})
+
+    def _give_back(self, step: Step) -> StepResult:
+        """Let launchers in, where the very reason is ours; a person starts them."""
+        reason = step.arguments.get("reason", "")
+        return StepResult(
+            is_done=True,
+            detail=self._tell(Order(node=step.target, act="let_in", reason=reason)),
+        )
+
+    def _tell(self, order: Order) -> str:
+        return self._agents.must(order, timeout_seconds=self._settings.answer_timeout_seconds)
+
+    def _move(self, step: Step) -> StepResult:
+        """End what has to end, then wait for new workers; end more where none come."""
+        key = (step.arguments.get("recovery", ""), step.target)
+        if key not in self._acted:
+            leaving = json.loads(step.arguments["leave"])
+            nodes = leaving or [min(json.loads(step.arguments["before"]))]
+            for node in nodes:
+                self._end(step, node, "leave" if leaving else "restart")
+            self._acted[key] = (self._monotonic(), set(nodes))
+        here = self._agents.job(step.target)
+        result = self._regrouped(step, here)
+        if result.is_done:
+            del self._acted[key]
+            return result
+        at, touched = self._acted[key]
+        late = [node for node in _unchanged(step, here) if node not in touched]
+        if late and self._monotonic() - at > self._settings.regroup_seconds:
+            self._end(step, late[0], "restart")
+            self._acted[key] = (self._monotonic(), touched | {late[0]})
+        return result
+
+    def _end(self, step: Step, node: str, act: str) -> None:
+        before = json.loads(step.arguments["before"]).get(node, {})
+        self._tell(
+            Order(
+                node=node,
+                act=act,
+                job=step.target,
+                reason=step.arguments["reason"],
+                attempt=before.get("attempt", 0),
+            )
+        )
+
+    def _regrouped(self, step: Step, here: Mapping[str, JobOnNode]) -> StepResult:
+        """Say whether every node that goes on has new workers, and which nodes those are."""
+        leaving = json.loads(step.arguments["leave"])
+        still = [node for node in leaving if node in here and here[node].pids]
+        if still:
+            return StepResult(is_done=False, detail=f"processes still on {', '.join(still)}")
+        if old := _unchanged(step, here):
+            return StepResult(is_done=False, detail=f"no new workers yet on {', '.join(old)}")
+        alive = {node: each for node, each in here.items() if each.pids and node not in leaving}
+        if not alive:
+            words = "no node has workers: do enough launchers wait in the rendezvous (--nnodes)?"
+            return StepResult(is_done=False, detail=words)
+        before = json.loads(step.arguments["before"])
+        words = f"formed anew on {', '.join(sorted(alive))}"
+        if spares := sorted(alive.keys() - before.keys()):
+            words += f"; new in it: {', '.join(spares)}"
+        elif len(alive) < len(before):
+            words += f"; {len(before)} nodes before"
+        return StepResult(is_done=True, detail=words)
+
+
+def _unchanged(step: Step, here: Mapping[str, JobOnNode]) -> list[str]:
+    """Return the nodes that go on where a process from before still lives."""
+    leaving = json.loads(step.arguments["leave"])
+    before: dict[str, dict[str, list[int]]] = json.loads(step.arguments["before"])
+    return [
+        node
+        for node, then in sorted(before.items())
+        if node in here and node not in leaving and set(then["pids"]) & set(here[node].pids)
+    ]
