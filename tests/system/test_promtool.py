@@ -177,6 +177,9 @@ def test_prometheus_scrapes_both_and_a_rule_fires_for_a_fault(site: Site) -> Non
     query = urllib.parse.quote('chipmedic_faults_open{kind="chip.lost",severity="critical"}')
     found = f"http://{address}/api/v1/query?query={query}"
     until(lambda: json.loads(_get(found, ""))["data"]["result"] != [], "the watchdog's word")
+    lost = urllib.parse.quote("sum by (phase) (chipmedic_lost_seconds)")
+    found = json.loads(_get(f"http://{address}/api/v1/query?query={lost}", ""))["data"]["result"]
+    assert "detect" in {series["metric"]["phase"] for series in found}
 
 
 def _promtool(*argv: str, text: str = "") -> subprocess.CompletedProcess[str]:
