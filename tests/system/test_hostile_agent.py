@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import statistics
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from grpc import aio
@@ -22,9 +24,13 @@ pytestmark = pytest.mark.system
 
 ATTACKS = ("noise", "storm", "snapshots", "names", "hellos", "deaf")
 FAULTS = 6
-SLOW_SECONDS = 30.0
-"""What a pushed fault may take to its notice; usually it is well below a second, but watchdog,
-attacker and other tests share the cores of this machine."""
+WAIT_SECONDS = 60.0
+INCIDENTS = 22
+"""Of the hostile node: those that the rule node.flood lets through, that one, and its silence."""
+OVERTAKEN = 50
+"""Notices of the others that may go between an honest node's notice and its delivery. The courier
+ends a round of 8 first, and a few go while the notice is being written; a queue in order of time
+would have let hundreds go before it. How long that takes is measured in bench/hostile.py."""
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +39,7 @@ def watchdog(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WatchdogProce
     told = folder / "told"
     process = WatchdogProcess(
         folder,
-        "[notify.channels.pager]\nkind = 'command'\n"
+        "[notify.channels.pager]\nkind = 'command'\nmaximum_per_node_per_minute = 0\n"
         f"argv = ['/bin/sh', '-c', 'cat >> {told}; echo >> {told}']\n",
     )
     told.touch()
@@ -57,27 +63,56 @@ def attack(watchdog: WatchdogProcess, request: pytest.FixtureRequest) -> Iterato
 
 
 @pytest.mark.parametrize("attack", ATTACKS, indirect=True)
-async def test_the_faults_of_the_others_are_told_as_fast_as_ever(
+async def test_the_faults_of_the_others_are_told_in_their_turn(
     watchdog: WatchdogProcess, attack: str
 ) -> None:
-    told = watchdog.folder / "told"
-    delays = []
-    for number in range(FAULTS):
-        node = f"honest-{attack}-{number}"
-        async with FakeAgent(watchdog.address, node=node, next_seq=1) as agent:
-            began = time.monotonic()
-            await agent.events(event(1, a_fault(f"chip:GPU-{node}", since=time.time())))
-            await agent.acked(1)
-            while node not in await asyncio.to_thread(told.read_text):
-                assert time.monotonic() - began < 2 * SLOW_SECONDS, watchdog.log[-3000:]
-                await asyncio.sleep(0.05)
-            delays.append(time.monotonic() - began)
-            await agent.goodbye()
-    assert statistics.median(delays) < SLOW_SECONDS, delays
-    nodes = {row["node"] for row in watchdog.items("/api/v1/nodes")}
-    assert not {node for node in nodes if "hostile" in str(node)} - {"hostile"}
+    nodes = [f"honest-{attack}-{number}" for number in range(FAULTS)]
+    for node in nodes:
+        await report(watchdog, node)
+    for node in nodes:
+        assert overtaken(watchdog, node) <= OVERTAKEN
+    incidents = "SELECT count(*) FROM incidents WHERE nodes = ? AND cause NOT LIKE 'silence%'"
+    [(count,)] = rows(watchdog, incidents, '["hostile"]')
+    assert count <= INCIDENTS
+    known = {row["node"] for row in watchdog.items("/api/v1/nodes?limit=1000")}
+    assert not {node for node in known if "hostile" in str(node)} - {"hostile"}
     assert watchdog.get("/healthz").json()["problems"] == {}
     assert len(watchdog.log) < 1_000_000
+
+
+async def report(watchdog: WatchdogProcess, node: str) -> None:
+    """Report a fault and wait for its notice; as an agent does, over a new stream if one breaks."""
+    told = watchdog.folder / "told"
+    end = time.monotonic() + WAIT_SECONDS
+    while True:
+        try:
+            async with FakeAgent(watchdog.address, node=node) as agent:
+                await agent.events(event(1, a_fault(f"chip:GPU-{node}", since=time.time())))
+                await agent.acked(1)
+                while node not in await asyncio.to_thread(told.read_text):
+                    assert not agent.is_over
+                    assert time.monotonic() < end, watchdog.log[-3000:]
+                    await asyncio.sleep(0.05)
+                await agent.goodbye()
+                return
+        except (AssertionError, aio.AioRpcError):
+            if time.monotonic() > end:
+                raise
+
+
+def overtaken(watchdog: WatchdogProcess, node: str) -> int:
+    """How many notices of others went between this node's notice and its delivery."""
+    query = """SELECT count(*) FROM notices other, notices mine, incidents
+        WHERE mine.incident = incidents.id AND incidents.nodes = ? AND mine.occasion = 'opened'
+        AND mine.channel = 'pager' AND other.channel = 'pager' AND other.id != mine.id
+        AND other.delivered_at BETWEEN mine.created_at AND mine.delivered_at"""
+    [(count,)] = rows(watchdog, query, f'["{node}"]')
+    return int(count)
+
+
+def rows(watchdog: WatchdogProcess, query: str, *values: object) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(watchdog.folder / "store" / "watchdog.db")) as store:
+        return store.execute(query, values).fetchall()
 
 
 async def noise(address: str) -> None:

@@ -18,6 +18,15 @@ class Bell:
         """Wake the loop that waits, now or at its next wait."""
         self._event.set()
 
+    def hush(self) -> None:
+        """Forget the rings so far: whoever was to look does so now."""
+        self._event.clear()
+
+    @property
+    def is_rung(self) -> bool:
+        """Whether it was rung since the last wait."""
+        return self._event.is_set()
+
     async def wait(self, timeout_seconds: float, *, at_least_seconds: float = 0.0) -> bool:
         """Wait for a ring, at most so long; return whether it rang.
 

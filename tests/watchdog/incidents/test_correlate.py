@@ -698,3 +698,38 @@ def test_any_story_keeps_the_promises(steps: list[tuple[str, str, str, str, floa
         assert (incident.state == "resolved") == is_over
         assert incident.severity >= max(member.severity for member in members)
         assert builtin().of(incident.cause) is not None
+
+
+def flood(world: World, numbers: range, node: str = "n1") -> None:
+    for number in numbers:
+        world.rise(node, f"chip:{node}-{number}", f"strange.kind_{number}", severity=CRITICAL)
+
+
+def test_a_node_that_floods_is_one_incident_more(world: World) -> None:
+    flood(world, range(15))
+    world.look()
+    flood(world, range(15, 215))
+    world.pass_(5).look()
+    world.rise("n2", "chip:b", "strange.other", severity=CRITICAL)
+    world.pass_(5).look()
+    causes = [incident.cause for incident in world.incidents.values()]
+    assert (causes.count("single/1"), causes.count("node.flood/1")) == (21, 1)
+    [big] = [i for i in world.incidents.values() if i.cause == "node.flood/1"]
+    assert (big.nodes, len(world._members(big.id))) == (("n1",), 195)
+    assert big.title.startswith("n1 reports so many faults that they are one incident")
+
+
+def test_many_nodes_with_a_fault_each_are_no_flood(world: World) -> None:
+    for number in range(40):
+        world.rise(f"n{number}", "chip:a", f"strange.kind_{number}", severity=CRITICAL)
+    world.look()
+    assert {incident.cause for incident in world.incidents.values()} == {"single/1"}
+
+
+def test_a_node_with_many_old_incidents_does_not_flood(world: World) -> None:
+    flood(world, range(20))
+    world.look()
+    world.pass_(3601)
+    world.rise("n1", "chip:late", "strange.late", severity=CRITICAL)
+    world.look()
+    assert list(world.incidents.values())[-1].cause == "single/1"

@@ -43,6 +43,9 @@ class _Work:
         self.cases = [Case.of(found, rules) for found in picture.incidents if found.members]
         self._index: dict[Key, dict[int, tuple[Case, list[FaultFact]]]] = {}
         """By key: the cases, each with those of its members that have the key."""
+        self._by_node: dict[str, list[Case]] = {}
+        """The cases of one node alone, of the first `_sorted_count` of all."""
+        self._sorted_count = 0
 
     def place(self) -> None:
         """Give every fault its incident, or let it wait for a better explanation."""
@@ -65,9 +68,37 @@ class _Work:
         age_seconds = self._picture.now - fault.opened_at
         if fault.severity < CRITICAL and age_seconds < self._settings.settle_seconds:
             return
+        flood = self._flood(fault)
+        if flood is not None:
+            self._take(*flood)
+            return
         case = Case.new(self._rules)
         self._take(case, fault, self._rules.single)
         self.cases.append(case)
+
+    def _flood(self, fault: FaultFact) -> tuple[Case, FaultFact, Rule] | None:
+        """Return the one incident of a node that has opened too many, new where there is none."""
+        if self._rules.flood is None:
+            return None
+        rule, flood = self._rules.flood
+        begun_at = fault.opened_at - rule.row.window_seconds
+        mine = [c for c in self._of_node(fault.node) if c.is_open and c.opened_at >= begun_at]
+        if len(mine) < flood.incidents:
+            return None
+        case = next((case for case in mine if case.rule is rule), None)
+        if case is None:
+            case = Case.new(self._rules, rule.id)
+            self.cases.append(case)
+        return case, fault, rule
+
+    def _of_node(self, node: str) -> list[Case]:
+        """Return the cases whose members are all of this node."""
+        for case in self.cases[self._sorted_count :]:
+            nodes = {member.node for member in case.members}
+            if len(nodes) == 1:
+                self._by_node.setdefault(nodes.pop(), []).append(case)
+        self._sorted_count = len(self.cases)
+        return self._by_node.get(node, [])
 
     def _join(self, fault: FaultFact, rules: Iterable[tuple[Rule, Predicate]]) -> bool:
         """Put a fault into the oldest case that the first fitting rule names."""

@@ -293,6 +293,13 @@ class Alone:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Flood:
+    """A fault of a node that has opened so many incidents within the window already."""
+
+    incidents: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SilenceGroup:
     """Nodes with a label in common that fall silent within the window."""
 
@@ -315,6 +322,7 @@ class SilenceFleet:
 
 PREDICATES: dict[str, type] = {
     "alone": Alone,
+    "flood": Flood,
     "same_chip": SameChip,
     "same_part": SamePart,
     "same_code": SameCode,

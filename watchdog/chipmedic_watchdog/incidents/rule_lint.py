@@ -11,7 +11,13 @@ from chipmedic.config import structured
 from chipmedic.errors import ConfigError
 from chipmedic.faults.catalog import lookup
 from chipmedic.faults.kinds import KINDS
-from chipmedic_watchdog.incidents.predicates import PREDICATES, Pair, SilenceFleet, SilenceGroup
+from chipmedic_watchdog.incidents.predicates import (
+    PREDICATES,
+    Flood,
+    Pair,
+    SilenceFleet,
+    SilenceGroup,
+)
 
 
 def read_parameters(name: str, when: str, parameters: Mapping[str, Any]) -> Any:
@@ -55,6 +61,8 @@ def _problems(predicate: Any) -> Iterator[str]:
             yield "labels: at least one is needed"
     if isinstance(predicate, SilenceGroup | SilenceFleet):
         yield from _silence_problems(predicate)
+    if isinstance(predicate, Flood) and predicate.incidents < 1:
+        yield f"incidents: {predicate.incidents}; allowed are 1 and more"
     if isinstance(predicate, Pair):
         for name in ("first", "second"):
             half = getattr(predicate, name)

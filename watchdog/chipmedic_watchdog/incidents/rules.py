@@ -21,6 +21,7 @@ from chipmedic.faults.kinds import KINDS
 from chipmedic.model import Severity
 from chipmedic_watchdog.incidents.predicates import (
     Alone,
+    Flood,
     Pair,
     Predicate,
     SharedLabel,
@@ -149,7 +150,7 @@ class RuleSet:
     @cached_property
     def joining(self) -> tuple[tuple[Rule, Predicate], ...]:
         """The rules about two faults."""
-        others = (Alone, SilenceGroup, SilenceFleet)
+        others = (Alone, Flood, SilenceGroup, SilenceFleet)
         return tuple((r, r.predicate) for r in self.rules if not isinstance(r.predicate, others))
 
     @cached_property
@@ -166,6 +167,11 @@ class RuleSet:
     def fleet(self) -> tuple[Rule, SilenceFleet] | None:
         """How silence of much of the fleet is judged."""
         return self._first(SilenceFleet)
+
+    @cached_property
+    def flood(self) -> tuple[Rule, Flood] | None:
+        """From when on the faults of one node are one incident."""
+        return self._first(Flood)
 
     def _first(self, kind: type[When]) -> tuple[Rule, When] | None:
         found = (rule for rule in self.rules if isinstance(rule.predicate, kind))

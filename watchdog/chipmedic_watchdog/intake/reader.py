@@ -56,10 +56,7 @@ class MessageReader:
         if wait_seconds:
             raise TooFast(wait_seconds, "bytes")
         received = message.parse(data)
-        amount = 1
-        if isinstance(received, pb.AgentMessage):
-            amount = max(1, len(received.events.events))
-        wait_seconds = self._limits.events.take(amount, time.monotonic())
+        wait_seconds = self._limits.events.take(_amount(received), time.monotonic())
         if wait_seconds:
             raise TooFast(wait_seconds)
         match received:
@@ -146,3 +143,14 @@ class MessageReader:
         if self._complaints.get(node) != reason:
             self._complaints[node] = reason
             log.warning("cannot be read: node=%s what=%s why=%s", node, reason, words[:200])
+
+
+def _amount(received: object) -> int:
+    """Return how much of its limit a message takes: what is in it, each as much as an event."""
+    if not isinstance(received, pb.AgentMessage):
+        return 1
+    snapshot, beat = received.snapshot, received.heartbeat
+    rows = len(received.events.events) + len(snapshot.open)
+    for part in (snapshot, beat):
+        rows += len(part.coverage) + len(part.jobs)
+    return max(1, rows)

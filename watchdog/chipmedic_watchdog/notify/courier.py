@@ -1,4 +1,4 @@
-"""Takes the notices of one channel from the outbox to the channel, in order, again and again.
+"""Takes the notices of one channel from the outbox to the channel, in turns, again and again.
 
 Each channel has a courier of its own, and each delivery a thread: one that is slow or hangs delays
 no other channel. While a delivery hangs no second one is started.
@@ -10,7 +10,7 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -20,7 +20,7 @@ from chipmedic_watchdog.abandon import call_abandonable
 from chipmedic_watchdog.bell import Bell
 from chipmedic_watchdog.notify import digest, outbox
 from chipmedic_watchdog.notify.channels.retry import RetryLater
-from chipmedic_watchdog.notify.limits import Portion, portion
+from chipmedic_watchdog.notify.limits import Maximum, Portion, Sent, portion
 from chipmedic_watchdog.notify.settings import NotifySettings
 from chipmedic_watchdog.store.database import Store
 
@@ -33,6 +33,8 @@ MARGIN_SECONDS = 5.0
 STORE_RETRY_SECONDS = 2.0
 REFRESH_RETRY_SECONDS = 10.0
 SENT_KEPT = 1_000
+ROUND = 8
+"""Notices after which a courier looks whether others have come meanwhile."""
 STUCK_SECONDS = 120.0
 """A courier that has not moved for so long does not work."""
 
@@ -53,12 +55,12 @@ class Courier:
         self._settings = settings
         channel = settings.channels[notifier.name]
         self._timeout_seconds = channel.timeout_seconds + MARGIN_SECONDS
-        self._per_minute = channel.per_minute
+        self._maximum = Maximum(in_all=channel.per_minute, of_one_node=channel.per_node_per_minute)
         self._now = now
         self._bell = Bell()
         self._hanging = 0
         self._trouble = ""
-        self._sent_at: deque[float] = deque(maxlen=SENT_KEPT)
+        self._sent: deque[Sent] = deque(maxlen=SENT_KEPT)
         self._refresh_at = 0.0
         self._moved_at = time.monotonic()
         self.failing_since: float | None = None
@@ -95,17 +97,24 @@ class Courier:
         """Deliver what is due; return how long nothing else will be."""
         while True:
             now = self._now()
+            self._bell.hush()
             pending, next_at = await self._due(now)
-            part = portion(pending, self._sent_at, self._per_minute, now)
+            part = portion(pending, self._sent, self._maximum, now)
             if part.over:
                 await self._put_into_digest(part)
             if not part.now:
                 times = [at for at in (next_at, part.room_at or None) if at is not None]
                 return max(0.01, min([BEAT_SECONDS, *(at - now for at in times)]))
-            stopped: set[str] = set()
-            for one in part.now:
-                if one.notice.incident not in stopped and not await self._deliver(one):
-                    stopped.add(one.notice.incident)
+            await self._deliver_in_order(part.now)
+
+    async def _deliver_in_order(self, turns: Sequence[outbox.Pending]) -> None:
+        """Deliver until all are tried, or until others have come whose turn may be earlier."""
+        stopped: set[str] = set()
+        for count, one in enumerate(turns, start=1):
+            if one.incident not in stopped and not await self._deliver(one):
+                stopped.add(one.incident)
+            if count % ROUND == 0 and self._bell.is_rung:
+                return
 
     async def _put_into_digest(self, part: Portion) -> None:
         ids = [one.notice.id for one in part.over]
@@ -155,7 +164,7 @@ class Courier:
         self._moved_at = time.monotonic()
         self.failing_since = None
         now = self._now()
-        self._sent_at.append(now)
+        self._sent.append(Sent(now, pending.node))
         await self._database.write(lambda c: outbox.record_delivery(c, notice.id, receipt, now))
         if self._trouble:
             LOGGER.warning("channel delivers again: channel=%s", self.name)

@@ -6,17 +6,20 @@ gathered into one notice of the outbox, in one transaction: none is left out, no
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, select, update
 
 from chipmedic_watchdog.notify.settings import Language, NotifySettings
-from chipmedic_watchdog.notify.words import words
+from chipmedic_watchdog.notify.words import Words, words
 from chipmedic_watchdog.store import schema
 
 LINES_MAX = 40
 """Incidents that a digest names; of the others it says how many they are and how to see them."""
+LOUD_COUNT = 10
+"""Notices of a digest from which on it names the node that more than half of them are about."""
 CHUNK = 5_000
 
 
@@ -96,6 +99,15 @@ def _latest(rows: Sequence[Row[Any]]) -> list[Row[Any]]:
     return sorted(last.values(), key=lambda row: (row.is_resolved, -row.severity))
 
 
+def _loudest(rows: Sequence[Row[Any]], said: Words) -> list[str]:
+    """Name the node that most of many notices are about: its trouble is the news."""
+    nodes = Counter(node for row in rows for node in row.data.get("nodes", ())[:1])
+    if len(rows) < LOUD_COUNT or not nodes:
+        return []
+    [(node, count)] = nodes.most_common(1)
+    return [said.say("digest", "loudest", count=count, node=node)] if 2 * count > len(rows) else []
+
+
 def write(
     identity: str, rows: Sequence[Row[Any]], latest: Sequence[Row[Any]], language: Language
 ) -> tuple[str, str]:
@@ -105,7 +117,8 @@ def write(
     title = said.say("digest", "title", count=len(rows), incidents=len(latest), resolved=resolved)
     # What a route gathers was never to be tried before; what a limit put off was.
     is_by_limit = any(row.next_attempt_at < (row.digest_at or 0.0) for row in rows)
-    lines = [said.say("digest", "why_limit" if is_by_limit else "why_route"), ""]
+    lines = [said.say("digest", "why_limit" if is_by_limit else "why_route")]
+    lines += [*_loudest(rows, said), ""]
     lines += [f"- {row.title}" for row in latest[:LINES_MAX]]
     if len(latest) > LINES_MAX:
         lines.append(said.say("marks", "cut", count=len(latest) - LINES_MAX))

@@ -102,29 +102,52 @@ class NotifyLoop:
             )
 
     async def _look(self, group: asyncio.TaskGroup, *, is_beat: bool) -> bool:
-        """Write what is news; return whether a new incident waits for something."""
-        now, desk = self._now(), self._desk()
+        """Write what is news; return whether something is left to look at in a moment."""
+        desk = self._desk()
+        outcome, is_left = await self._write_unread(desk, is_beat=is_beat)
+        now = self._now()
+        if is_beat and await self._is_to_escalate(desk, now):
+            self._send(await self._database.write(lambda c: news.escalate(c, desk, now)))
+        if outcome.asks_scheduler:
+            self._ask(group)
+        return outcome.is_waiting or is_left
 
-        def unread(connection: Connection) -> list[str]:
-            ids = news.unread(connection, self._settings, now)
-            return ids + (news.newly_silenced(connection, desk, now) if is_beat else [])
+    async def _write_unread(self, desk: news.Desk, *, is_beat: bool) -> tuple[news.Outcome, bool]:
+        """Write all that is news, in batches; return whether there was no time for the rest.
 
-        ids = await self._database.read(unread)
+        Before each batch it is seen whether others have come whose turn is earlier.
+        """
         outcome = news.Outcome()
-        for start in range(0, len(ids), BATCH):
-            part = ids[start : start + BATCH]
-            outcome += await self._database.write(
+        seen: set[str] = set()
+        ids: list[str] = []
+        begun = time.monotonic()
+        while time.monotonic() - begun < POLL_SECONDS:
+            now = self._now()
+            if not ids or self._bell.is_rung:
+                self._bell.hush()
+                found = await self._database.read(partial(self._unread, desk, now, is_beat))
+                ids = [one for one in found if one not in seen]
+                if not ids:
+                    return outcome, False
+            part, ids = ids[:BATCH], ids[BATCH:]
+            seen.update(part)
+            written = await self._database.write(
                 partial(news.write_news, ids=part, desk=desk, now=now)
             )
-        written = outcome.written
-        if is_beat and await self._is_to_escalate(desk, now):
-            written += await self._database.write(lambda c: news.escalate(c, desk, now))
+            self._send(written.written)
+            outcome += written
+        return outcome, True
+
+    def _unread(
+        self, desk: news.Desk, now: float, is_beat: bool, connection: Connection
+    ) -> list[str]:
+        ids = news.unread(connection, self._settings, now)
+        return ids + (news.newly_silenced(connection, desk, now) if is_beat else [])
+
+    def _send(self, written: int) -> None:
         if written:
             for courier in self._couriers:
                 courier.wake()
-        if outcome.asks_scheduler:
-            self._ask(group)
-        return outcome.is_waiting
 
     async def _is_to_escalate(self, desk: news.Desk, now: float) -> bool:
         """Whether there is something to write: most looks find nothing and wait for no writer."""

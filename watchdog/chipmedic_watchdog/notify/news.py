@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, Select, or_, select
 
@@ -15,6 +15,7 @@ from chipmedic_watchdog.notify.facts import (
     gather,
     latest_recoveries,
 )
+from chipmedic_watchdog.notify.fair import first_node, in_turns
 from chipmedic_watchdog.notify.holds import Word
 from chipmedic_watchdog.notify.labels import labels_of
 from chipmedic_watchdog.notify.matchers import covers
@@ -49,11 +50,22 @@ Step = tuple[escalation.Waiting, int, EscalationSettings]
 """An incident that waits, and the numbered step that is to be taken for it."""
 
 
+class _Unread(NamedTuple):
+    """What the order of the turns needs to know of an incident."""
+
+    incident: str
+    severity: int
+    node: str
+
+
 def unread(connection: Connection, settings: NotifySettings, now: float) -> list[str]:
-    """Return the ids of incidents with news or an old mark; cheap, as it is asked all the time."""
+    """Return the ids of incidents with news or an old mark, their nodes in turns.
+
+    Cheap, as it is asked all the time.
+    """
     incidents, told_marks = schema.incidents, schema.notice_marks
     columns = (incidents.c.id, incidents.c.revision, incidents.c.severity, incidents.c.root_fault,
-               incidents.c.reopened_count, incidents.c.resolved_at)  # fmt: skip
+               incidents.c.reopened_count, incidents.c.resolved_at, first_node())  # fmt: skip
     may_be_news = or_(
         told_marks.c.incident.is_(None),
         incidents.c.state != "resolved",
@@ -72,11 +84,12 @@ def unread(connection: Connection, settings: NotifySettings, now: float) -> list
     ids = [row.id for row in rows]
     told, recoveries = marks.told_of(connection, ids), latest_recoveries(connection, ids)
     fresh = [
-        row.id
+        _Unread(row.id, row.severity, row.node or "")
         for row in rows
         if _is_news(row, told.get(row.id), recoveries.get(row.id), settings, now)
     ]
-    return list(dict.fromkeys([*fresh, *holds.due(connection, now)]))
+    ids = [one.incident for one in in_turns(fresh)]
+    return list(dict.fromkeys([*ids, *holds.due(connection, now)]))
 
 
 def _with_newer_recovery() -> Select[tuple[str]]:

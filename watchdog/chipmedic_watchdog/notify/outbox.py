@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, insert, select, update
 
 from chipmedic.model import Severity
 from chipmedic.notifier import Earlier, Notice
+from chipmedic_watchdog.notify.fair import first_node, in_turns
 from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.store.database import token_of
 
 PENDING_MAX = 500
+"""Notices that a courier takes at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +30,27 @@ class Pending:
     attempts: int
     created_at: float
     next_attempt_at: float
+    node: str = ""
+    """The first of its incident's, whose turn it takes."""
+
+    @property
+    def incident(self) -> str:
+        """Empty: a digest."""
+        return self.notice.incident
+
+    @property
+    def occasion(self) -> str:
+        """What it tells."""
+        return str(self.notice.data.get("occasion", ""))
+
+
+class _Waiting(NamedTuple):
+    """What the order of the turns needs to know of a notice."""
+
+    id: str
+    incident: str
+    severity: int
+    node: str
 
 
 def write(connection: Connection, rows: Sequence[dict[str, Any]]) -> int:
@@ -50,30 +73,41 @@ def channels_told(connection: Connection, incident: str) -> set[str]:
 
 
 def due(connection: Connection, channel: str, now: float) -> tuple[list[Pending], float | None]:
-    """Return what a channel may deliver now, in order, and when the next of the others is due.
+    """Return what a channel may deliver now, and when the next of the others is due.
 
-    Notices of one incident keep their order: while one waits for its next try, the later ones do.
+    The nodes take turns (`fair`). Notices of one incident keep their order: while one waits for its
+    next try, the later ones do.
     """
-    table = schema.notices
+    table, incidents = schema.notices, schema.incidents
+    columns = (table.c.id, table.c.incident, table.c.severity, table.c.next_attempt_at)
     query = (
-        select(table)
+        select(*columns, first_node())
+        .outerjoin(incidents, incidents.c.id == table.c.incident)
         .where(table.c.state == "pending", table.c.channel == channel)
         .where(table.c.digest_at.is_(None))
         .order_by(table.c.created_at, table.c.id)
-        .limit(PENDING_MAX)
     )
-    rows = connection.execute(query).all()
-    earlier = _earlier(connection, channel, {row.incident for row in rows})
-    found: list[Pending] = []
+    found: list[_Waiting] = []
     waiting: dict[str, float] = {}
-    for row in rows:
+    for row in connection.execute(query):
         if row.incident in waiting:
             continue
         if row.next_attempt_at > now:
             waiting[row.incident] = row.next_attempt_at
             continue
-        found.append(_pending(row, earlier.get(row.incident)))
-    return found, min(waiting.values(), default=None)
+        found.append(_Waiting(row.id, row.incident, row.severity, row.node or ""))
+    return _whole(connection, channel, in_turns(found)[:PENDING_MAX]), min(
+        waiting.values(), default=None
+    )
+
+
+def _whole(connection: Connection, channel: str, turns: Sequence[_Waiting]) -> list[Pending]:
+    """Read the notices whose turn it is."""
+    table = schema.notices
+    query = select(table).where(table.c.id.in_([one.id for one in turns]))
+    rows = {row.id: row for row in connection.execute(query)}
+    earlier = _earlier(connection, channel, {one.incident for one in turns})
+    return [_pending(rows[one.id], earlier.get(one.incident), one.node) for one in turns]
 
 
 def record_delivery(connection: Connection, notice: str, receipt: str, now: float) -> None:
@@ -145,8 +179,9 @@ def _earlier(connection: Connection, channel: str, incidents: set[str]) -> dict[
     return found
 
 
-def _pending(row: Row[Any], earlier: Earlier | None) -> Pending:
+def _pending(row: Row[Any], earlier: Earlier | None, node: str) -> Pending:
     return Pending(
+        node=node,
         notice=_notice(row, earlier),
         attempts=row.attempts,
         created_at=row.created_at,

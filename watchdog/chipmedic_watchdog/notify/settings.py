@@ -85,6 +85,14 @@ PER_MINUTE = {ChannelKind.APPRISE: 20, ChannelKind.SLACK: 50}
 """What a channel for people takes in a minute by default; robots of DingTalk and WeCom take 20.
 Of Slack it is chat.postMessage's one per second, with a margin."""
 
+PER_NODE_PER_MINUTE = {
+    ChannelKind.APPRISE: 5,
+    ChannelKind.SLACK: 5,
+    ChannelKind.ALERTMANAGER: 0,  # it keeps alerts, and groups them itself
+}
+"""Of one node's incidents, by default; one that floods must not be all that people read."""
+PER_NODE_ELSE = 20
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelSettings:
@@ -110,6 +118,9 @@ class ChannelSettings:
     maximum_per_minute: int | None = None
     """What comes above it is told in one digest. 0: no limit. None: 20 for apprise, 50 for slack,
     no limit for the others."""
+    maximum_per_node_per_minute: int | None = None
+    """The same of the incidents of one node. 0: no limit. None: 5 for apprise and slack, none for
+    alertmanager, 20 for the others."""
 
     def __post_init__(self) -> None:
         given = [key for key in NEEDED[self.kind] if getattr(self, key)]
@@ -122,14 +133,21 @@ class ChannelSettings:
             raise ValueError("room: a channel of kind slack needs it, and no other has it")
         if self.timeout_seconds <= 0:
             raise ValueError(f"timeout_seconds: {self.timeout_seconds:g} is not a positive number")
-        if self.maximum_per_minute is not None and self.maximum_per_minute < 0:
-            raise ValueError(f"maximum_per_minute: {self.maximum_per_minute} is negative")
+        for key in ("maximum_per_minute", "maximum_per_node_per_minute"):
+            if (getattr(self, key) or 0) < 0:
+                raise ValueError(f"{key}: {getattr(self, key)} is negative")
 
     @property
     def per_minute(self) -> int:
         """Notices of a minute; 0: no limit."""
         given = self.maximum_per_minute
         return PER_MINUTE.get(self.kind, 0) if given is None else given
+
+    @property
+    def per_node_per_minute(self) -> int:
+        """Notices of a minute about one node's incidents; 0: no limit."""
+        given = self.maximum_per_node_per_minute
+        return PER_NODE_PER_MINUTE.get(self.kind, PER_NODE_ELSE) if given is None else given
 
     def read_url(self) -> str:
         """Return the address.
