@@ -162,12 +162,17 @@ class HttpSettings:
     key_file: str | None = None
     own_certificate: bool = False
     """HTTPS with a certificate of the watchdog's own authority ([join])."""
+    connections_per_address: int = 64
+    """Of one other machine at once; a proxy before many people may need more."""
 
     def __post_init__(self) -> None:
         split_address(self.listen)
         _require(
             (self.certificate_file is None) == (self.key_file is None),
             "certificate_file and key_file: give both or none",
+        )
+        _require(
+            self.connections_per_address >= 1, "connections_per_address: allowed are 1 and more"
         )
         _require(
             not (self.own_certificate and self.certificate_file),

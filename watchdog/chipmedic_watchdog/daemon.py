@@ -54,6 +54,7 @@ from chipmedic_watchdog.store.database import Database, open_engine
 from chipmedic_watchdog.store.migrate import migrate
 from chipmedic_watchdog.version import own_version
 from chipmedic_watchdog.web.app import Api
+from chipmedic_watchdog.web.connections import Connections
 from chipmedic_watchdog.web.server import WebServer
 
 log = logging.getLogger(__name__)
@@ -156,6 +157,10 @@ class Daemon:
             self._api.application(),
             settings.http.listen,
             None if http is None else http.ssl_context(),
+            connections=Connections(
+                of_one_address=settings.http.connections_per_address,
+                on_refused=self._metrics.refuse_http,
+            ),
         )
         self._api.lead = self._lead
         self._retention = Retention(
@@ -358,7 +363,9 @@ class Daemon:
     def _take(self, new: WatchdogSettings) -> None:
         old, self.settings = self.settings, new
         fixed = ("listen", "certificate_file", "key_file", "client_ca_file")
-        fixed_http = ("listen", "certificate_file", "key_file", "own_certificate")
+        fixed_http = (
+            "listen", "certificate_file", "key_file", "own_certificate", "connections_per_address",
+        )  # fmt: skip
         needs_restart = [
             name
             for name, is_changed in (

@@ -96,6 +96,12 @@ class Metrics:
             ["reason"],
             registry=self.registry,
         )
+        self.http_refused = Counter(
+            PREFIX + "http_refused",
+            "Connections to the HTTP ports that were refused or ended, by why.",
+            ["reason"],
+            registry=self.registry,
+        )
         self.certificates_issued = Counter(
             PREFIX + "certificates_issued",
             "Certificates that nodes got, by how: join or renew.",
@@ -166,6 +172,10 @@ class Metrics:
             ["version", "part"],
             registry=self.registry,
         ).labels(version, "watchdog").set(1)
+
+    def refuse_http(self, reason: str) -> None:
+        """Count a connection that an HTTP port did not take, or ended."""
+        self.http_refused.labels(reason).inc()
 
     def render(self, figures: StoreFigures) -> bytes:
         """Return the page of `/metrics`."""

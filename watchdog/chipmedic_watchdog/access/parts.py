@@ -23,13 +23,14 @@ from chipmedic_watchdog.intake.renewal import Renewal
 from chipmedic_watchdog.intake.sessions import Sessions
 from chipmedic_watchdog.metrics import Metrics
 from chipmedic_watchdog.store.database import Database
+from chipmedic_watchdog.web.connections import Connections
 from chipmedic_watchdog.web.server import WebServer
 
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 15.0
 """How soon a certificate that was exchanged in its file is shown."""
-JOINS_AT_ONCE = 256
+JOINS_AT_ONCE, JOINS_OF_ONE_ADDRESS = 256, 128
 """Connections to the door for joins; above it the rest is told to come back (503)."""
 
 
@@ -70,7 +71,14 @@ class AccessParts:
             shown = Served(_own(join, self.authority, join.listen))
             self._all = [shown]
             self.door = WebServer(
-                app.application(), join.listen, shown.ssl_context(), at_once=JOINS_AT_ONCE
+                app.application(),
+                join.listen,
+                shown.ssl_context(),
+                connections=Connections(
+                    maximum=JOINS_AT_ONCE,
+                    of_one_address=JOINS_OF_ONE_ADDRESS,
+                    on_refused=metrics.refuse_http,
+                ),
             )
         else:
             self._all = []

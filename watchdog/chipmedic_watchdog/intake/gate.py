@@ -53,6 +53,13 @@ class Gate:
             )
         return peer
 
+    def share(self, peer: Peer) -> tuple[str, int]:
+        """Return whose streams are counted, and for how many nodes it speaks; empty: not counted.
+
+        A certificate that is good for every node has no bound.
+        """
+        return ("", 0) if self.rule == ANY else (peer.serial, len(peer.names))
+
     def admit(self, peer: Peer, node: str) -> None:
         """Hold a hello's name against the certificate.
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import grpc
@@ -20,6 +22,8 @@ JOBS_PER_SECOND, JOBS_BURST = 0.5, 2048
 CHECKS_MAX = 256
 """Different checks of a node; each is a row of the store for ever."""
 NODES_MAX, ADDRESSES_MAX = 50_000, 10_000
+STREAMS_OF_NAME = 8
+"""Of a certificate. One is enough; a broken network leaves some behind that have not ended yet."""
 LINE_SECONDS = 60.0
 
 
@@ -64,6 +68,7 @@ class Limits:
 
     _nodes: dict[str, NodeLimits] = field(default_factory=dict)
     _streams: Counter[str] = field(default_factory=Counter)
+    _certificates: Counter[str] = field(default_factory=Counter)
     lines: Lines = field(default_factory=Lines)
 
     def of(self, node: str, settings: StreamSettings) -> NodeLimits:
@@ -116,10 +121,36 @@ class Limits:
 
     def leave(self, peer: str) -> None:
         """Count that a stream has ended."""
-        address = host_of(peer)
-        self._streams[address] -= 1
-        if self._streams[address] <= 0:
-            del self._streams[address]
+        _less(self._streams, host_of(peer))
+
+    @contextmanager
+    def shown(self, serial: str, names: int) -> Iterator[None]:
+        """Count a stream of a certificate while it lasts; empty: it has shown none.
+
+        Raises:
+            Refused: it has too many for so many names; each node needs one.
+        """
+        if not serial:
+            yield
+            return
+        most = STREAMS_OF_NAME * max(names, 1)
+        if self._certificates[serial] >= most:
+            raise Refused(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                "too_many_streams",
+                f"the certificate {serial} has {most} streams already",
+            )
+        self._certificates[serial] += 1
+        try:
+            yield
+        finally:
+            _less(self._certificates, serial)
+
+
+def _less(counts: Counter[str], key: str) -> None:
+    counts[key] -= 1
+    if counts[key] <= 0:
+        del counts[key]
 
 
 def host_of(peer: str) -> str:

@@ -24,20 +24,29 @@ OPTIONS = (
     ("grpc.max_receive_message_length", MESSAGE_MAX_BYTES),
     # An agent has one stream, and a renewal beside it now and then.
     ("grpc.max_concurrent_streams", 8),
+    # Who connects and then says nothing at all, or keeps no stream, is not kept.
+    ("grpc.max_connection_idle_ms", 60_000),
     # Or a second watchdog would bind the same port and get half of the agents.
     ("grpc.so_reuseport", 0),
 )
 
 
 def build_server(
-    service: StreamService, listen: str, credentials: grpc.ServerCredentials | None = None
+    service: StreamService,
+    listen: str,
+    credentials: grpc.ServerCredentials | None = None,
+    *,
+    handshake_seconds: float = 20.0,
 ) -> tuple[aio.Server, int]:
     """Return a server that is bound and not yet started, and its port.
+
+    A connection has `handshake_seconds` for TLS and the first words of HTTP/2.
 
     Raises:
         ChipmedicError: the address cannot be bound.
     """
-    server = aio.server(options=OPTIONS)
+    handshake = ("grpc.server_handshake_timeout_ms", int(handshake_seconds * 1000))
+    server = aio.server(options=(*OPTIONS, handshake))
     server.add_generic_rpc_handlers((service.handler(),))
     try:
         if credentials is None:

@@ -21,7 +21,7 @@ from chipmedic_watchdog.intake import hello as hello_message
 from chipmedic_watchdog.intake import message
 from chipmedic_watchdog.intake.arrival import Arrival, Body, Greeting, StateChange
 from chipmedic_watchdog.intake.committer import Committer, Unstorable
-from chipmedic_watchdog.intake.gate import Gate
+from chipmedic_watchdog.intake.gate import Gate, Peer
 from chipmedic_watchdog.intake.limits import Limits, host_of
 from chipmedic_watchdog.intake.message import Batch
 from chipmedic_watchdog.intake.reader import MessageReader
@@ -86,13 +86,17 @@ class StreamService:
             await self._refuse(context, e)
             return
         try:
-            await self._connect(context)
+            shown = self._gate.peer(context.auth_context())
+            with self._limits.shown(*self._gate.share(shown)):
+                await self._connect(context, shown)
+        except Refused as e:
+            await self._refuse(context, e)
         finally:
             self._limits.leave(peer)
 
-    async def _connect(self, context: Context) -> None:
+    async def _connect(self, context: Context, shown: Peer) -> None:
         try:
-            session, greeting = await self._open(context)
+            session, greeting = await self._open(context, shown)
         except Refused as e:
             await self._refuse(context, e)
             return
@@ -116,8 +120,7 @@ class StreamService:
         finally:
             self._close(session, reason)
 
-    async def _open(self, context: Context) -> tuple[Session, Greeting]:
-        peer = self._gate.peer(context.auth_context())
+    async def _open(self, context: Context, peer: Peer) -> tuple[Session, Greeting]:
         try:
             async with asyncio.timeout(self.settings.hello_timeout_seconds):
                 data = await context.read()

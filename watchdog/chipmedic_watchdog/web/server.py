@@ -12,6 +12,7 @@ from starlette.applications import Starlette
 
 from chipmedic.errors import ChipmedicError
 from chipmedic_watchdog.config import split_address
+from chipmedic_watchdog.web.connections import Connections
 
 BACKLOG = 128
 STOP_SECONDS = 2
@@ -34,14 +35,16 @@ class WebServer:
         listen: str,
         tls: ssl.SSLContext | None = None,
         *,
-        at_once: int | None = None,
+        connections: Connections | None = None,
     ) -> None:
-        """Listen; with `tls` HTTPS, with `at_once` for no more connections than that.
+        """Listen; with `tls` HTTPS.
 
         Raises:
             ChipmedicError: the address is not to be had.
         """
+        connections = connections or Connections()
         self._socket = _listen(listen)
+        connections.limit_silence(self._socket)
         config = uvicorn.Config(
             application,
             log_config=None,
@@ -52,7 +55,7 @@ class WebServer:
             proxy_headers=False,
             server_header=False,
             timeout_graceful_shutdown=STOP_SECONDS,
-            limit_concurrency=at_once,
+            http=connections.protocol(),
         )
         config.load()
         # A context of ours instead of files: its certificate is exchanged while it listens.
