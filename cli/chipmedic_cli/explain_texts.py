@@ -84,6 +84,7 @@ KINDS_ZH = {
     "job.straggler": "作业慢节点",
     "node.unreachable": "节点失联",
     "node.rebooted": "节点重启",
+    "node.black_hole": "节点连续杀死作业",
     "collector.blocked": "采集卡住",
     "collector.failed": "采集失败",
 }

@@ -125,6 +125,49 @@ class Witness(Protocol):
         ...
 
 
+class RunOutcome(StrEnum):
+    """What came of one run of a job."""
+
+    RUNNING = "running"
+    WELL = "well"
+    """It ended by itself, without an error."""
+    FAILED = "failed"
+    """It ended by an error, or was killed by none who may."""
+    STOPPED = "stopped"
+    """Somebody cancelled it, or its time was over: that says nothing of node or program."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRun:
+    """One run of a job, as its scheduler tells it."""
+
+    job: str
+    """With the scheduler's prefix; the task of an array is a job of its own."""
+    family: str
+    """Runs with the same one run the same program: tasks of an array. Empty: nothing is known."""
+    user: str
+    nodes: tuple[str, ...]
+    started_at: float
+    ended_at: float | None
+    """None: it runs."""
+    outcome: RunOutcome
+
+
+@runtime_checkable
+class JobHistory(Protocol):
+    """An optional power of a recoverer: it tells which jobs ran where, and how they ended."""
+
+    def recent_runs(self) -> list[JobRun]:
+        """Return the runs of the last minutes, as far as the scheduler remembers them.
+
+        It reads the world and changes nothing.
+
+        Raises:
+            DeliveryFailed: nothing could be read; that is never "no job has failed".
+        """
+        ...
+
+
 @runtime_checkable
 class Laddered(Protocol):
     """An optional power of a recoverer: it knows more ways to restart a job than to queue it again.

@@ -6,6 +6,9 @@
 #   CHIPMEDIC_WHEN_UNKNOWN=open      the agent does not answer: open takes the job, closed refuses it
 #   CHIPMEDIC_SECONDS=3              how long it is waited for
 #   CHIPMEDIC_RESUME=no              yes: the health check gives back what these scripts drained
+#   CHIPMEDIC_YOUNG_SECONDS=60       a job that fails within this of its start died young
+#   CHIPMEDIC_BRAKE_SECONDS=30       how long the epilog waits after three of them in a row; 0: never
+#   CHIPMEDIC_STATE=/run/chipmedic-slurm    where that is counted
 
 PATH=$PATH:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin  # Slurm gives a prolog none
 NODE=${SLURMD_NODENAME:-$(hostname -s)}
@@ -13,6 +16,9 @@ NODE=${SLURMD_NODENAME:-$(hostname -s)}
 if [ -r "$CHIPMEDIC_ENV" ]; then . "$CHIPMEDIC_ENV"; fi
 : "${CHIPMEDIC_AGENT:=127.0.0.1:9480}" "${CHIPMEDIC_WHEN_UNKNOWN:=open}"
 : "${CHIPMEDIC_SECONDS:=3}" "${CHIPMEDIC_RESUME:=no}"
+: "${CHIPMEDIC_YOUNG_SECONDS:=60}" "${CHIPMEDIC_BRAKE_SECONDS:=30}"
+: "${CHIPMEDIC_STATE:=/run/chipmedic-slurm}"
+STATE=$CHIPMEDIC_STATE/$NODE  # several nodes may be one host
 
 TAG='chipmedic-node:'  # not the watchdog's `chipmedic:`: it gives back only what it took out itself
 
@@ -50,4 +56,36 @@ drain() {
         *State=*DRAIN* | *State=DOWN*' Reason='*) return 0 ;;
     esac
     timeout 10 scontrol update "NodeName=$NODE" State=DRAIN "Reason=$TAG $REASON"
+}
+
+# Notes that a job begins here; what cannot be noted only leaves the brake off.
+begins() {
+    mkdir -p "$STATE" 2>/dev/null && : >"$STATE/began.$SLURM_JOB_ID"
+}
+
+# Whether the job that ends here failed within CHIPMEDIC_YOUNG_SECONDS; keeps count of those in a row.
+died_young() {
+    began=$(stat -c %Y "$STATE/began.$SLURM_JOB_ID" 2>/dev/null) || return 1
+    rm -f "$STATE/began.$SLURM_JOB_ID"
+    age=$(($(date +%s) - began))
+    case ${SLURM_JOB_EXIT_CODE2:-0:0} in
+        *:2 | *:15) return 1 ;;  # somebody ended it: that says nothing
+        0:0) ;;
+        *)
+            if [ "$age" -le "$CHIPMEDIC_YOUNG_SECONDS" ]; then
+                : >"$STATE/young.$SLURM_JOB_ID"
+                return 0
+            fi ;;
+    esac
+    rm -f "$STATE"/young.*
+    return 1
+}
+
+# Keeps the node COMPLETING for a while, where three jobs in a row died young within ten minutes.
+brake() {
+    find "$STATE" -name 'young.*' -mmin +10 -delete
+    count=$(find "$STATE" -name 'young.*' | wc -l)
+    [ "$count" -ge 3 ] && [ "$CHIPMEDIC_BRAKE_SECONDS" -gt 0 ] || return 0
+    echo "$TAG $count jobs in a row failed young on $NODE; it waits $CHIPMEDIC_BRAKE_SECONDS s" >&2
+    sleep "$CHIPMEDIC_BRAKE_SECONDS"
 }

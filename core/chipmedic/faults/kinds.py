@@ -63,6 +63,7 @@ KINDS: dict[str, Kind] = {
         Kind("job.straggler", WARNING, Action.NONE),
         Kind("node.unreachable", CRITICAL, Action.NONE),
         Kind("node.rebooted", INFO, Action.NONE),
+        Kind("node.black_hole", CRITICAL, Action.ISOLATE_NODE),
         Kind("collector.blocked", WARNING, Action.NONE),
         Kind("collector.failed", WARNING, Action.NONE),
     )

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from chipmedic_watchdog.store import schema
+from chipmedic_watchdog.store.database import Database, open_engine
+from chipmedic_watchdog.store.migrate import migrate
 from system.slurm.cluster import NODES, Cluster, why_not
+from system.slurm.watching import put
 
 
 @pytest.fixture(scope="module")
@@ -34,3 +39,23 @@ def cluster(running_cluster: Cluster) -> Iterator[Cluster]:
     yield running_cluster
     running_cluster.tidy()
     assert running_cluster.states() == dict.fromkeys(NODES, "idle")
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    engine = open_engine(f"sqlite:///{tmp_path}/watchdog.db")
+    migrate(engine)
+    database = Database(engine)
+    now = time.time()
+    for node in NODES:
+        put(
+            database,
+            schema.nodes,
+            node=node,
+            state="connected",
+            labels={},
+            first_seen_at=now,
+            last_seen_at=now,
+        )
+    yield database
+    database.close()

@@ -4,131 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
-from pathlib import Path
-from typing import Any
 
 import pytest
-from sqlalchemy import insert, select, update
+from sqlalchemy import update
 
-from chipmedic_watchdog.recover.loop import RecoverLoop
-from chipmedic_watchdog.recover.settings import GateSettings, Mode, RecoverSettings, SlurmSettings
+from chipmedic_watchdog.recover.settings import Mode
 from chipmedic_watchdog.store import schema
-from chipmedic_watchdog.store.database import Database, open_engine
-from chipmedic_watchdog.store.migrate import migrate
-from system.slurm.cluster import NODES, Cluster
-from waiting import PATIENCE_SECONDS
+from chipmedic_watchdog.store.database import Database
+from system.slurm.cluster import Cluster
+from system.slurm.watching import bad_chip, recovering, rows, state
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
 """DESIGN.md: a fault to a job that steps again; two minutes without the adapter."""
 
 
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    engine = open_engine(f"sqlite:///{tmp_path}/watchdog.db")
-    migrate(engine)
-    database = Database(engine)
-    now = time.time()
-    for node in NODES:
-        put(
-            database,
-            schema.nodes,
-            node=node,
-            state="connected",
-            labels={},
-            first_seen_at=now,
-            last_seen_at=now,
-        )
-    yield database
-    database.close()
-
-
-def put(database: Database, table: Any, **values: Any) -> None:
-    database.write_now(lambda c: c.execute(insert(table).values(**values)))
-
-
-def rows(database: Database, table: Any) -> list[dict[str, Any]]:
-    return database.read_now(lambda c: [dict(r) for r in c.execute(select(table)).mappings()])
-
-
-def bad_chip(database: Database, node: str, job: str) -> None:
-    """What the correlation writes when a chip of the job's node fails."""
-    now = time.time()
-    put(
-        database,
-        schema.incidents,
-        id="inc-000001",
-        state="open",
-        severity=3,
-        kind="memory.uncorrectable",
-        cause="single/1",
-        title="memory.uncorrectable",
-        nodes=[node],
-        jobs=[job],
-        fault_at=now,
-        opened_at=now,
-        updated_at=now,
-    )
-    put(
-        database,
-        schema.faults,
-        node=node,
-        component="chip:GPU-77",
-        kind="memory.uncorrectable",
-        severity=3,
-        action="reset_chip",
-        node_since=now,
-        opened_at=now,
-        updated_at=now,
-        summary="2 uncorrectable memory errors",
-        source="nvidia",
-        codes=["xid:48"],
-        state="open",
-        incident="inc-000001",
-    )
-    put(database, schema.job_nodes, job=job, node=node, node_at=now, received_at=now, pids=[1])
-
-
-@asynccontextmanager
-async def recovering(
-    cluster: Cluster, database: Database, **settings: Any
-) -> AsyncIterator[RecoverLoop]:
-    whole: dict[str, Any] = {
-        "mode": Mode.ACT,
-        "maximum_isolated_percent": 50.0,
-        "hold_file": "",
-        "gate": GateSettings(required=False),
-        "slurm": SlurmSettings(env=cluster.env),
-    } | settings
-    loop = RecoverLoop(database, RecoverSettings(**whole))
-    task = asyncio.create_task(loop.run())
-    try:
-        yield loop
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
-
 def running(cluster: Cluster) -> str:
     job = cluster.submit("-N2")
     cluster.wait("the job runs", lambda: cluster.job(job)["JobState"] == "RUNNING")
     return job
-
-
-async def state(
-    database: Database, wanted: str, *, seconds: float = PATIENCE_SECONDS
-) -> dict[str, Any]:
-    """Wait until the newest recovery is in a state; its row."""
-    start = time.monotonic()
-    while True:
-        found = rows(database, schema.recoveries)
-        if found and found[-1]["state"] == wanted:
-            return found[-1]
-        assert time.monotonic() - start < seconds, found
-        await asyncio.sleep(0.1)
 
 
 async def test_a_job_runs_on_clean_nodes_within_seconds_and_the_node_comes_back(

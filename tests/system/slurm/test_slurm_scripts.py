@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import socketserver
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 
+from chipmedic_watchdog.recover.settings import BlackHoleSettings
+from chipmedic_watchdog.store import schema
+from chipmedic_watchdog.store.database import Database
 from system.slurm.cluster import NODES, Cluster, why_not
+from system.slurm.watching import correlating, recovering, rows
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
@@ -69,6 +74,7 @@ def whole() -> Iterator[tuple[Cluster, dict[str, Agent]]]:
     )
     settings.write_text(
         f"case $NODE in\n{cases}esac\n[ ! -e {folder}/closed ] || CHIPMEDIC_WHEN_UNKNOWN=closed\n"
+        f"CHIPMEDIC_STATE={folder}/counted; CHIPMEDIC_BRAKE_SECONDS=20\n"
         f"SLURM_CONF={folder}/slurm.conf; export SLURM_CONF\n"
     )
     for name in ("prolog.sh", "epilog.sh", "health_check.sh"):
@@ -174,3 +180,45 @@ def test_the_prolog_refuses_and_the_job_runs_elsewhere(
     cluster.wait("the job runs elsewhere", is_elsewhere, seconds=200)
     cluster.wait("drained", lambda: cluster.states()["chip-a1"] == "drained")
     assert reason(cluster, "chip-a1") == "chipmedic-node: chip.lost chip:GPU-77"
+
+
+SICK_OR_BUSY = """\
+[ "$SLURMD_NODENAME" = chip-a1 ] && exit 1
+exec sleep 300
+"""
+"""A program that is well, on a node that is not."""
+
+
+def failed(cluster: Cluster) -> list[str]:
+    """The nodes of the jobs that failed."""
+    return cluster.command("squeue", "-h", "-t", "F", "-o", "%N").split()
+
+
+async def within(cluster: Cluster, what: str, is_so: Callable[[], bool]) -> None:
+    """Wait beside the event loop."""
+    await asyncio.to_thread(cluster.wait, what, is_so, seconds=100)
+
+
+async def test_a_node_that_kills_jobs_is_stopped_after_three(
+    cluster: Cluster, agents: dict[str, Agent], database: Database
+) -> None:
+    quick = BlackHoleSettings(poll_seconds=1.0)
+    async with (
+        recovering(cluster, database, black_hole=quick) as loop,
+        correlating(database, loop),
+    ):
+        # Jobs that die of themselves say nothing of the nodes they die on.
+        cluster.submit("--array=1-8", script="exit 1")
+        await within(cluster, "all fail", lambda: len(failed(cluster)) == 8)
+        cluster.command("scancel", cluster.submit("--array=1-8", script="exec sleep 30"))
+        await within(cluster, "idle", lambda: set(cluster.states().values()) == {"idle"})
+        assert rows(database, schema.incidents) == []
+
+        before = len(failed(cluster))
+        cluster.submit("--array=1-20", script=SICK_OR_BUSY)
+        await within(cluster, "out", lambda: cluster.states()["chip-a1"].startswith("drain"))
+    assert failed(cluster)[before:].count("chip-a1") == 3
+    (fault,) = rows(database, schema.faults)
+    assert (fault["node"], fault["kind"]) == ("chip-a1", "node.black_hole")
+    assert reason(cluster, "chip-a1").startswith("chipmedic:inc-000001 node.black_hole")
+    assert [cluster.states()[node] for node in NODES[1:]] == ["allocated"] * 3

@@ -20,6 +20,7 @@ from chipmedic_watchdog.notify import silences
 from chipmedic_watchdog.recover import adapters as adapters_of
 from chipmedic_watchdog.recover import book, cases, decisions, probation, resume
 from chipmedic_watchdog.recover.agents import Agents
+from chipmedic_watchdog.recover.black_hole_watch import BlackHoleWatch
 from chipmedic_watchdog.recover.case import Case
 from chipmedic_watchdog.recover.checkpoint import Checkpoint
 from chipmedic_watchdog.recover.dry_run import DryRun
@@ -65,6 +66,9 @@ class RecoverLoop:
         checkpoint = None if ask is None else Checkpoint(ask, self._agents)
         self._engine = Engine(database, settings, self._adapters, checkpoint=checkpoint, now=now)
         self._watch = adapters_of.Watch(self._adapters)
+        self._black_holes = BlackHoleWatch(
+            database, settings.black_hole, self._adapters, now=now, on_change=on_change
+        )
         self._now = now
         self._on_change = on_change
         self._bell = Bell()
@@ -94,6 +98,7 @@ class RecoverLoop:
         """Work until cancelled."""
         self._agents.attach()
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._black_holes.run(), name="black holes")
             while True:
                 try:
                     await self._look(group)

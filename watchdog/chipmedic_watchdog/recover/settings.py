@@ -206,6 +206,25 @@ class GateSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BlackHoleSettings:
+    """Section `[recover.black_hole]`: nodes that kill job after job within seconds."""
+
+    jobs: int = 3
+    """So many different jobs in a row; 0: nothing is looked for."""
+    early_seconds: float = 60.0
+    """A job that fails within this of its start died young."""
+    window_seconds: float = 600.0
+    """Older ends do not count. Slurm itself forgets jobs after its `MinJobAge` (300 s)."""
+    poll_seconds: float = 10.0
+    """How often the scheduler is asked; less than `CHIPMEDIC_BRAKE_SECONDS` of its epilog."""
+
+    def __post_init__(self) -> None:
+        if self.jobs != 0 and self.jobs < 2:
+            raise ValueError(f"jobs: {self.jobs}; at least 2, or 0 for none")
+        _positive(self, "early_seconds", "window_seconds", "poll_seconds")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RecoverSettings:
     """What chipmedic may do to the cluster, and how much of it."""
 
@@ -253,6 +272,7 @@ class RecoverSettings:
     """While this file exists no isolation and no restart begins."""
     gate: GateSettings = field(default_factory=GateSettings)
     checkpoint: CheckpointSettings | None = None
+    black_hole: BlackHoleSettings = field(default_factory=BlackHoleSettings)
     slurm: SlurmSettings | None = None
     kubernetes: KubernetesSettings | None = None
     torchrun: TorchrunSettings | None = None

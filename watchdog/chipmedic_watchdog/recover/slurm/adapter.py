@@ -23,7 +23,15 @@ from typing import Self
 
 from chipmedic.errors import DeliveryFailed
 from chipmedic.host import Host
-from chipmedic.recoverer import FOREIGN, NodeView, RecoveryRequest, Step, StepKind, StepResult
+from chipmedic.recoverer import (
+    FOREIGN,
+    JobRun,
+    NodeView,
+    RecoveryRequest,
+    Step,
+    StepKind,
+    StepResult,
+)
 from chipmedic_watchdog.recover.settings import RecoverSettings, SlurmSettings
 from chipmedic_watchdog.recover.slurm.commands import SlurmCommands
 from chipmedic_watchdog.recover.slurm.job import SlurmRestart
@@ -57,6 +65,10 @@ class Slurm:
     def nodes(self) -> list[NodeView]:
         """Return the state of every node; see `Witness.nodes`."""
         return self._commands.nodes()
+
+    def recent_runs(self) -> list[JobRun]:
+        """Return which jobs ran where; see `JobHistory.recent_runs`."""
+        return self._commands.runs()
 
     def plan(self, request: RecoveryRequest) -> list[Step]:
         """Read nodes and jobs and plan their steps; see `Recoverer.plan`."""

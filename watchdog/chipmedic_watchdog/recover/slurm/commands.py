@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from chipmedic.errors import DeliveryFailed, ToolBlocked, ToolFailed, ToolMissing
 from chipmedic.host import Host, LinuxHost
-from chipmedic.recoverer import NodeView
+from chipmedic.recoverer import JobRun, NodeView
 from chipmedic_watchdog.recover.settings import SlurmSettings
+from chipmedic_watchdog.recover.slurm import runs as slurm_runs
 from chipmedic_watchdog.recover.slurm import text as slurm_text
 from chipmedic_watchdog.recover.slurm.text import SlurmJob, SlurmNode
 
@@ -72,6 +75,20 @@ class SlurmCommands:
         except ValueError as e:
             raise DeliveryFailed(f"squeue: {e}") from e
 
+    def runs(self) -> list[JobRun]:
+        """Return the runs of jobs that Slurm still knows.
+
+        Raises:
+            DeliveryFailed: squeue failed.
+        """
+        env = {"SLURM_TIME_FORMAT": "%s"}
+        asked = ("squeue", "-h", "-t", "all", "-O", slurm_text.RUN_FORMAT)
+        found = slurm_runs.read_runs(self._run(*asked, env=env))
+        if not slurm_runs.needs_names(found):
+            return found
+        names = self._run("squeue", "-h", "-t", "all", "-o", slurm_text.NAMES_FORMAT)
+        return slurm_runs.with_families(found, slurm_runs.read_names(names))
+
     def excluded(self, job: str) -> list[str]:
         """Return the nodes that a job must not use."""
         text = self._run("squeue", "-h", "-t", "all", "-j", job, "-o", "%x").strip()
@@ -114,12 +131,12 @@ class SlurmCommands:
         self._run(*(argument.format_map(values) for argument in self._settings.fence))
         return True
 
-    def _run(self, *argv: str) -> str:
+    def _run(self, *argv: str, env: Mapping[str, str] | None = None) -> str:
         try:
             answer = self._host.run(
                 argv,
                 timeout_seconds=self._settings.command_timeout_seconds,
-                env=self._settings.env,
+                env={**self._settings.env, **(env or {})},
             )
         except ToolMissing as e:
             raise DeliveryFailed(f"{e} on the watchdog's host", is_permanent=True) from e

@@ -21,6 +21,14 @@ JOB_FIELDS = (
 JOB_FORMAT = ",".join(f"{name}:|" for name in (*JOB_FIELDS, "Reason"))
 """For `squeue -h -t all -O`."""
 
+RUN_FIELDS = (
+    "JobID", "State", "StartTime", "EndTime", "UserID", "ArrayJobID", "ArrayTaskID", "exit_code",
+    "NodeList",
+)  # fmt: skip
+RUN_FORMAT = ",".join(f"{name}:|" for name in RUN_FIELDS)
+"""For `squeue -h -t all -O`, with `SLURM_TIME_FORMAT=%s`: times are UNIX seconds."""
+NAMES_FORMAT = "%i|%j"
+
 OUT_OF_SERVICE = frozenset(
     {
         "DOWN",
