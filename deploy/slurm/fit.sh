@@ -81,11 +81,16 @@ died_young() {
     return 1
 }
 
-# Keeps the node COMPLETING for a while, where three jobs in a row died young within ten minutes.
+# Keeps the node COMPLETING for a while, where three jobs in a row died young within ten minutes;
+# not longer than until somebody has taken it out.
 brake() {
     find "$STATE" -name 'young.*' -mmin +10 -delete
     count=$(find "$STATE" -name 'young.*' | wc -l)
     [ "$count" -ge 3 ] && [ "$CHIPMEDIC_BRAKE_SECONDS" -gt 0 ] || return 0
     echo "$TAG $count jobs in a row failed young on $NODE; it waits $CHIPMEDIC_BRAKE_SECONDS s" >&2
-    sleep "$CHIPMEDIC_BRAKE_SECONDS"
+    end=$(($(date +%s) + CHIPMEDIC_BRAKE_SECONDS))
+    while [ "$(date +%s)" -lt "$end" ]; do
+        case $(shown) in *State=*DRAIN*) return 0 ;; esac
+        sleep 3
+    done
 }

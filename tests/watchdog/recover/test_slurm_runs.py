@@ -22,6 +22,7 @@ SHOWN = """\
 47|COMPLETED|1795976210|1795976219|1002|47|N/A|0|n1|
 48|PENDING|N/A|N/A|1002|48|N/A|0||
 49|COMPLETING|1795976210|1795976219|1002|49|N/A|256|n1|
+51|COMPLETING|1795976210|1795976219|1002|51|N/A|0|n1|
 50|FAILED|1795976220|1795976221|1002|50|N/A|15|n1|
 """
 
@@ -44,6 +45,7 @@ def test_runs() -> None:
         "slurm:43_2": "running",
         "slurm:46": "stopped",
         "slurm:47": "well",
+        "slurm:49": "failed",  # its epilog works
         "slurm:50": "stopped",  # by SIGTERM, which is somebody's word
     }
 

@@ -14,6 +14,7 @@ OUTCOMES = {
     "STOPPED": RunOutcome.RUNNING,
     "COMPLETED": RunOutcome.WELL,
     "FAILED": RunOutcome.FAILED,
+    "COMPLETING": RunOutcome.FAILED,
     "NODE_FAIL": RunOutcome.FAILED,
     "BOOT_FAIL": RunOutcome.FAILED,
     "OUT_OF_MEMORY": RunOutcome.FAILED,
@@ -22,7 +23,8 @@ OUTCOMES = {
     "DEADLINE": RunOutcome.STOPPED,
     "PREEMPTED": RunOutcome.STOPPED,
 }
-"""States that are not here (pending, completing) are no run, or not one that has ended."""
+"""States that are not here are no run. COMPLETING is what Slurm shows while the epilog works, and
+so while its brake is on: with an error as its end it has failed, without one nobody knows yet."""
 
 NAMES_WANTED_AT = 3
 """So many failed jobs that are no tasks of an array make their names worth asking for."""
@@ -86,6 +88,8 @@ def _run(cells: list[str]) -> JobRun | None:
     if outcome is None or not (start.isdecimal() and identity.isdecimal()):
         return None
     if outcome is not RunOutcome.RUNNING and not end.isdecimal():
+        return None
+    if state.upper() == "COMPLETING" and exit_code in ("", "0"):
         return None
     if outcome is RunOutcome.FAILED and _signal(exit_code) in STOPPING_SIGNALS:
         outcome = RunOutcome.STOPPED
