@@ -8,6 +8,7 @@
     │   └── ToolBlocked            no answer within the deadline; do not start it again while stuck
     ├── StoreError                 the store cannot be written or read
     └── DeliveryFailed             a notice or an action did not arrive; try again later
+        └── JobGone                the scheduler does not know the job any more
 
 Anything else is a defect.
 """
@@ -67,3 +68,10 @@ class DeliveryFailed(ChipmedicError):
     def __init__(self, message: str, *, is_permanent: bool = False) -> None:
         self.is_permanent = is_permanent
         super().__init__(message)
+
+
+class JobGone(DeliveryFailed):
+    """The scheduler does not know the job (any more): there is nothing to restart."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, is_permanent=True)

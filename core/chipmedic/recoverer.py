@@ -178,9 +178,9 @@ class Laddered(Protocol):
     def rungs(self, job: str, leaving: tuple[str, ...]) -> Mapping[Rung, str]:
         """Say for each rung that this adapter has why the job cannot take it now; "": it can.
 
-        A rung that is missing is one that the adapter never has. The reasons are shown to people
-        and kept with the recovery. `leaving` are the nodes that the job must leave. It reads the
-        world and changes nothing.
+        A rung that is missing is one that the adapter never has; one that keeps the job on a node
+        of `leaving` has a reason against it. The reasons are shown to people and kept with the
+        recovery. It reads the world and changes nothing.
 
         Raises:
             DeliveryFailed: nothing could be read; permanent where the job is not known.

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import insert, select, update
 
-from chipmedic.errors import DeliveryFailed
-from chipmedic.recoverer import FOREIGN, NodeView, RecoveryRequest, Step, StepKind, StepResult
+from chipmedic.errors import DeliveryFailed, JobGone
+from chipmedic.recoverer import (
+    FOREIGN,
+    NodeView,
+    RecoveryRequest,
+    Rung,
+    Step,
+    StepKind,
+    StepResult,
+)
 from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.store.database import Database
 
@@ -199,3 +207,48 @@ def put_placement(
 ) -> None:
     whole = {"node_at": NOW, "received_at": NOW, "is_present": True} | values
     put(database, schema.job_nodes, job=job, node=node, **whole)
+
+
+@dataclass
+class Ladder(FakeScheduler):
+    """A scheduler that has every rung; a test says which of them it cannot take, or fails."""
+
+    unable: dict[Rung, str] = field(default_factory=dict)
+    broken: dict[Rung, str] = field(default_factory=dict)
+    """Rungs that fail when they are done, each with its words."""
+    lacking: frozenset[Rung] = frozenset()
+    gone: set[str] = field(default_factory=set)
+    """Jobs that it does not know any more."""
+
+    def rungs(self, job: str, leaving: tuple[str, ...]) -> dict[Rung, str]:
+        self._enter("rungs")
+        if job in self.gone:
+            raise JobGone(f"Invalid job id {job}")
+        stays = "its node must leave" if leaving else ""
+        leaves = "" if leaving else "none of its nodes must leave"
+        own = {
+            Rung.IN_PLACE: stays, Rung.REPLACE: stays, Rung.SPARE: leaves, Rung.SHRINK: leaves,
+        }  # fmt: skip
+        whole = dict.fromkeys(Rung, "") | own | self.unable
+        return {rung: why for rung, why in whole.items() if rung not in self.lacking}
+
+    def plan(self, request: RecoveryRequest) -> list[Step]:
+        steps = super().plan(request)
+        return [
+            replace(step, arguments={**step.arguments, "rung": request.rungs[step.target].value})
+            if step.kind is StepKind.RESTART
+            else step
+            for step in steps
+        ]
+
+    def _do(self, step: Step) -> StepResult:
+        if step.target in self.gone:
+            raise JobGone(f"Invalid job id {step.target}")
+        if step.rung is not None and step.rung in self.broken:
+            self.world.acts.append(f"fail {step.rung.value} {step.target}")
+            raise DeliveryFailed(self.broken[step.rung], is_permanent=True)
+        before = len(self.world.acts)
+        result = super()._do(step)
+        if step.rung is not None and len(self.world.acts) > before:
+            self.world.acts[-1] = f"{step.rung.value} {step.target}"
+        return result

@@ -260,6 +260,7 @@ def test_the_budget_counts_silent_nodes_and_our_own_isolations(database: Databas
 
 def test_two_intents_cannot_share_the_last_place(database: Database) -> None:
     world = World()
+    put_fault(database, node="n2")
     settings = replace(FAST, maximum_isolated_nodes=1)
     first, second = plan(database), plan(database, nodes=["n2"], jobs=[])
     engine = Engine(database, settings, {"slurm": FakeScheduler(world)}, now=lambda: NOW)
@@ -296,6 +297,8 @@ def test_the_hold_switch_and_the_hold_file_stop_what_has_not_begun(
 
 def test_a_job_is_restarted_only_so_often(database: Database) -> None:
     world = World()
+    # The fault is newer than each restart, so that it asks for one more.
+    change(database, schema.faults, schema.faults.c.node == "n1", opened_at=NOW + 60)
     for _ in range(3):
         assert (
             carry_out(database, FakeScheduler(world), plan(database, nodes=[]))["state"] == "done"

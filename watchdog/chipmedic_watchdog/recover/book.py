@@ -20,6 +20,12 @@ from chipmedic_watchdog.store import schema
 
 ACTIVE = ("planned", "running", "verifying")
 """States that the engine works on."""
+GIVEN_UP = "given_up"
+"""State of a restart whose rung did not help; the next rung is a step of its own."""
+SUPERSEDED = "superseded"
+"""Key of the evidence of a recovery that ended for a present decision; it answers no question."""
+FINISHED = ("done", GIVEN_UP)
+"""States of steps of which nothing is left to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,8 +146,10 @@ def change(connection: Connection, recovery: str, *, now: float, **values: Any) 
 
 
 def add_steps(connection: Connection, recovery: str, steps: Sequence[Step]) -> None:
-    """Write the plan of a recovery."""
-    for number, step in enumerate(steps, 1):
+    """Write the plan of a recovery, or what is added to it, behind the steps that it has."""
+    table = schema.recovery_steps
+    mine = select(func.max(table.c.number)).where(table.c.recovery == recovery)
+    for number, step in enumerate(steps, (connection.execute(mine).scalar() or 0) + 1):
         connection.execute(
             insert(schema.recovery_steps).values(
                 recovery=recovery,
@@ -174,14 +182,30 @@ def change_step(connection: Connection, step: StoredStep, **values: Any) -> None
     )
 
 
-def restarts_since(connection: Connection, job: str, since: float) -> int:
-    """Count the restarts of a job that were begun since then, also under names it had before."""
+def restarts_since(connection: Connection, job: str, since: float, *, beside: str = "") -> int:
+    """Count the recoveries, beside one, that began to restart a job since then.
+
+    However many rungs one of them took: those have bounds of their own. Restarts under names that
+    the job had before count, too.
+    """
     table = schema.recovery_steps
-    query = select(func.count()).where(
-        table.c.kind == StepKind.RESTART.value, table.c.target == job, table.c.started_at > since
+    query = select(func.count(table.c.recovery.distinct())).where(
+        table.c.kind == StepKind.RESTART.value,
+        table.c.target == job,
+        table.c.started_at > since,
+        table.c.recovery != beside,
     )
     own = connection.execute(query).scalar_one()
     return own + lineage.restarts_under_other_names(connection, job, since)
+
+
+def rungs_since(connection: Connection, job: str, since: float) -> list[tuple[Rung, float]]:
+    """Return which rungs were begun for a job since then, and when."""
+    table = schema.recovery_steps
+    query = select(table.c.rung, table.c.started_at).where(
+        table.c.kind == StepKind.RESTART.value, table.c.target == job, table.c.started_at > since
+    )
+    return [(Rung(row.rung), row.started_at) for row in connection.execute(query) if row.rung]
 
 
 def restarted_at(connection: Connection, jobs: Iterable[str]) -> dict[str, float]:

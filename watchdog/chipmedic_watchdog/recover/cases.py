@@ -16,10 +16,13 @@ from chipmedic_watchdog.recover.policy import may_return
 from chipmedic_watchdog.store import schema
 
 
-def load(connection: Connection) -> list[Case]:
-    """Return a case for every incident that is not resolved."""
+def load(connection: Connection, incident: str | None = None) -> list[Case]:
+    """Return a case for every incident that is not resolved, or for one alone."""
     table = schema.incidents
-    rows = list(connection.execute(select(table).where(table.c.state != "resolved")))
+    query = select(table).where(table.c.state != "resolved")
+    if incident is not None:
+        query = query.where(table.c.id == incident)
+    rows = list(connection.execute(query))
     ids = [row.id for row in rows]
     if not rows:
         return []

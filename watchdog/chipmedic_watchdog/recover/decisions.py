@@ -11,7 +11,6 @@ from chipmedic_watchdog.notify import silences
 from chipmedic_watchdog.recover import book, cases, gate
 from chipmedic_watchdog.recover.case import Case
 from chipmedic_watchdog.recover.policy import Decision
-from chipmedic_watchdog.recover.resume import SUPERSEDED
 from chipmedic_watchdog.recover.settings import Mode, RecoverSettings
 from chipmedic_watchdog.recover.transitions import end
 from chipmedic_watchdog.store import schema
@@ -98,7 +97,7 @@ def _is_answered(last: book.Recovery | None, evidence: dict[str, Any]) -> bool:
     """Whether a person has this question already, or has answered it: then it is not put again."""
     if last is None or last.state not in ("held", "stopped", "proposed"):
         return False
-    if last.evidence.get("reopened", 0) != evidence["reopened"] or SUPERSEDED in last.evidence:
+    if last.evidence.get("reopened", 0) != evidence["reopened"] or book.SUPERSEDED in last.evidence:
         return False
     asked = {*last.nodes, *last.jobs}
     return {*evidence["nodes"], *evidence["jobs"]} <= asked
@@ -115,6 +114,8 @@ def _evidence(case: Case, decision: Decision) -> dict[str, Any]:
         "kind": "recover",
         "nodes": list(decision.nodes),
         "jobs": list(decision.jobs),
+        "leaving": list(decision.leaving),
+        "ladder": [rung.value for rung in decision.ladder],
         "why": decision.why.value,
         "rule": decision.rule,
         "fault": decision.fault,

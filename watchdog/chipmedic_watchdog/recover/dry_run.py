@@ -18,6 +18,7 @@ from chipmedic_watchdog.recover import adapters as adapters_of
 from chipmedic_watchdog.recover import book, cases, probation, safety
 from chipmedic_watchdog.recover.case import Case
 from chipmedic_watchdog.recover.policy import Decision, decide
+from chipmedic_watchdog.recover.rungs import Planner
 from chipmedic_watchdog.recover.settings import RecoverSettings
 from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.store.database import Store
@@ -51,7 +52,7 @@ class DryRun:
         steps: Sequence[Step] = ()
         if decision.is_action:
             try:
-                steps = await self._steps(case, decision)
+                steps = await self._steps(case, decision, now)
             except DeliveryFailed as e:
                 troubles.append(f"cannot be planned: {e}")
         refusals = await self.database.read(
@@ -59,18 +60,26 @@ class DryRun:
         )
         return _answer(case, decision, steps, refusals) | {"troubles": troubles}
 
-    async def _steps(self, case: Case, decision: Decision) -> Sequence[Step]:
-        adapter = self.adapters[decision.adapter]
-        request = RecoveryRequest(
-            incident=case.incident.id,
-            reason=f"chipmedic:{case.incident.id} {case.incident.kind}",
-            nodes=decision.nodes,
-            jobs=decision.jobs,
-            recovery="rec-000000",
+    async def _steps(self, case: Case, decision: Decision, now: float) -> Sequence[Step]:
+        planner = Planner(
+            database=self.database,
+            settings=self.settings,
+            adapter=self.adapters[decision.adapter],
+            request=RecoveryRequest(
+                incident=case.incident.id,
+                reason=f"chipmedic:{case.incident.id} {case.incident.kind}",
+                nodes=decision.nodes,
+                jobs=decision.jobs,
+                recovery="rec-000000",
+                leaving=decision.leaving,
+            ),
+            ladder=decision.ladder,
+            timeout_seconds=PLAN_TIMEOUT_SECONDS,
         )
-        return await adapters_of.call(
-            adapter, lambda: adapter.plan(request), timeout_seconds=PLAN_TIMEOUT_SECONDS
-        )
+        steps = [*await planner.isolations()]
+        for job in decision.jobs:
+            steps += (await planner.job(job, now)).steps
+        return steps
 
 
 def _case(
@@ -125,6 +134,7 @@ def _answer(
                 "target": step.target,
                 "description": step.description,
                 "timeout_seconds": step.timeout_seconds,
+                "rung": "" if step.rung is None else step.rung.value,
                 "refused": refused,
             }
             for step, refused in zip(steps, refusals, strict=True)

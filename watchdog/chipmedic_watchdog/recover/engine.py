@@ -11,14 +11,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from typing import TypeVar
 
-from chipmedic.errors import DeliveryFailed
+from chipmedic.errors import DeliveryFailed, JobGone
 from chipmedic.recoverer import (
     GOES_ON_AS,
     NodeView,
     Recoverer,
-    RecoveryRequest,
+    Rung,
     Step,
     StepKind,
     StepResult,
@@ -26,6 +30,7 @@ from chipmedic.recoverer import (
 from chipmedic_watchdog.recover import book, cases, transitions
 from chipmedic_watchdog.recover.adapters import Watch, call, with_token
 from chipmedic_watchdog.recover.checkpoint import Checkpoint, before_restarts
+from chipmedic_watchdog.recover.rungs import JobPlan, Planner
 from chipmedic_watchdog.recover.settings import Mode, RecoverSettings
 from chipmedic_watchdog.recover.transitions import Held, Stopped
 from chipmedic_watchdog.recover.verify import jobs_still
@@ -37,6 +42,8 @@ PLAN_TIMEOUT_SECONDS = 120.0
 """A plan waits for jobs that are just ending: Slurm's KillWait is 30 s, others set more."""
 RETRY_LONGEST_SECONDS = 15.0
 VIEW_OLDEST_SECONDS = 2.0
+
+Plan = TypeVar("Plan")
 
 
 class Engine:
@@ -70,7 +77,7 @@ class Engine:
             await self._end(recovery, "held", str(e), held_by=e.by)
         except Stopped as e:
             LOGGER.info("recovery stopped: id=%s why=%s", recovery_id, e)
-            await self._end(recovery, "stopped", str(e))
+            await self._end(recovery, "stopped", str(e), is_answer=e.is_answer)
 
     async def _go_on(self, recovery: book.Recovery) -> None:
         adapter = self._adapters.get(recovery.adapter)
@@ -82,67 +89,147 @@ class Engine:
                 await self._advance(recovery, "proposed")
                 return
             await self._advance(recovery, "running")
-        if recovery.state != "verifying":
-            for stored in await self._steps(recovery):
-                if stored.state != "done":
-                    await self._perform(recovery, adapter, stored)
-            await self._advance(recovery, "verifying")
-        await self._verify(recovery, adapter)
+        is_verifying = recovery.state == "verifying"
+        while True:
+            if not is_verifying:
+                await self._perform_all(recovery, adapter)
+                await self._advance(recovery, "verifying")
+            is_verifying = False
+            if await self._verify(recovery, adapter):
+                break
         await self._end(recovery, "done", "")
 
     async def _plan(self, recovery: book.Recovery, adapter: Recoverer) -> None:
-        """Let the adapter plan, once: a plan that stands is not made again."""
+        """Plan, once: a plan that stands is not made again."""
         if await self._steps(recovery):
             return
-        request = RecoveryRequest(
-            incident=recovery.incident,
-            reason=str(recovery.evidence.get("tag", f"chipmedic:{recovery.incident}")),
-            nodes=recovery.nodes,
-            jobs=recovery.jobs,
-            recovery=recovery.id,
-        )
+        planner = Planner.of(self._database, self._settings, adapter, recovery)
         deadline = time.monotonic() + PLAN_TIMEOUT_SECONDS
+        steps = await self._planned(planner.isolations, deadline)
+        plans: list[JobPlan] = []
+        for job in recovery.jobs:
+            with suppress(JobGone):
+                ask = partial(planner.job, job, self._now())
+                plans.append(await self._planned(ask, deadline))
+        if not (steps or plans):
+            raise Stopped(f"{', '.join(recovery.jobs)}: not there any more")
+        # What a person must look at comes last: it keeps no other job waiting.
+        plans.sort(key=lambda plan: plan.choice.rung is Rung.HOLD)
+        steps = [*steps, *(step for plan in plans for step in plan.steps)]
+        if self._checkpoint is not None:
+            moved = tuple(p.job for p in plans if p.choice.rung is not Rung.HOLD)
+            asked = self._checkpoint.plan(replace(planner.request, jobs=moved))
+            steps = before_restarts(steps, asked)
+        whole = steps
+        now = self._now()
+        await self._database.write(
+            lambda c: transitions.write_plan(c, recovery, whole, plans, now=now)
+        )
+
+    async def _planned(self, ask: Callable[[], Awaitable[Plan]], deadline: float) -> Plan:
+        """Ask for a plan until there is one."""
         failures = 0
         while True:
             try:
-                steps = await call(
-                    adapter, lambda: adapter.plan(request), timeout_seconds=PLAN_TIMEOUT_SECONDS
-                )
-                break
+                return await ask()
+            except JobGone:
+                raise
             except DeliveryFailed as e:
                 failures += 1
                 if e.is_permanent or time.monotonic() > deadline:
                     raise Held(f"cannot be planned: {e}") from e
             await asyncio.sleep(self._backoff_seconds(failures))
-        if self._checkpoint is not None:
-            steps = before_restarts(steps, self._checkpoint.plan(request))
-        await self._database.write(lambda c: book.add_steps(c, recovery.id, steps))
+
+    async def _perform_all(self, recovery: book.Recovery, adapter: Recoverer) -> None:
+        """Do the steps in order; a job that needs a person keeps no other job waiting."""
+        held: dict[int, Held] = {}
+        while True:
+            steps = await self._steps(recovery)
+            left = [s for s in steps if s.state not in book.FINISHED and s.number not in held]
+            if not left:
+                break
+            stored = left[0]
+            try:
+                await self._perform(recovery, adapter, stored)
+            except Held as e:
+                if e.by or stored.step.kind is not StepKind.RESTART:
+                    raise
+                held[stored.number] = e
+        if held:
+            raise Held("; ".join(str(e) for e in held.values()))
 
     async def _perform(
         self, recovery: book.Recovery, adapter: Recoverer, stored: book.StoredStep
     ) -> None:
         """Try a step until it is confirmed, its time is over, or its tries are used up."""
         step = stored.step
-        name = f"{step.kind.value} {step.target}"
+        if stored.state == "failed":
+            raise Held(f"{_name(step)}: {stored.detail}")
         deadline = time.monotonic() + step.timeout_seconds
         failures = 0
+        if step.rung is Rung.HOLD:
+            return await self._give_up(recovery, adapter, stored, step.arguments["why"])
         while True:
             try:
                 result = await self._try(recovery, adapter, stored.number)
                 if result.is_done:
-                    return
+                    return None
                 detail = result.detail
+            except JobGone as e:
+                return await self._finish(stored, f"not there any more: {e}")
             except DeliveryFailed as e:
                 failures += 1
                 detail = str(e)
                 await self._note_failure(stored, failures, detail)
                 if e.is_permanent or failures >= self._settings.maximum_step_attempts:
-                    await self._fail(stored, detail)
-                    raise Held(f"{name}: {detail}") from e
+                    return await self._give_up(recovery, adapter, stored, detail)
             if time.monotonic() > deadline:
-                await self._fail(stored, detail)
-                raise Held(f"{name}: not within {step.timeout_seconds:g} s: {detail}")
+                words = f"not within {step.timeout_seconds:g} s: {detail}"
+                return await self._give_up(recovery, adapter, stored, words)
             await asyncio.sleep(self._backoff_seconds(failures))
+
+    async def _give_up(
+        self, recovery: book.Recovery, adapter: Recoverer, stored: book.StoredStep, why: str
+    ) -> None:
+        """Leave a step that does not come true: the next rung is due, or a person must look.
+
+        Raises:
+            Held: no rung is left, or it is no restart.
+        """
+        step = stored.step
+        if step.kind is StepKind.CHECKPOINT:
+            return await self._finish(stored, f"it goes on without: {why}")
+        if step.kind is StepKind.RESTART:
+            plan = await self._next_rung(recovery, adapter, stored, why)
+            if plan is not None and plan.choice.rung is not Rung.HOLD:
+                LOGGER.info(
+                    "next rung: id=%s job=%s rung=%s why=%s",
+                    recovery.id, step.target, plan.choice.rung.value, why,
+                )  # fmt: skip
+                now = self._now()
+                return await self._database.write(
+                    lambda c: transitions.fall(c, recovery, stored, plan, why=why, now=now)
+                )
+        await self._database.write(
+            lambda c: book.change_step(c, stored, state="failed", detail=why)
+        )
+        raise Held(f"{_name(step)}: {why}")
+
+    async def _next_rung(
+        self, recovery: book.Recovery, adapter: Recoverer, stored: book.StoredStep, why: str
+    ) -> JobPlan | None:
+        """Return what is due after a rung has failed; None: it cannot be found out."""
+        job = stored.step.target
+        tried = [s for s in await self._steps(recovery) if s.step.target == job]
+        failed = {s.step.rung: s.detail for s in tried if s.step.rung and s.state == book.GIVEN_UP}
+        if stored.step.rung is not None:
+            failed[stored.step.rung] = why
+        failed.pop(Rung.HOLD, None)
+        planner = Planner.of(self._database, self._settings, adapter, recovery)
+        try:
+            return await planner.job(job, self._now(), failed)
+        except DeliveryFailed:
+            return None
 
     async def _try(self, recovery: book.Recovery, adapter: Recoverer, number: int) -> StepResult:
         """Do a step from where the store says it is, and read the world again when it is done."""
@@ -193,22 +280,50 @@ class Engine:
             )
         )
         if refused is not None:
-            name = f"{stored.step.kind.value} {stored.step.target}"
-            raise Held(f"{name}: {refused.words}", refused.by)
+            raise Held(f"{_name(stored.step)}: {refused.words}", refused.by)
 
-    async def _verify(self, recovery: book.Recovery, adapter: Recoverer) -> None:
-        """See that the restarted jobs move again and that the isolation still holds."""
+    async def _verify(self, recovery: book.Recovery, adapter: Recoverer) -> bool:
+        """See that the restarted jobs move again and that the isolation still holds.
+
+        Returns False where a job did not move and its next rung is due.
+        """
         deadline = time.monotonic() + self._settings.verify_timeout_seconds
         while still := await self._database.read(lambda c: jobs_still(c, recovery.id)):
             if time.monotonic() > deadline:
-                raise Held(
-                    f"{', '.join(still)}: runs again, and has not reported within "
-                    f"{self._settings.verify_timeout_seconds:g} s"
-                )
+                return await self._fall(recovery, adapter, still)
             await asyncio.sleep(self._settings.retry_seconds)
         for stored in await self._steps(recovery):
             if stored.step.kind is StepKind.ISOLATE:
                 await self._confirm_again(adapter, stored.step)
+        return True
+
+    async def _fall(
+        self, recovery: book.Recovery, adapter: Recoverer, still: Sequence[str]
+    ) -> bool:
+        """Let the jobs that run again and do not move take their next rungs; returns False.
+
+        Raises:
+            Held: there is none for one of them.
+        """
+        words = (
+            f"runs again, and has not reported within {self._settings.verify_timeout_seconds:g} s"
+        )
+        steps = await self._steps(recovery)
+        held: list[str] = []
+        for job in still:
+            stored = [s for s in steps if s.step.target == job and s.state == "done"][-1]
+            plan = await self._next_rung(recovery, adapter, stored, words)
+            if plan is None or plan.choice.rung is Rung.HOLD:
+                held.append(job)
+                continue
+            now = self._now()
+            write = partial(
+                transitions.fall, recovery=recovery, stored=stored, plan=plan, why=words, now=now
+            )
+            await self._database.write(write)
+        if held:
+            raise Held(f"{', '.join(held)}: {words}")
+        return False
 
     async def _confirm_again(self, adapter: Recoverer, step: Step) -> None:
         """A scheduler that died right after the drain may have forgotten it (measured on Slurm)."""
@@ -231,9 +346,10 @@ class Engine:
             lambda c: book.change_step(c, stored, attempts=attempts, detail=detail)
         )
 
-    async def _fail(self, stored: book.StoredStep, detail: str) -> None:
+    async def _finish(self, stored: book.StoredStep, detail: str) -> None:
+        now = self._now()
         await self._database.write(
-            lambda c: book.change_step(c, stored, state="failed", detail=detail)
+            lambda c: transitions.finish_step(c, stored, detail=detail, now=now)
         )
 
     async def _advance(self, recovery: book.Recovery, state: str) -> None:
@@ -241,14 +357,26 @@ class Engine:
         await self._database.write(lambda c: transitions.advance(c, recovery.id, state, now=now))
 
     async def _end(
-        self, recovery: book.Recovery, state: str, detail: str, held_by: str = ""
+        self,
+        recovery: book.Recovery,
+        state: str,
+        detail: str,
+        held_by: str = "",
+        *,
+        is_answer: bool = True,
     ) -> None:
         now = self._now()
-        await self._database.write(
-            lambda c: transitions.end(c, recovery, state, detail, now=now, held_by=held_by)
-        )
+        write = partial(
+            transitions.end, recovery=recovery, state=state, detail=detail, now=now,
+            held_by=held_by, is_answer=is_answer,
+        )  # fmt: skip
+        await self._database.write(write)
 
     def _backoff_seconds(self, failures: int) -> float:
         """Return the wait before the next look; longer after each failure."""
         doubled: float = self._settings.retry_seconds * 2.0 ** min(failures, 10)
         return min(doubled, RETRY_LONGEST_SECONDS)
+
+
+def _name(step: Step) -> str:
+    return f"{step.kind.value} {step.target}"

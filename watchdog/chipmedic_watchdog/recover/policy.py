@@ -15,10 +15,11 @@ from itertools import pairwise
 
 from chipmedic.faults.fitness import PROGRAM_KINDS, is_unfit
 from chipmedic.model import Action, Severity
-from chipmedic.recoverer import NodeView
+from chipmedic.recoverer import NodeView, Rung
 from chipmedic_watchdog.incidents.predicates import PHYSICAL
 from chipmedic_watchdog.recover import probation
 from chipmedic_watchdog.recover.case import Case, FaultView
+from chipmedic_watchdog.recover.ladder import ladder_for
 from chipmedic_watchdog.recover.modes import mode_for
 from chipmedic_watchdog.recover.settings import Mode, RecoverSettings
 
@@ -79,6 +80,10 @@ class Decision:
     """Empty: none; then nothing is done."""
     nodes: tuple[str, ...]
     jobs: tuple[str, ...]
+    leaving: tuple[str, ...] = ()
+    """Nodes that must leave, those among them that are isolated already."""
+    ladder: tuple[Rung, ...] = tuple(Rung)
+    """By which rungs the jobs are restarted."""
     why: Why
     reason: str
     """One line for people and for the record."""
@@ -118,6 +123,8 @@ def decide(case: Case, settings: RecoverSettings, adapters: Collection[str]) -> 
         adapter=adapter,
         nodes=nodes,
         jobs=tuple(job for job in jobs if job not in left),
+        leaving=tuple(sorted(leaving)),
+        ladder=ladder_for(settings, case.incident.kind, case.incident.severity, case.partitions),
         why=why,
         reason=reason,
         rule=rule,

@@ -17,9 +17,6 @@ from chipmedic_watchdog.recover.settings import RecoverSettings
 from chipmedic_watchdog.recover.transitions import end
 from chipmedic_watchdog.store import audit, schema
 
-SUPERSEDED = "superseded"
-"""Key of the evidence of a recovery that ended for a present decision; it answers no question."""
-
 
 def waiting(connection: Connection) -> list[book.Recovery]:
     """Return the recoveries that a limit holds which may free itself, the newest of each incident.
@@ -56,11 +53,15 @@ def go_on(
             return True
         if decision is None:
             return False
-    left = [stored for stored in book.steps(connection, identity) if stored.state != "done"]
+    left = [
+        stored for stored in book.steps(connection, identity) if stored.state not in book.FINISHED
+    ]
     if not left:
         return False
     if decision is not None and not _is_wanted(left, {*decision.nodes, *decision.jobs}):
-        book.change(connection, identity, now=now, evidence={**recovery.evidence, SUPERSEDED: True})
+        book.change(
+            connection, identity, now=now, evidence={**recovery.evidence, book.SUPERSEDED: True}
+        )
         words = f"not as it was planned any more: {decision.reason}"
         end(connection, recovery, "stopped", words, now=now)
         return True

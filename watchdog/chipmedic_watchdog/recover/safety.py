@@ -68,22 +68,29 @@ def refusal(
     if is_return or stored.step.kind is StepKind.CHECKPOINT:
         return None
     is_looked_at = "retried_by" in recovery.evidence
-    if not is_looked_at and (words := _tried_enough(connection, stored, settings, now)):
+    if not is_looked_at and (words := _tried_enough(connection, recovery, stored, settings, now)):
         return Refusal(by=HeldBy.ATTEMPTS, words=words)
-    if stored.step.kind is StepKind.RESTART:
+    if stored.step.kind is not StepKind.ISOLATE:
         return None
     return _isolation_refusal(connection, stored.step.target, settings, views, now)
 
 
 def _tried_enough(
-    connection: Connection, stored: book.StoredStep, settings: RecoverSettings, now: float
+    connection: Connection,
+    recovery: book.Recovery,
+    stored: book.StoredStep,
+    settings: RecoverSettings,
+    now: float,
 ) -> str | None:
     since = now - settings.attempts_window_seconds
     hours = settings.attempts_window_seconds / 3600
     target = stored.step.target
     if stored.step.kind is StepKind.RESTART:
-        count, most = book.restarts_since(connection, target, since), "maximum_restarts_per_job"
+        count = book.restarts_since(connection, target, since, beside=recovery.id)
+        most = "maximum_restarts_per_job"
         word = "restarted"
+    elif stored.step.kind is not StepKind.ISOLATE:
+        return None
     else:
         count, most = isolations_since(connection, target, since), "maximum_isolations_per_node"
         word = "isolated"

@@ -27,6 +27,7 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 
 from chipmedic.faults.kinds import KINDS
+from chipmedic.recoverer import Rung
 from chipmedic_watchdog.recover.kubernetes.settings import KubernetesSettings
 from chipmedic_watchdog.recover.setting_checks import placeholders as _placeholders
 from chipmedic_watchdog.recover.setting_checks import positive as _positive
@@ -99,6 +100,46 @@ class RuleSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LadderSettings:
+    """One of `[[recover.ladders]]`: by which rungs the jobs of some incidents are restarted."""
+
+    kinds: tuple[str, ...]
+    """Patterns over the incident's kind, as in a rule; the first entry that fits decides."""
+    rungs: tuple[Rung, ...]
+    """In this order; what is not here is not done. The last is always `hold`."""
+    severity: str = "info"
+    """The least severity of the incident: `info`, `warning`, `critical`."""
+    partitions: tuple[str, ...] = ()
+    """As in a rule."""
+
+    def __post_init__(self) -> None:
+        RuleSettings(kinds=self.kinds, mode=Mode.NOTIFY)  # the same demands on the patterns
+        if self.severity not in ("info", "warning", "critical"):
+            raise ValueError(f"severity: {self.severity!r} is none of info, warning, critical")
+        if list(self.rungs) != sorted(set(self.rungs), key=list(Rung).index):
+            order = ", ".join(Rung)
+            raise ValueError(f"rungs: each once, and in the order {order}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RungSettings:
+    """One of `[recover.rungs.NAME]`: how often a rung is taken for one job, and for how long."""
+
+    attempts: int | None = None
+    """Within `attempts_window_seconds`; unset: `maximum_restarts_per_job` alone bounds it."""
+    cool_down_seconds: float = 0.0
+    """Where it was taken so short a while ago it did not help: the next rung is taken, if any."""
+    timeout_seconds: float | None = None
+    """Unset: as the adapter says."""
+
+    def __post_init__(self) -> None:
+        given = [k for k in ("attempts", "timeout_seconds") if getattr(self, k) is not None]
+        _positive(self, *given)
+        if self.cool_down_seconds < 0:
+            raise ValueError("cool_down_seconds: less than 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SlurmSettings:
     """Section `[recover.slurm]`."""
 
@@ -115,12 +156,22 @@ class SlurmSettings:
     does not answer is left to a person, because its old processes may still write."""
     start_without_fence: bool = False
     """Start the job even so; only for jobs whose checkpoints are safe from two writers."""
+    despite_no_requeue: bool = False
+    """Queue also those jobs again whose `Requeue` is 0; for sites where that is the default
+    (`JobRequeue=0`) and no user's word."""
+    no_requeue_exit_codes: tuple[int, ...] = (93,)
+    """A job that ended so asks not to be started again."""
+    spare_reservation: str = ""
+    """Name of a reservation with `Flags=FLEX` that keeps spare nodes free for what we move."""
+    in_place_timeout_seconds: float = 120.0
+    """From the end of a job's steps to its next step, in place or shrunk."""
     env: dict[str, str] = field(default_factory=dict)
     """Added to the environment of the commands: `SLURM_CONF`, say."""
 
     def __post_init__(self) -> None:
         _positive(self, "command_timeout_seconds", "isolate_timeout_seconds")
         _positive(self, "restart_timeout_seconds", "start_delay_seconds")
+        _positive(self, "in_place_timeout_seconds")
         _placeholders("fence", self.fence, {"node", "incident"})
 
 
@@ -265,6 +316,10 @@ class RecoverSettings:
     proposal_valid_seconds: float = 3_600.0
     verify_timeout_seconds: float = 600.0
     """From running again to the first step of the job, where the job reports steps."""
+    ladders: tuple[LadderSettings, ...] = ()
+    """By which rungs jobs are restarted; none that fits: every rung in order."""
+    rungs: dict[Rung, RungSettings] = field(default_factory=dict)
+    """Bounds of single rungs."""
     poll_seconds: float = 5.0
     retry_seconds: float = 0.5
     """Between two looks at a step that is under way."""
@@ -292,6 +347,10 @@ class RecoverSettings:
             if getattr(self, key) > 100:
                 raise ValueError(f"{key}: more than 100")
 
+    def rung(self, rung: Rung) -> RungSettings:
+        """Return the bounds of a rung."""
+        return self.rungs.get(rung) or RUNGS.get(rung) or RungSettings()
+
     @property
     def all_budgets(self) -> tuple[BudgetSettings, ...]:
         """The budget of the fleet, and those of its parts."""
@@ -301,3 +360,11 @@ class RecoverSettings:
             percent=self.maximum_isolated_percent,
         )
         return (fleet, *self.budgets)
+
+
+RUNGS = {
+    Rung.IN_PLACE: RungSettings(cool_down_seconds=1_800.0),
+    Rung.REPLACE: RungSettings(cool_down_seconds=1_800.0),
+}
+"""What holds for rungs that the configuration does not name: a job that fails again soon after a
+gentle restart needs a less gentle one."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from sqlalchemy import Connection, delete, insert, select, update
 
 from chipmedic.model import Severity
-from chipmedic.recoverer import FOREIGN, NodeView, StepKind
-from chipmedic_watchdog.recover import book, cases, safety
+from chipmedic.recoverer import FOREIGN, NodeView, Step, StepKind
+from chipmedic_watchdog.notify import silences
+from chipmedic_watchdog.recover import book, cases, probation, safety
+from chipmedic_watchdog.recover.policy import decide, needs_witness
+from chipmedic_watchdog.recover.rungs import JobPlan
 from chipmedic_watchdog.recover.settings import RecoverSettings
 from chipmedic_watchdog.store import audit, schema
 from chipmedic_watchdog.store.database import token_of
@@ -25,6 +29,11 @@ class Held(Exception):
 
 class Stopped(Exception):
     """The recovery is not needed any more."""
+
+    def __init__(self, words: str, *, is_answer: bool = True) -> None:
+        super().__init__(words)
+        self.is_answer = is_answer
+        """False: nobody has answered anything; where it is asked for again, it is done."""
 
 
 def write_intent(
@@ -49,6 +58,8 @@ def write_intent(
     if present is None or present.state != "running":
         raise Stopped(f"stopped by a person before: {stored.step.description}")
     _check_need(connection, recovery, stored.step.target)
+    if not recovery.is_return and "retried_by" not in present.evidence:
+        _check_cause(connection, recovery, stored, settings, views, now)
     refused = safety.refusal(connection, recovery, stored, settings, views, now)
     if refused is not None:
         return refused
@@ -82,6 +93,39 @@ def _check_need(connection: Connection, recovery: book.Recovery, target: str) ->
             raise Held(f"return {target}: {kind} is open on it again")
     elif _is_resolved(connection, recovery.incident):
         raise Stopped("the incident is resolved")
+
+
+def _check_cause(
+    connection: Connection,
+    recovery: book.Recovery,
+    stored: book.StoredStep,
+    settings: RecoverSettings,
+    views: Mapping[str, NodeView] | None,
+    now: float,
+) -> None:
+    """Decide anew about what a step is for: the fault may be over, or somebody at work there.
+
+    A restart is asked about only where it is the first act: after an isolation, or after a rung
+    that did not help, it is what is left of half a recovery.
+
+    Raises:
+        Stopped: the incident does not ask for it any more.
+    """
+    is_isolation = stored.step.kind is StepKind.ISOLATE
+    begun = [s for s in book.steps(connection, recovery.id) if s.started_at is not None]
+    if not is_isolation and any(s.number != stored.number for s in begun):
+        return
+    name, target = f"{stored.step.kind.value} {stored.step.target}", stored.step.target
+    if is_isolation and silences.maintained(silences.active(connection, now), [target]):
+        raise Stopped(f"{name}: in a maintenance window now", is_answer=False)
+    for case in cases.load(connection, recovery.incident):
+        if needs_witness(case) and views is None:
+            return  # nobody can say now; what was decided stands
+        whole = replace(case, views=views, on_probation=probation.nodes(connection, settings, now))
+        decision = decide(whole, settings, [recovery.adapter])
+        wanted = decision.leaving if is_isolation else decision.jobs
+        if target not in wanted:
+            raise Stopped(f"{name}: not asked for any more: {decision.reason}", is_answer=False)
 
 
 def _is_still_out(connection: Connection, recovery: book.Recovery) -> bool:
@@ -119,6 +163,56 @@ def _device(recovery: book.Recovery, node: str) -> str:
     mine = [fault for fault in recovery.evidence.get("faults", ()) if fault["node"] == node]
     worst = max(mine, key=lambda fault: Severity[fault["severity"].upper()], default=None)
     return "" if worst is None else str(worst["component"])
+
+
+def write_plan(
+    connection: Connection,
+    recovery: book.Recovery,
+    steps: Sequence[Step],
+    plans: Sequence[JobPlan],
+    *,
+    now: float,
+) -> None:
+    """Write the steps, and for each job the rung with the reasons against those before it."""
+    book.add_steps(connection, recovery.id, steps)
+    _keep_choices(connection, recovery.id, plans, now)
+
+
+def fall(
+    connection: Connection,
+    recovery: book.Recovery,
+    stored: book.StoredStep,
+    plan: JobPlan,
+    *,
+    why: str,
+    now: float,
+) -> None:
+    """Give a rung up and write the next one, in one transaction.
+
+    Raises:
+        Stopped: a person ended the recovery meanwhile.
+    """
+    book.change_step(connection, stored, state=book.GIVEN_UP, detail=why, done_at=now)
+    book.add_steps(connection, recovery.id, plan.steps)
+    _keep_choices(connection, recovery.id, [plan], now)
+    advance(connection, recovery.id, "running", now=now)
+    audit.append(
+        connection, at=now, who="chipmedic", act="next rung", target=stored.step.target,
+        recovery=recovery.id, incident=recovery.incident, rung=plan.choice.rung.value, why=why,
+    )  # fmt: skip
+
+
+def _keep_choices(
+    connection: Connection, recovery: str, plans: Sequence[JobPlan], now: float
+) -> None:
+    present = book.find(connection, recovery)
+    if present is None or not plans:
+        return
+    kept = dict(present.evidence.get("rungs", {}))
+    for plan in plans:
+        skipped = {rung.value: why for rung, why in plan.choice.skipped.items()}
+        kept[plan.job] = {"rung": plan.choice.rung.value, "skipped": skipped}
+    book.change(connection, recovery, now=now, evidence={**present.evidence, "rungs": kept})
 
 
 def keep_undo(
@@ -172,11 +266,18 @@ def end(
     *,
     now: float,
     held_by: str = "",
+    is_answer: bool = True,
 ) -> None:
-    """Write how a recovery ended, and why; where a person has ended it, their word stands."""
+    """Write how a recovery ended, and why; where a person has ended it, their word stands.
+
+    `is_answer` False: the same may be planned again, for nobody has said no.
+    """
     present = book.find(connection, recovery.id)
     if present is not None and present.state == "stopped":
         return
+    if not is_answer and present is not None:
+        evidence = {**present.evidence, book.SUPERSEDED: True}
+        book.change(connection, recovery.id, now=now, evidence=evidence)
     book.change(connection, recovery.id, now=now, state=state, detail=detail, held_by=held_by)
     audit.append(
         connection,

@@ -19,7 +19,9 @@ def jobs_still(connection: Connection, recovery: str) -> list[str]:
     return [
         stored.step.target
         for stored in book.steps(connection, recovery)
-        if stored.step.kind is StepKind.RESTART and _stands_still(connection, stored)
+        if stored.step.kind is StepKind.RESTART
+        and stored.state == "done"
+        and _stands_still(connection, stored)
     ]
 
 
