@@ -19,7 +19,7 @@ from chipmedic_watchdog.recover.loop import RecoverLoop
 from chipmedic_watchdog.recover.settings import GateSettings, Mode, RecoverSettings, RuleSettings
 from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.store.database import Database
-from waiting import eventually
+from waiting import PATIENCE_SECONDS, eventually
 from watchdog.recover.story import (
     NOW,
     FakeScheduler,
@@ -411,7 +411,7 @@ async def test_a_scheduler_that_hangs_holds_no_decision_up(
 
     def hang(at: str) -> None:
         if at == "confirm isolate":
-            hangs.wait(4)
+            hangs.wait(2 * PATIENCE_SECONDS)
 
     monkeypatch.setattr("chipmedic_watchdog.recover.loop.RECONCILE_SECONDS", 0.1)
     settings = replace(ACT, mode=Mode.NOTIFY)
@@ -421,7 +421,7 @@ async def test_a_scheduler_that_hangs_holds_no_decision_up(
         put_fault(database, node="n2", incident="inc-000002")
         try:
             await eventually(
-                lambda: any(r["incident"] == "inc-000002" for r in rows(database, table)), seconds=2
+                lambda: any(r["incident"] == "inc-000002" for r in rows(database, table))
             )
         finally:
             hangs.set()
