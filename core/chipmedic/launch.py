@@ -25,6 +25,10 @@ from chipmedic.job_files import NO_RESTART_EXIT_STATUS, directory_of, keep_out_r
 
 USAGE = "usage: python -m chipmedic.launch [--] LAUNCHER ARGUMENT..."
 EXIT_USAGE, EXIT_NOT_FOUND, EXIT_NOT_RUNNABLE = 2, 127, 126
+UNSHARED_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
+"""Set to 1 for the launcher unless it is set. Read and seen in torch 2.13: with a shared store the
+first launcher tells its address in the first round alone, so a spare that comes in later waits a
+minute for it and ends, and the job with it."""
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -61,7 +65,7 @@ def _run(argv: Sequence[str]) -> int:
 
     before = {number: signal.signal(number, hand_on) for number in FORWARDED}
     try:
-        child = subprocess.Popen(argv)
+        child = subprocess.Popen(argv, env={UNSHARED_STORE: "1", **os.environ})
         for number in waiting:
             child.send_signal(number)
         status = child.wait()

@@ -34,6 +34,8 @@ class ElasticJob:
     spares: list[str] = field(default_factory=list)
     stuck: set[str] = field(default_factory=set)
     """Nodes whose workers do not notice that another has gone."""
+    late: set[str] = field(default_factory=set)
+    """Nodes whose workers are slow to come back."""
     answers: dict[str, Answer | str] = field(default_factory=dict)
     """What the agent of a node says instead; SILENT: nothing."""
     kept_out: dict[str, str] = field(default_factory=dict)
@@ -99,6 +101,8 @@ class ElasticJob:
                 self._form_anew(order.node)
             case "restart":
                 self.nodes[order.node] = [next(self._pids), next(self._pids)]
+                if order.node in self.late:
+                    self.nodes[order.node] = []
                 self._form_anew(order.node)
             case "checkpoint":
                 self.checkpoint = self.saves_at or self.checkpoint

@@ -78,10 +78,15 @@ async def test_the_sick_node_leaves_and_a_spare_takes_its_place(rig: Rig) -> Non
 
 async def test_without_a_spare_it_goes_on_with_fewer(rig: Rig) -> None:
     _, restart = await rig.plan("n2")
-    assert (await rig.do(restart)).detail == "formed anew on n1; 2 nodes before"
+    assert not (await rig.do(restart)).is_done, "a spare may only not be reported yet"
+    rig.clock.at = 11.0
+    assert await rig.do(restart) == StepResult(
+        is_done=True, detail="formed anew on n1; 2 nodes before"
+    )
 
 
 async def test_after_a_restart_of_the_watchdog_everything_is_found_done(rig: Rig) -> None:
+    rig.job.spares = ["n3"]
     isolate, restart = await rig.plan("n2")
     await rig.do(isolate)
     await rig.do(restart)
@@ -101,6 +106,7 @@ async def test_nodes_that_do_not_notice_have_their_workers_ended(rig: Rig) -> No
     rig.clock.at = 21.0
     await rig.do(restart)
     assert rig.job.acts == ["leave n2", "restart n1"]
+    rig.clock.at = 40.0
     assert (await rig.do(restart)).is_done
 
 
@@ -121,6 +127,24 @@ async def test_a_job_that_nobody_reports_is_for_a_person(rig: Rig) -> None:
     with pytest.raises(DeliveryFailed, match="started by hand") as e:
         await rig.plan(jobs=("torchrun:other",))
     assert e.value.is_permanent
+
+
+async def test_a_node_whose_workers_are_not_back_yet_is_waited_for(rig: Rig) -> None:
+    rig.job.late = {"n1"}
+    (restart,) = await rig.plan()
+    result = await rig.do(restart)
+    assert not result.is_done
+    assert result.detail.startswith("no workers yet on n1")
+    rig.job.start("n1")
+    assert (await rig.do(restart)).detail == "formed anew on n1, n2"
+
+
+async def test_a_spare_that_was_quicker_counts(rig: Rig) -> None:
+    rig.job.late = {"n1"}
+    (restart,) = await rig.plan()
+    await rig.do(restart)
+    rig.job.start("n3")
+    assert (await rig.do(restart)).detail == "formed anew on n2, n3; new in it: n3"
 
 
 async def test_launchers_that_wait_for_more_nodes_are_said(rig: Rig) -> None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from chipmedic.errors import DeliveryFailed
 from chipmedic.recoverer import (
@@ -30,6 +31,9 @@ from chipmedic.recoverer import (
 from chipmedic_watchdog.recover.agents import Agents, JobOnNode
 from chipmedic_watchdog.recover.order_book import Order
 from chipmedic_watchdog.recover.settings import TorchrunSettings
+
+SPARE_SECONDS = 10.0
+"""So long a spare is waited for before a job counts as one that goes on with fewer nodes."""
 
 
 class Torchrun:
@@ -187,10 +191,12 @@ class Torchrun:
             self._acted[key] = (self._monotonic(), set(nodes))
         here = self._agents.job(step.target)
         result = self._regrouped(step, here)
+        at, touched = self._acted[key]
         if result.is_done:
+            if _is_smaller(step, here) and self._monotonic() - at < SPARE_SECONDS:
+                return replace(result, is_done=False)  # a spare may only not be reported yet
             del self._acted[key]
             return result
-        at, touched = self._acted[key]
         late = [node for node in _unchanged(step, here) if node not in touched]
         if late and self._monotonic() - at > self._settings.regroup_seconds:
             self._end(step, late[0], "restart")
@@ -217,17 +223,37 @@ class Torchrun:
             return StepResult(is_done=False, detail=f"processes still on {', '.join(still)}")
         if old := _unchanged(step, here):
             return StepResult(is_done=False, detail=f"no new workers yet on {', '.join(old)}")
-        alive = {node: each for node, each in here.items() if each.pids and node not in leaving}
-        if not alive:
-            words = "no node has workers: do enough launchers wait in the rendezvous (--nnodes)?"
-            return StepResult(is_done=False, detail=words)
         before = json.loads(step.arguments["before"])
+        alive, at_work = _alive(step, here), _at_work(step)
+        idle = sorted(at_work - alive - set(leaving))
+        # A spare may have taken the place of a node that goes on; then that one waits in its stead.
+        if not alive or (idle and len(alive) < len(at_work)):
+            words = f"no workers yet on {', '.join(idle) or 'any node'}"
+            words += ": do enough launchers wait in the rendezvous (--nnodes)?"
+            return StepResult(is_done=False, detail=words)
         words = f"formed anew on {', '.join(sorted(alive))}"
-        if spares := sorted(alive.keys() - before.keys()):
+        if spares := sorted(alive - before.keys()):
             words += f"; new in it: {', '.join(spares)}"
-        elif len(alive) < len(before):
-            words += f"; {len(before)} nodes before"
+        if _is_smaller(step, here):
+            words += f"; {len(at_work)} nodes before"
         return StepResult(is_done=True, detail=words)
+
+
+def _alive(step: Step, here: Mapping[str, JobOnNode]) -> set[str]:
+    """Return the nodes that go on and have workers."""
+    return {node for node, each in here.items() if each.pids} - set(
+        json.loads(step.arguments["leave"])
+    )
+
+
+def _at_work(step: Step) -> set[str]:
+    """Return the nodes that had workers when the step was planned."""
+    before: dict[str, dict[str, list[int]]] = json.loads(step.arguments["before"])
+    return {node for node, then in before.items() if then["pids"]}
+
+
+def _is_smaller(step: Step, here: Mapping[str, JobOnNode]) -> bool:
+    return len(_alive(step, here)) < len(_at_work(step))
 
 
 def _unchanged(step: Step, here: Mapping[str, JobOnNode]) -> list[str]:
