@@ -16,6 +16,7 @@ def gather(client: Client) -> dict[str, Any]:
     """Ask the watchdog for everything that is shown."""
     return {
         "watchdogs": client.get("/api/v1/watchdogs")["items"],
+        "channels": client.get("/api/v1/channels")["items"],
         "nodes": client.all("/api/v1/nodes"),
         "jobs": client.all("/api/v1/jobs", state="running"),
         "incidents": client.all("/api/v1/incidents", state="active"),
@@ -36,6 +37,8 @@ def show(answer: dict[str, Any], console: Console | None = None) -> None:
     console.print(f"{len(answer['nodes'])} nodes: " + (", ".join(parts) or "none yet"))
     if words := _lead(answer["watchdogs"]):
         console.print(plain(words))
+    for line in _channels(answer["channels"]):
+        console.print(plain(line))
     if answer["incidents"]:
         console.print(incident_table(answer["incidents"]))
     else:
@@ -61,8 +64,19 @@ def _lead(watchdogs: list[dict[str, Any]]) -> str:
         return ""
     gone = [row["name"] for row in watchdogs if not row["is_alive"]]
     count = "1 watchdog" if len(living) == 1 else f"{len(living)} watchdogs"
-    words = f"{count}: {leader['name']} leads (token {leader['token']})"
+    lease = f"token {leader['token']}, lease renewed {leader['lease_age_seconds']:.0f} s ago"
+    words = f"{count}: {leader['name']} leads ({lease})"
     return words + (f"; gone: {', '.join(sorted(set(gone)))}" if gone else "")
+
+
+def _channels(channels: list[dict[str, Any]]) -> list[str]:
+    """Say which channels do not deliver."""
+    return [
+        f"channel {row['channel']} does not deliver for {age(row['failing_since'])}: "
+        f"{row['failing']} notices wait: {row['last_error']}: chipmedic notices"
+        for row in channels
+        if row["failing"]
+    ]
 
 
 def _switches(safety: dict[str, Any]) -> list[str]:

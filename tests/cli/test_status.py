@@ -25,6 +25,7 @@ def shown(
     active: tuple[str, ...] = ("inc-000001",),
     watchdogs: tuple[Any, ...] = (),
     safety: Any = None,
+    channels: tuple[Any, ...] = (),
 ) -> str:
     incidents = [
         {"id": name, "severity": "critical", "state": "acknowledged", "opened_at": 0.0,
@@ -32,10 +33,11 @@ def shown(
         for name in active
     ]  # fmt: skip
     file = io.StringIO()
-    answer = {"watchdogs": list(watchdogs), "nodes": [], "jobs": [], "faults": [],
+    answer = {"watchdogs": list(watchdogs), "channels": channels, "nodes": [], "jobs": [],
+              "faults": [],
               "incidents": incidents, "recoveries": list(recoveries),
               "safety": safety or CALM}  # fmt: skip
-    show(answer, Console(file=file, width=80, highlight=False))
+    show(answer, Console(file=file, width=100, highlight=False))
     return file.getvalue()
 
 
@@ -59,14 +61,15 @@ def test_no_word_of_state_is_broken() -> None:
 
 
 def watchdog(name: str, *, is_leader: bool = False, is_alive: bool = True) -> Any:
-    return {"name": name, "is_leader": is_leader, "is_alive": is_alive, "token": 7}
+    return {"name": name, "is_leader": is_leader, "is_alive": is_alive, "token": 7,
+            "lease_age_seconds": 1.2}  # fmt: skip
 
 
 def test_who_leads_is_said_where_there_are_several() -> None:
     text = shown(watchdogs=(watchdog("a:7443", is_leader=True), watchdog("b:7443")))
-    assert "2 watchdogs: a:7443 leads (token 7)" in text
+    assert "2 watchdogs: a:7443 leads (token 7, lease renewed 1 s ago)" in text
     text = shown(watchdogs=(watchdog("a:7443", is_alive=False), watchdog("b:7443", is_leader=True)))
-    assert "1 watchdog: b:7443 leads (token 7); gone: a:7443" in text
+    assert "1 watchdog: b:7443 leads (token 7, lease renewed 1 s ago); gone: a:7443" in text
     assert "no watchdog leads now" in shown(watchdogs=(watchdog("a:7443"),))
 
 
@@ -95,3 +98,12 @@ def test_what_a_limit_holds_waits_by_itself() -> None:
     text = " ".join(shown(held).split())
     assert "isolate n1: budget: rec-000009 goes on when the budget is free" in text
     assert "retry" not in text
+
+
+def test_a_channel_that_does_not_deliver_is_named() -> None:
+    ill = {"channel": "pager", "failing": 3, "failing_since": 0.0, "last_error": "refused"}
+    well = {"channel": "chat", "failing": 0, "failing_since": None, "last_error": ""}
+    text = " ".join(shown(channels=(ill, well)).split())
+    assert "3 notices wait: refused: chipmedic notices" in text
+    assert "channel pager does not deliver for" in text
+    assert "chat" not in text

@@ -256,3 +256,23 @@ async def test_without_a_key_no_link_works(
     api.notify = NotifySettings()
     assert (await phone.post(path(), data={"who": "Mei"})).status_code == 403
     assert incident(database)["state"] == "open"
+
+
+async def test_a_channel_that_fails_is_named_on_the_page_and_in_the_api(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    answer = (await client.get("/api/v1/channels")).json()
+    nothing = {"pending": 0, "failing": 0, "failing_since": None, "last_error": ""}
+    assert answer["items"] == [{"channel": "desk", "kind": "stdout", **nothing}]
+    assert "does not deliver" not in (await client.get("/")).text
+    for number, attempts in enumerate((0, 4)):
+        story.put(database, schema.notices, id=f"n{number}", incident="inc-000042",
+                  occasion="opened", channel="desk", created_at=story.NOW, state="pending",
+                  attempts=attempts, next_attempt_at=story.NOW + 9, severity=3, title="", body="",
+                  last_error="refused <b>" if attempts else "", data={})  # fmt: skip
+    (found,) = (await client.get("/api/v1/channels")).json()["items"]
+    assert found == {"channel": "desk", "kind": "stdout", "pending": 2, "failing": 1,
+                     "failing_since": story.NOW, "last_error": "refused <b>"}  # fmt: skip
+    page = (await client.get("/")).text
+    assert "channel desk does not deliver since" in page
+    assert "1 notices wait: refused &lt;b&gt;" in page

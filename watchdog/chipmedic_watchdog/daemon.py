@@ -308,7 +308,7 @@ class Daemon:
 
     def _notify_loop(self, settings: WatchdogSettings) -> Loop:
         self._api.notify = settings.notify
-        return NotifyLoop(
+        loop = NotifyLoop(
             self._leader_store,
             settings.notify,
             witness=witness_of(self._leader_store, settings.recover),
@@ -317,6 +317,8 @@ class Daemon:
                 "well" if is_well else "not_well"
             ).inc(),
         )
+        self._metrics.follow_channels(lambda: loop.channel_states() if self._lead.is_held else [])
+        return loop
 
     def _own_troubles(self) -> list[str]:
         """Return what keeps this watchdog from its work, for the dead man's switch."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 
 from chipmedic_watchdog.ledger.figures import LedgerFigures
 from chipmedic_watchdog.ledger.metrics import ledger_metrics
+from chipmedic_watchdog.notify.standing import ChannelState
 
 PREFIX = "chipmedic_watchdog_"
 COMMIT_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -37,6 +38,7 @@ class _Figures(Collector):
 
     def __init__(self) -> None:
         self.figures = StoreFigures()
+        self.channels: Callable[[], Iterable[ChannelState]] = tuple
 
     def collect(self) -> Iterator[Metric]:
         """Yield the gauges that come from the store."""
@@ -58,11 +60,31 @@ class _Figures(Collector):
                 family.add_metric([state], count)
             yield family
         yield from ledger_metrics(figures.ledger)
+        yield from _channels(self.channels())
         yield GaugeMetricFamily(
             "chipmedic_agents_backlog_events",
             "Events that agents hold and that are not acknowledged, as they last told.",
             value=figures.backlog_events,
         )
+
+
+def _channels(states: Iterable[ChannelState]) -> Iterator[Metric]:
+    success = GaugeMetricFamily(
+        PREFIX + "channel_last_success_timestamp_seconds",
+        "When a channel took a notice last; missing: it never did.",
+        labels=["channel"],
+    )
+    failures = GaugeMetricFamily(
+        PREFIX + "channel_failures_in_a_row",
+        "Attempts to deliver that have failed since the last one that did not.",
+        labels=["channel"],
+    )
+    for state in states:
+        failures.add_metric([state.name], state.failures_in_a_row)
+        if state.last_success_at is not None:
+            success.add_metric([state.name], state.last_success_at)
+    yield success
+    yield failures
 
 
 class Metrics:
@@ -176,6 +198,10 @@ class Metrics:
     def refuse_http(self, reason: str) -> None:
         """Count a connection that an HTTP port did not take, or ended."""
         self.http_refused.labels(reason).inc()
+
+    def follow_channels(self, channels: Callable[[], Iterable[ChannelState]]) -> None:
+        """Show what this returns at each scrape."""
+        self._figures.channels = channels
 
     def render(self, figures: StoreFigures) -> bytes:
         """Return the page of `/metrics`."""

@@ -16,6 +16,7 @@ from chipmedic.errors import DeliveryFailed
 from chipmedic.recoverer import NodeView
 from chipmedic_watchdog.notify.loop import NotifyLoop
 from chipmedic_watchdog.notify.settings import ChannelKind, ChannelSettings, NotifySettings
+from chipmedic_watchdog.notify.standing import ChannelState
 from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.store.database import Database
 from waiting import eventually
@@ -250,3 +251,24 @@ async def test_a_scheduler_that_fails_or_hangs_costs_three_seconds_and_no_page(
                 await eventually(lambda n=done: list(states(database).values()) == n)  # type: ignore[misc]
         assert time.monotonic() - start > 2
     assert "sinfo: no answer in 10 s" in caplog.text
+
+
+async def test_how_a_channel_fares_is_counted_and_outlives_a_restart(
+    database: Database, tmp_path: Path
+) -> None:
+    with HttpReceiver() as receiver:
+        receiver.answers = [(500, {}), (500, {})]
+        desk = settings(desk=webhook(receiver.url, tmp_path))
+        put_incident(database, 1)
+        loop = NotifyLoop(database, desk)
+        before = ChannelState(name="desk", last_success_at=None, failures_in_a_row=0)
+        assert loop.channel_states() == [before]
+        seen: list[int] = []
+        receiver.before_answer = lambda: seen.append(loop.channel_states()[0].failures_in_a_row)
+        async with running(loop):
+            await eventually(lambda: list(states(database).values()) == ["delivered"])
+        [after] = loop.channel_states()
+        assert (seen, after.failures_in_a_row) == ([0, 1, 2], 0)
+        again = NotifyLoop(database, desk)
+        async with running(again):
+            await eventually(lambda: again.channel_states() == [after])

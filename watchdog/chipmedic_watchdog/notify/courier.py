@@ -22,6 +22,7 @@ from chipmedic_watchdog.notify import digest, outbox
 from chipmedic_watchdog.notify.channels.retry import RetryLater
 from chipmedic_watchdog.notify.limits import Maximum, Portion, Sent, portion
 from chipmedic_watchdog.notify.settings import NotifySettings
+from chipmedic_watchdog.notify.standing import ChannelState, last_success
 from chipmedic_watchdog.store.database import Store
 
 LOGGER = logging.getLogger(__name__)
@@ -65,6 +66,8 @@ class Courier:
         self._moved_at = time.monotonic()
         self.failing_since: float | None = None
         """Since when nothing has arrived that was to be delivered; None: the last one did."""
+        self._failures = 0
+        self._success_at: float | None = None
 
     def wake(self) -> None:
         """There is something to deliver."""
@@ -72,9 +75,15 @@ class Courier:
 
     async def run(self) -> None:
         """Deliver until cancelled."""
+        is_first = True
         while True:
             self._moved_at = time.monotonic()
             try:
+                if is_first:
+                    self._success_at = await self._database.read(
+                        lambda c: last_success(c, self.name)
+                    )
+                is_first = False
                 await self._refresh()
                 wait_seconds = await self._deliver_due()
             except StoreError as e:
@@ -86,6 +95,15 @@ class Courier:
     def name(self) -> str:
         """The channel's name."""
         return self._notifier.name
+
+    @property
+    def state(self) -> ChannelState:
+        """How the channel fares."""
+        return ChannelState(
+            name=self.name,
+            last_success_at=self._success_at,
+            failures_in_a_row=self._failures,
+        )
 
     @property
     def is_stuck(self) -> bool:
@@ -147,7 +165,7 @@ class Courier:
             self._note(e)
             self._refresh_at = self._now() + REFRESH_RETRY_SECONDS
         else:
-            self.failing_since = None
+            self._note_success()
             self._refresh_at = self._now() + notifier.refresh_seconds
 
     async def _deliver(self, pending: outbox.Pending) -> bool:
@@ -162,8 +180,7 @@ class Courier:
             await self._put_off(pending, e)
             return False
         self._moved_at = time.monotonic()
-        self.failing_since = None
-        now = self._now()
+        now = self._note_success()
         self._sent.append(Sent(now, pending.node))
         await self._database.write(lambda c: outbox.record_delivery(c, notice.id, receipt, now))
         if self._trouble:
@@ -211,8 +228,14 @@ class Courier:
             )
         )
 
+    def _note_success(self) -> float:
+        now = self._now()
+        self.failing_since, self._failures, self._success_at = None, 0, now
+        return now
+
     def _note(self, error: DeliveryFailed) -> None:
         """Tell the log of a trouble that is a new one, and since when there is one."""
+        self._failures += 1
         if str(error) != self._trouble:
             LOGGER.warning("channel does not deliver: channel=%s why=%s", self.name, error)
         self._trouble = str(error)

@@ -20,6 +20,7 @@ from chipmedic_watchdog.notify.deadman import Deadman
 from chipmedic_watchdog.notify.holds import Word
 from chipmedic_watchdog.notify.links import Linker
 from chipmedic_watchdog.notify.settings import ChannelKind, NotifySettings
+from chipmedic_watchdog.notify.standing import ChannelState
 from chipmedic_watchdog.store.database import Store
 
 LOGGER = logging.getLogger(__name__)
@@ -68,6 +69,10 @@ class NotifyLoop:
         self._bell.ring()
         for courier in self._couriers:
             courier.wake()
+
+    def channel_states(self) -> list[ChannelState]:
+        """Return how each channel fares."""
+        return [courier.state for courier in self._couriers]
 
     async def run(self) -> None:
         """Work until cancelled."""

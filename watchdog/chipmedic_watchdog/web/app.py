@@ -136,7 +136,7 @@ class Api:
 
         async def status(_: Request) -> Response:
             now = self.clock.now()
-            text = await self.database.read(lambda c: page.render(c, self.health, now))
+            text = await self.database.read(lambda c: page.render(c, self.health, self.notify, now))
             return HTMLResponse(text)
 
         async def metrics(_: Request) -> Response:
@@ -223,11 +223,16 @@ class Api:
                                   "The watchdogs of this store, and which of them leads.",
                                   "list:Watchdog", PAGING,
                                   lambda c, q, _: details.watchdogs(c, q))  # fmt: skip
+        channels = self._reading(
+            "/api/v1/channels", "channels", "The channels, and which do not deliver.",
+            "list:Channel", PAGING,
+            lambda c, q, _: details.channels(c, self.notify.channels, q),
+        )  # fmt: skip
         way = self._reading(
             "/api/v1/notices/route", "try_route", "Where an incident with such labels would go.",
             "object", (route_trial.LABELS,), lambda _, q, __: route_trial.try_out(self.notify, q),
         )  # fmt: skip
-        return [*endpoints, silenced, way, jobs, watchdogs]
+        return [*endpoints, silenced, way, channels, jobs, watchdogs]
 
     def _details(self) -> list[Endpoint]:
         return [

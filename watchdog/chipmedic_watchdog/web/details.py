@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any
 
-from sqlalchemy import Connection, Table, select
+from sqlalchemy import Connection, Row, Table, select
 
-from chipmedic_watchdog.lead.lease import alive, database_clock
+from chipmedic_watchdog.lead.lease import LEASE_SECONDS, alive, database_clock
 from chipmedic_watchdog.ledger.summary import report, summary
 from chipmedic_watchdog.ledger.text import render_text
+from chipmedic_watchdog.notify import standing
+from chipmedic_watchdog.notify.settings import ChannelSettings
 from chipmedic_watchdog.recover import switches
 from chipmedic_watchdog.recover.breaker import BreakerState
 from chipmedic_watchdog.recover.safety import BREAKER
@@ -81,8 +84,9 @@ def watchdogs(connection: Connection, query: Query) -> dict[str, Any]:
     table, lease = schema.watchdogs, schema.lease
     leader = connection.execute(select(lease)).one_or_none()
     found = _rows(connection, table, order=table.c.name)
+    now = database_clock(connection)
     if is_shared(connection.engine):
-        living = set(alive(connection, database_clock(connection)))
+        living = set(alive(connection, now))
     else:  # one at a time, without a beat
         living = {leader.holder} if leader is not None else set()
         found = [row for row in found if row["id"] in living]
@@ -91,12 +95,31 @@ def watchdogs(connection: Connection, query: Query) -> dict[str, Any]:
             **row,
             "is_leader": leader is not None and leader.holder == row["id"],
             "is_alive": row["id"] in living,
-            "token": leader.token if leader is not None and leader.holder == row["id"] else None,
+            **_lease(leader if leader is not None and leader.holder == row["id"] else None, now),
         }
         for row in found
         if row["name"] > query.get("after", "")
     ]
     return {"items": items, "next": None}
+
+
+def channels(
+    connection: Connection, settings: Mapping[str, ChannelSettings], query: Query
+) -> dict[str, Any]:
+    """Return the channels, all on one page."""
+    found = standing.channels(connection, settings)
+    return {"items": [o for o in found if o["channel"] > query.get("after", "")], "next": None}
+
+
+def _lease(held: Row[Any] | None, now: float) -> dict[str, Any]:
+    """Return what the lease says of the one that holds it; ages are by the database's clock."""
+    if held is None:
+        return {"token": None, "led_for_seconds": None, "lease_age_seconds": None}
+    return {
+        "token": held.token,
+        "led_for_seconds": max(0.0, now - held.taken_at),
+        "lease_age_seconds": max(0.0, now - (held.expires_at - LEASE_SECONDS)),
+    }
 
 
 def incident(connection: Connection, name: str) -> dict[str, Any]:

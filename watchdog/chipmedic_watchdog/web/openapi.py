@@ -69,6 +69,22 @@ WATCHDOG = {
         "is_alive": {"type": "boolean"},
         "is_leader": {"type": "boolean"},
         "token": {"type": ["integer", "null"], "description": "The leader's fencing token."},
+        "led_for_seconds": {"type": ["number", "null"], "description": "Of the leader."},
+        "lease_age_seconds": {
+            "type": ["number", "null"],
+            "description": "Since it was renewed; where one watchdog is alone, since its start.",
+        },
+    },
+}
+CHANNEL = {
+    "type": "object",
+    "properties": {
+        "channel": {"type": "string"},
+        "kind": {"type": "string", "examples": ["slack"]},
+        "pending": {"type": "integer", "description": "Notices that wait, digests included."},
+        "failing": {"type": "integer", "description": "Of these, tried and not arrived."},
+        "failing_since": {"type": ["number", "null"]},
+        "last_error": {"type": "string"},
     },
 }
 
@@ -198,6 +214,7 @@ def openapi(endpoints: Iterable[Endpoint], version: str) -> dict[str, Any]:
     schemas |= {
         "Job": JOB,
         "Watchdog": WATCHDOG,
+        "Channel": CHANNEL,
         "JobLedger": JOB_LEDGER,
         "Report": REPORT,
         "Safety": SAFETY,

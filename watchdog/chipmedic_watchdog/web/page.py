@@ -9,8 +9,11 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from sqlalchemy import Connection, select
 
 from chipmedic_watchdog.health import Health
+from chipmedic_watchdog.notify import standing
+from chipmedic_watchdog.notify.settings import NotifySettings
 from chipmedic_watchdog.notify.silences import state
 from chipmedic_watchdog.store import schema
+from chipmedic_watchdog.web import details
 from chipmedic_watchdog.web.figures import read_figures
 from chipmedic_watchdog.web.listing import as_json
 from chipmedic_watchdog.web.silences import with_holds
@@ -34,7 +37,9 @@ class StatusPage:
         environment.filters["utc"] = _utc
         self._template = environment.get_template("status.html")
 
-    def render(self, connection: Connection, health: Health, now: float) -> str:
+    def render(
+        self, connection: Connection, health: Health, notify: NotifySettings, now: float
+    ) -> str:
         """Return the page."""
         figures = read_figures(connection)
         return self._template.render(
@@ -45,6 +50,8 @@ class StatusPage:
             silent=_silent(connection),
             silences=_silences(connection, now),
             notices_sent=_notices(connection),
+            watchdogs=details.watchdogs(connection, {})["items"],
+            channels=[o for o in standing.channels(connection, notify.channels) if o["failing"]],
             problems=list(health.problems.values()),
             warnings=list(health.warnings.values()),
             now=now,
