@@ -11,7 +11,7 @@ from pathlib import Path
 
 from chipmedic.errors import ChipmedicError, ConfigError
 from chipmedic.logs import LEVELS, log_to_stderr
-from chipmedic_agent.config import DEFAULT_PATH, load_settings
+from chipmedic_agent.config import DEFAULT_PATH, AgentSettings, load_settings
 from chipmedic_agent.heap import use_one_heap
 from chipmedic_agent.registry import installed_collectors
 
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(words)
     log_to_stderr(arguments.log_level)
     try:
-        settings = load_settings(arguments.config, {*installed_collectors(), "jobs"})
+        settings = read_config(arguments.config)
         if arguments.check_config:
             print(f"{arguments.config or DEFAULT_PATH}: ok")  # noqa: T201 - the command's answer
             return EXIT_OK
@@ -53,6 +53,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"chipmedic-agent: {e}", file=sys.stderr)  # noqa: T201 - the one place of errors
         return EXIT_CONFIG if isinstance(e, ConfigError) else EXIT_FAILED
     return EXIT_OK
+
+
+def read_config(path: Path | None) -> AgentSettings:
+    """Read the configuration with all that it names; None: the usual place.
+
+    Raises:
+        ConfigError: with every problem of it.
+    """
+    return load_settings(path, {*installed_collectors(), "jobs"})
 
 
 def _join(argv: Sequence[str]) -> int:

@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from chipmedic.errors import ChipmedicError, ConfigError
-from chipmedic_cli import access, audit, notices, recoveries, silences
+from chipmedic_cli import access, audit, config, notices, recoveries, silences
 from chipmedic_cli import hold as hold_command
 from chipmedic_cli import replay as replay_command
 from chipmedic_cli import report as report_command
@@ -40,6 +40,7 @@ app.add_typer(recoveries.app, name="recoveries")
 app.add_typer(notices.app, name="notices")
 app.add_typer(silences.silence_app, name="silence")
 app.add_typer(silences.maintenance_app, name="maintenance")
+app.add_typer(config.app, name="config")
 app.command("give-back")(recoveries.give_back)
 app.command("hold")(hold_command.hold)
 app.command("release")(hold_command.release)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from chipmedic.errors import ChipmedicError
 from chipmedic.logs import LEVELS, log_to_stderr
-from chipmedic_watchdog.config import DEFAULT_PATH, load_settings
+from chipmedic_watchdog.config import DEFAULT_PATH, WatchdogSettings, load_settings
 from chipmedic_watchdog.daemon import serve
 from chipmedic_watchdog.incidents.rules import load_rules
 from chipmedic_watchdog.version import own_version
@@ -37,8 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     _set_up_logging(arguments.log_level)
     try:
-        settings = load_settings(arguments.config)
-        load_rules(settings.incidents.rules_file)
+        settings = read_config(arguments.config)
     except ChipmedicError as e:
         _complain(e)
         return EXIT_CONFIG
@@ -65,6 +64,17 @@ def _collect_seldom() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*COLLECT_AFTER)
+
+
+def read_config(path: Path | None) -> WatchdogSettings:
+    """Read the configuration with the rules that it names; None: the usual place.
+
+    Raises:
+        ConfigError: with every problem of it.
+    """
+    settings = load_settings(path)
+    load_rules(settings.incidents.rules_file)
+    return settings
 
 
 def _parser() -> argparse.ArgumentParser:
