@@ -30,7 +30,7 @@ COMMANDS = {
     "gaudi": ("hl-smi", "hl-smi -Q index,name,memory.used -f csv", "hl-smi -L"),
     "biren": ("brsmi", "brsmi gpu --query-gpu=index,memory.used"),
 }
-PLACES = 30
+PLACES = examples(6)
 """How many places of one capture are changed in turn."""
 NUMBERS = tuple(
     name
