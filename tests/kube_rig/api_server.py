@@ -57,7 +57,9 @@ class Trouble:
     """What happens in the moment between the client's decision and the server's answer."""
     delay_seconds: float = 0.0
     cuts: bool = False
-    """The connection breaks."""
+    """The connection breaks before the request is heard."""
+    loses_answer: bool = False
+    """The request is done, and the connection breaks before the answer."""
 
 
 class Answer(Exception):
@@ -84,6 +86,7 @@ class ApiServer:
         self.store = store
         self.tick = tick
         """Called after each request: what the controllers of a cluster would do meanwhile."""
+        self.before_each: Callable[[], None] = lambda: None
         self.calls: list[Call] = []
         self.violations: list[str] = []
         self.troubles: list[Trouble] = []
@@ -140,6 +143,7 @@ class ApiServer:
             return 400, refusal(400, str(e), "BadRequest").body, {}
         call = _call(verb, parts.path, names, query, body)
         try:
+            self.before_each()
             self._trouble(call)
             with self.store.lock:
                 self.calls.append(call)
@@ -171,6 +175,10 @@ class ApiServer:
                     time.sleep(trouble.delay_seconds)
                 trouble.before()
                 if trouble.cuts:
+                    raise ConnectionAbortedError
+                if trouble.loses_answer:
+                    with self.store.lock:
+                        self._handle(call)
                     raise ConnectionAbortedError
                 if trouble.status:
                     refused = refusal(trouble.status, trouble.body or "trouble", "Trouble")

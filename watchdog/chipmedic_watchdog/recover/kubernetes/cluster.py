@@ -77,25 +77,25 @@ class Cluster:
             field_manager=FIELD_MANAGER, _content_type=STRATEGIC_PATCH,
         )  # fmt: skip
 
-    def pods(self, namespace: str = "", *, labels: str = "", fields: str = "") -> list[Pod]:
-        """Return the pods of a namespace, or of all, that the selectors choose."""
+    def pods(self, namespace: str = "", *, labels: str = "", fields: str = "") -> Iterator[Pod]:
+        """Return the pods of a namespace, or of all, that the selectors choose, page by page."""
         options: dict[str, Any] = {"limit": self.page}
         if labels:
             options["label_selector"] = labels
         if fields:
             options["field_selector"] = fields
-        name = "list_namespaced_pod" if namespace else "list_pod_for_all_namespaces"
         if namespace:
             options["namespace"] = namespace
-        found: list[Pod] = []
+        method = "list_namespaced_pod" if namespace else "list_pod_for_all_namespaces"
+        what = f"list of pods {namespace}".rstrip()
         while True:
-            what = f"list of pods {namespace}".rstrip()
-            answer = self._ask(what, CORE, name, **options)
+            answer = self._ask(what, CORE, method, **options)
             with readable(what):
-                found += [read_pod(raw) for raw in items(answer)]
+                found = [read_pod(raw) for raw in items(answer)]
                 token = mapping(answer.get("metadata"), "metadata").get("continue")
+            yield from found
             if not token:
-                return found
+                return
             options["_continue"] = token
 
     def evict(self, pod: Pod) -> None:

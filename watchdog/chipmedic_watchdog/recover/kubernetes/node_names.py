@@ -82,11 +82,10 @@ def _is_empty(cluster: Cluster, settings: KubernetesSettings, node: str) -> bool
     """Whether no job's pod runs on a node; where that cannot be read, some may."""
     fields = f"spec.nodeName={node},{ALIVE}"
     try:
-        pods = [
-            pod
+        return all(
+            pod.owner is not None and pod.owner.kind in ALWAYS_THERE
             for namespace in settings.namespaces or ("",)
             for pod in cluster.pods(namespace, fields=fields)
-        ]
+        )
     except DeliveryFailed:
         return False
-    return all(pod.owner is not None and pod.owner.kind in ALWAYS_THERE for pod in pods)

@@ -63,7 +63,8 @@ class KubernetesSettings:
     """Start the job even so; only for jobs whose checkpoints are safe from two writers."""
 
     def __post_init__(self) -> None:
-        if find_spec(PACKAGE) is None:
+        found = find_spec(PACKAGE)
+        if found is None or found.origin is None:  # a mere folder of that name has no origin
             raise ValueError(
                 f"it needs the package {PACKAGE}: {sys.executable} -m pip install {PACKAGE}"
             )
