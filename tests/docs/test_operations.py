@@ -29,7 +29,9 @@ NAMED = {
     "notify.routes": "`[[notify.routes]]`",
     "notify.routes.escalations": "`[[notify.routes.escalations]]`",
     "recover.budgets": "`[[recover.budgets]]`",
+    "recover.ladders": "`[[recover.ladders]]`",
     "recover.rules": "`[[recover.rules]]`",
+    "recover.rungs": "`[recover.rungs.NAME]`",
 }
 """Headings of sections that are more than their own name."""
 HOST_NAME = "the host's name"

@@ -8,8 +8,9 @@ import pytest
 
 from chipmedic import config
 from chipmedic.errors import ConfigError
+from chipmedic.recoverer import Rung
 from chipmedic_watchdog.recover.modes import mode_for
-from chipmedic_watchdog.recover.settings import Mode, RecoverSettings
+from chipmedic_watchdog.recover.settings import Mode, RecoverSettings, RungSettings
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,21 @@ def test_a_whole_section() -> None:
     assert settings.exec is not None
 
 
+def test_ladders_and_rungs() -> None:
+    settings = load("""
+        [[recover.ladders]]
+        kinds = ["job.*"]
+        rungs = ["in_place", "requeue"]
+        [recover.rungs.in_place]
+        attempts = 2
+        timeout_seconds = 90
+    """)
+    (ladder,) = settings.ladders
+    assert ladder.rungs == (Rung.IN_PLACE, Rung.REQUEUE)
+    assert settings.rung(Rung.IN_PLACE) == RungSettings(attempts=2, timeout_seconds=90.0)
+    assert settings.rung(Rung.REPLACE).cool_down_seconds == 1800
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
@@ -59,6 +75,12 @@ def test_a_whole_section() -> None:
         ('[recover.exec]\nisolate = ["out", "{job}"]', "{job} is not a placeholder here"),
         ('[recover.exec]\nrestart = ["x", "{job.a}"]', "{job.a} is not a placeholder here"),
         ("[recover.slurm]\ncommand_timeout_seconds = -1", "-1 is not a positive number"),
+        ('[[recover.ladders]]\nkinds = ["*"]\nrungs = ["requeue", "in_place"]', "in the order"),
+        ('[[recover.ladders]]\nkinds = ["*"]\nrungs = ["reque"]', "'reque' is not one of"),
+        ('[[recover.ladders]]\nkinds = ["jobs.*"]\nrungs = []', "'jobs.*' matches no kind"),
+        ("[recover.rungs.in_place]\nattempts = 0", "0 is not a positive number"),
+        ("[recover.rungs.inplace]\nattempts = 1", "inplace"),
+        ("[recover.black_hole]\njobs = 1", "at least 2, or 0"),
     ],
 )
 def test_a_mistake_is_named(text: str, problem: str) -> None:

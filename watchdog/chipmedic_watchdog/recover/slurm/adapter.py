@@ -19,6 +19,7 @@ Each trap below was measured on Slurm 22.05:
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Self
 
 from chipmedic.errors import DeliveryFailed
@@ -28,6 +29,7 @@ from chipmedic.recoverer import (
     JobRun,
     NodeView,
     RecoveryRequest,
+    Rung,
     Step,
     StepKind,
     StepResult,
@@ -35,6 +37,8 @@ from chipmedic.recoverer import (
 from chipmedic_watchdog.recover.settings import RecoverSettings, SlurmSettings
 from chipmedic_watchdog.recover.slurm.commands import SlurmCommands
 from chipmedic_watchdog.recover.slurm.job import SlurmRestart
+from chipmedic_watchdog.recover.slurm.rungs import rungs_of
+from chipmedic_watchdog.recover.slurm.stepping import SlurmStepping
 from chipmedic_watchdog.recover.slurm.text import SlurmNode
 
 TAG = "chipmedic:"
@@ -42,6 +46,9 @@ TAG = "chipmedic:"
 
 NODE_TAG = "chipmedic-node:"
 """How the reasons of chipmedic's prolog and health check begin: they wait for us to take over."""
+
+STEPPING = frozenset({Rung.IN_PLACE, Rung.SHRINK})
+"""Rungs inside the job's allocation."""
 
 SLURMS_OWN_REASONS = ("", "Not responding", "none")
 """Reasons that Slurm itself gives a node; they are no person's order."""
@@ -56,6 +63,7 @@ class Slurm:
         self._settings = settings
         self._commands = SlurmCommands(settings, host)
         self._restart = SlurmRestart(self._commands, settings)
+        self._stepping = SlurmStepping(self._commands, settings)
 
     @classmethod
     def configure(cls, settings: RecoverSettings) -> Self | None:
@@ -74,14 +82,32 @@ class Slurm:
         """Read nodes and jobs and plan their steps; see `Recoverer.plan`."""
         nodes = [(name, self._commands.node(name)) for name in request.nodes]
         steps = [self._isolation(name, node, request.reason) for name, node in nodes]
-        excluded = [node.name for _, node in nodes]
-        return steps + [self._restart.plan(job, excluded, request.reason) for job in request.jobs]
+        leaving = self._known_as([*request.nodes, *request.leaving])
+        return steps + [self._job(job, leaving, request) for job in request.jobs]
+
+    def rungs(self, job: str, leaving: tuple[str, ...]) -> Mapping[Rung, str]:
+        """Say how the job can be restarted; see `Laddered.rungs`."""
+        number = job.partition(":")[2]
+        return rungs_of(self._commands, self._settings, number, self._known_as(leaving))
+
+    def _known_as(self, nodes: Iterable[str]) -> list[str]:
+        """Return how Slurm names the nodes; once each."""
+        return list(dict.fromkeys(self._commands.node(name).name for name in nodes))
+
+    def _job(self, job: str, leaving: list[str], request: RecoveryRequest) -> Step:
+        rung = request.rungs.get(job, Rung.REQUEUE)
+        if rung in STEPPING:
+            return self._stepping.plan(job, rung, leaving, request.reason)
+        spares = self._settings.spare_reservation if rung is Rung.SPARE else ""
+        return self._restart.plan(job, leaving, request.reason, reservation=spares)
 
     def do(self, step: Step) -> StepResult:
         """Do the next thing that a step needs; see `Recoverer.do`."""
         match step.kind:
             case StepKind.ISOLATE:
                 return self._isolate(step)
+            case StepKind.RESTART if step.rung in STEPPING:
+                return self._stepping.do(step)
             case StepKind.RESTART:
                 return self._restart.do(step)
             case StepKind.RETURN:
@@ -92,7 +118,8 @@ class Slurm:
     def confirm(self, step: Step) -> StepResult:
         """Read the world again; see `Recoverer.confirm`."""
         if step.kind is StepKind.RESTART:
-            return self._restart.confirm(step)
+            work = self._stepping if step.rung in STEPPING else self._restart
+            return work.confirm(step)
         node = self._commands.node(step.arguments.get("node", step.target))
         is_out = node.is_drained or node.is_down
         words = f"{node.state}: {node.reason}" if node.reason else node.state

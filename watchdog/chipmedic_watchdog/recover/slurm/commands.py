@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from chipmedic.errors import DeliveryFailed, ToolBlocked, ToolFailed, ToolMissing
+from chipmedic.errors import DeliveryFailed, JobGone, ToolBlocked, ToolFailed, ToolMissing
 from chipmedic.host import Host, LinuxHost
 from chipmedic.recoverer import JobRun, NodeView
 from chipmedic_watchdog.recover.settings import SlurmSettings
@@ -12,12 +12,16 @@ from chipmedic_watchdog.recover.slurm import runs as slurm_runs
 from chipmedic_watchdog.recover.slurm import text as slurm_text
 from chipmedic_watchdog.recover.slurm.text import SlurmJob, SlurmNode
 
+GONE = "Invalid job id"
+"""How Slurm answers about a job that it does not know."""
+
 PERMANENT = (
-    "Invalid job id",
     "Invalid node name",
     "not found",
     "Access/permission denied",
     "Invalid user id",
+    "Access denied to requested reservation",
+    "Requested reservation is invalid",
 )
 """Answers that a second try does not change."""
 
@@ -97,6 +101,59 @@ class SlurmCommands:
         except ValueError as e:
             raise DeliveryFailed(f"squeue: {e}") from e
 
+    def comment(self, job: str) -> str:
+        """Return what the user wrote into the job's comment."""
+        return self._run("squeue", "-h", "-t", "all", "-j", job, "-o", "%k")
+
+    def exit_code(self, job: str) -> int:
+        """Return with which status a job's script ended; -1 where it was killed or is not known."""
+        asked = ("squeue", "-h", "-t", "all", "-j", job, "-O", "JobID:|,exit_code:|")
+        for line in self._run(*asked).splitlines():
+            cells = line.split("|")
+            if cells[0] == job and len(cells) > 1 and cells[1].isdecimal():
+                status = int(cells[1])
+                return status >> 8 if status & 0x7F == 0 else -1
+        return -1
+
+    def batch_host(self, job: str) -> str:
+        """Return the node on which a job's script runs; empty where Slurm does not say."""
+        text = self._run("squeue", "-h", "-j", job, "-o", "%B")
+        return text.strip().splitlines()[0] if text.strip() else ""
+
+    def steps(self, job: str) -> list[int]:
+        """Return the numbers of a job's running steps, without those of Slurm's own."""
+        text = self._run("squeue", "-h", "-s", "-j", job, "-o", "%i")
+        numbers = (line.strip().rpartition(".")[2] for line in text.splitlines())
+        return sorted(int(number) for number in numbers if number.isdecimal())
+
+    def cancel_step(self, job: str, step: int) -> None:
+        """End one step; its job goes on."""
+        self._run("scancel", f"{job}.{step}")
+
+    def reserved(self, reservation: str) -> dict[str, str]:
+        """Return the state of each node of a reservation.
+
+        Raises:
+            DeliveryFailed: there is no such reservation.
+        """
+        shown = self._run("scontrol", "-o", "show", "reservation", reservation)
+        fields = dict(part.split("=", 1) for part in shown.split() if "=" in part)
+        try:
+            names = slurm_text.expand_hosts(fields.get("Nodes", ""))
+        except ValueError as e:
+            raise DeliveryFailed(f"scontrol show reservation: {e}") from e
+        if not names:
+            return {}
+        text = self._run("sinfo", "-N", "-h", "-n", ",".join(names), "-o", "%N|%T")
+        pairs = (line.strip().partition("|") for line in text.splitlines() if "|" in line)
+        return {name: state.upper() for name, _, state in pairs}
+
+    def reservation_of(self, job: str) -> str:
+        """Return the reservation that a job is in; empty: none."""
+        text = self._run("squeue", "-h", "-t", "all", "-j", job, "-o", "%v").strip()
+        name = text.splitlines()[0] if text else ""
+        return "" if name in ("(null)", "N/A") else name
+
     def update_node(self, node: str, **values: str) -> None:
         """Set a node's state."""
         pairs = [f"{key}={value}" for key, value in values.items()]
@@ -145,6 +202,8 @@ class SlurmCommands:
         if answer.exit_code == 0:
             return answer.stdout
         said = (answer.stderr.strip() or answer.stdout.strip() or "no output")[:300]
+        if GONE in said:
+            raise JobGone(said)
         raise DeliveryFailed(
             f"{' '.join(argv[:3])}: exit {answer.exit_code}: {said}",
             is_permanent=any(text in said for text in PERMANENT),

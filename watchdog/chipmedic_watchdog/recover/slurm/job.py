@@ -34,8 +34,10 @@ class SlurmRestart:
         self._ended_at: dict[tuple[str, int], float] = {}
         """When a run was first seen to have ended; after our own restart it is seen anew."""
 
-    def plan(self, name: str, excluded: list[str], reason: str) -> Step:
+    def plan(self, name: str, excluded: list[str], reason: str, *, reservation: str = "") -> Step:
         """Plan the restart of `slurm:<number>`, away from the excluded nodes.
+
+        With a `reservation` (of kind FLEX) it may use that one's nodes, too.
 
         Raises:
             DeliveryFailed: the job is not known, or it is just ending.
@@ -48,6 +50,7 @@ class SlurmRestart:
         # A job that waits was started again already (NODE_FAIL requeues by itself).
         count = job.restarts - 1 if job.state == "PENDING" else job.restarts
         exclude = f" ExcNodeList={','.join(excluded)}" if excluded else ""
+        exclude += f" ReservationName={reservation}" if reservation else ""
         return Step(
             kind=StepKind.RESTART,
             target=name,
@@ -60,6 +63,7 @@ class SlurmRestart:
                 "restarts": str(count),
                 "nodes": ",".join(job.nodes),
                 "exclude": ",".join(excluded),
+                "reservation": reservation,
                 "requeue": "1" if job.may_requeue else "0",
             },
         )
@@ -124,6 +128,9 @@ class SlurmRestart:
         present = self._commands.excluded(job.address)
         if missing := [node for node in wanted if node not in present]:
             self._commands.update_job(job.address, ExcNodeList=",".join([*present, *missing]))
+        spares = step.arguments.get("reservation", "")
+        if spares and self._commands.reservation_of(job.address) != spares:
+            self._commands.update_job(job.address, ReservationName=spares)
         if job.reason == "BeginTime":
             waited = self._commands.now() - self._ended_at.setdefault(
                 _run(job), self._commands.now()
