@@ -73,11 +73,16 @@ class Measured:
         done = [fault for fault in faults if fault["is_recovered"]]
         missed = [fault for fault in faults if not fault["is_recovered"]]
         return cls(
-            losses=tuple(Loss(fault["phases"], fault["takes_node"]) for fault in done),
+            losses=tuple(Loss(_phases(fault), fault["takes_node"]) for fault in done),
             missed=len(missed),
             hangs_missed=sum(fault["is_hang"] for fault in missed),
             words=f"{len(faults)} faults measured on {found['made_at']}, {found['machine']}",
         )
+
+
+def _phases(fault: Mapping[str, Any]) -> Mapping[str, float]:
+    """Return what a recovery took, also where nobody could say which phase it was."""
+    return fault["phases"] or {"restart": fault["stepping_seconds"]}
 
 
 def with_chipmedic(measured: Measured, baseline: Mapping[str, float]) -> Draw:
