@@ -88,6 +88,7 @@ class Daemon:
             settings, LinuxHost(), lambda why: self._uplink.begin_anew(why)
         )
         self._room = JobRoom(settings.jobs_directory, settings.state_directory, identity.boot_id)
+        self._tracker.kept_out_since = self._room.since
         self._orders = Orders(
             self._roster,
             Gate(settings, self._roster, self._pipeline),

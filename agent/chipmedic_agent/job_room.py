@@ -58,6 +58,10 @@ class JobRoom:
             return
         logger.info("launchers are kept off this node: reason=%s", kept.reason)
 
+    def since(self) -> float | None:
+        """Return since when we keep launchers out (UNIX seconds), None where we do not."""
+        return None if self.kept_out is None else self.kept_out.since
+
     def reason(self) -> str | None:
         """Return why launchers are kept out now, None where they are not."""
         return keep_out_reason(self._directory)

@@ -3,13 +3,14 @@
 Chip processes come from the vendors' collectors, progress from the socket or the age of the job's
 log, everything else from `/proc`. What comes out is a scan of the source `jobs`; the hang detector
 judges it. Labels of a `JobStatus` that this module sets: `rank_steps`, `behind`, `gone_ranks`,
-`processes`, `partitions`, `longest_step_seconds`, `log`, `log_at`, `log_trouble`, and the marks of
-`processes.identify`.
+`processes`, `partitions`, `returned`, `longest_step_seconds`, `log`, `log_at`, `log_trouble`, and
+the marks of `processes.identify`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from chipmedic.host import Host
@@ -22,6 +23,7 @@ from chipmedic_agent.processes import (
     Stat,
     identify,
     read_stat,
+    uptime,
     user_name,
     wait_channel,
 )
@@ -32,6 +34,9 @@ FORGET_SECONDS = 600.0
 JOBS_MAX = 256
 CLAIMS_MAX = 1024
 """Sessions whose job is known by their beats alone; of more the oldest are forgotten."""
+LATE_SECONDS = 5.0
+"""Clocks and boot times are known no better than this."""
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 LAUNCHERS_MAX = 64
 """Processes of one job whose launcher is remembered."""
 SHOWN_MAX = 16
@@ -59,6 +64,8 @@ class JobTracker:
         self._claims: dict[int, str] = {}
         """Job by session, where only the beats of an unmarked process name it."""
         self._users: dict[int, str | None] = {}
+        self.kept_out_since: Callable[[], float | None] = lambda: None
+        """Since when launchers are kept off this node (UNIX seconds); None: they are not."""
         self._logs = LogAge(host)
         self._at_work: dict[str, tuple[ProcessIdentity, ...]] = {}
         self._launchers: dict[str, dict[int, Process | None]] = {}
@@ -251,6 +258,8 @@ class JobTracker:
     ) -> JobStatus:
         labels = dict(alive[0].labels) if alive else {}
         labels |= course.labels(stats, now)
+        if back := self._returned(job, alive, now):
+            labels["returned"] = back
         if slices := self._slices(alive):
             labels["partitions"] = slices
         if sleeping := self._not_at_work(alive, stats):
@@ -283,6 +292,20 @@ class JobTracker:
             if holder.partition is not None and holder.pid in pids
         }
         return "; ".join(sorted(found)[:SHOWN_MAX])
+
+    def _returned(self, job: str, alive: list[ProcessIdentity], now: float) -> str:
+        """Return the processes of a torchrun job that began after launchers were kept out."""
+        since = self.kept_out_since()
+        uptime_seconds = uptime(self._host)
+        if since is None or uptime_seconds is None or not job.startswith("torchrun:"):
+            return ""
+        booted_at = now - uptime_seconds
+        late = [
+            who
+            for who in alive
+            if booted_at + who.started / TICKS_PER_SECOND > since + LATE_SECONDS
+        ]
+        return ", ".join(f"pid {who.pid}" for who in late[:SHOWN_MAX])
 
     def _not_at_work(self, alive: list[ProcessIdentity], stats: dict[int, Stat]) -> str:
         """Return which processes are stuck, stopped or dead, and in which kernel function."""

@@ -166,6 +166,14 @@ def wait_channel(host: Host, pid: int) -> str:
     return _read(host, f"/proc/{pid}/wchan").strip("0 \n")
 
 
+def uptime(host: Host) -> float | None:
+    """Return how many seconds ago the kernel began to count the starts of processes."""
+    try:
+        return float(_read(host, "/proc/uptime").split()[0])
+    except (IndexError, ValueError):
+        return None
+
+
 def user_name(host: Host, uid: int | None) -> str | None:
     """Return the name of a user from `/etc/passwd` alone: a directory service can block."""
     if uid is None:

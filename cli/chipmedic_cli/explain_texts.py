@@ -82,6 +82,7 @@ KINDS_ZH = {
     "job.hung": "作业挂起",
     "job.crashed": "作业崩溃",
     "job.straggler": "作业慢节点",
+    "job.returned": "作业回到已隔离节点",
     "node.unreachable": "节点失联",
     "node.rebooted": "节点重启",
     "node.black_hole": "节点连续杀死作业",

@@ -492,3 +492,26 @@ def test_any_environment_and_cgroup_name_some_job(environ: str, cgroup: str, sta
     machine.files["/proc/500/cgroup"] = cgroup
     machine.files["/proc/500/status"] = status
     assert len(look(machine, ("GPU-1", 500))) == 1
+
+
+@pytest.mark.parametrize(
+    ("job", "since", "back"),
+    [
+        (TORCHRUN, None, ""),
+        (TORCHRUN, 940.0, "pid 500"),  # it began at 950
+        (TORCHRUN, 0.0, "pid 500"),  # kept out since before this boot
+        (TORCHRUN, 946.0, ""),  # no better than clocks are known
+        (TORCHRUN, 960.0, ""),
+        ({"CHIPMEDIC_JOB": "a"}, 940.0, ""),  # no launcher of ours stands before it
+    ],
+)
+def test_a_job_that_begins_where_launchers_are_kept_out(
+    job: dict[str, str], since: float | None, back: str
+) -> None:
+    machine = Machine()
+    machine.start(500, job, started=5000)
+    machine.files["/proc/uptime"] = "100.00 300.00\n"
+    tracker = JobTracker(machine.host, machine)
+    tracker.kept_out_since = lambda: since
+    (status,) = look(machine, ("GPU-1", 500), at=1000.0, tracker=tracker).values()
+    assert status.labels.get("returned", "") == back

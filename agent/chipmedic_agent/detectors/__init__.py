@@ -2,7 +2,7 @@
 
 Mechanisms: `level` (lasts as long as it is seen), `growth` (must not grow), `rate` (must not grow
 fast), `flap` (must not come and go). Families: memory, presence, links, pcie, thermal, codes,
-collector, host, hang.
+collector, host, hang, returned.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from chipmedic_agent.detectors.links import link_detectors
 from chipmedic_agent.detectors.memory import memory_detectors
 from chipmedic_agent.detectors.pcie import pcie_detectors
 from chipmedic_agent.detectors.presence import presence_detectors
+from chipmedic_agent.detectors.returned import returned_detectors
 from chipmedic_agent.detectors.settings import DetectorSettings
 from chipmedic_agent.detectors.thermal import thermal_detectors
 
@@ -36,4 +37,5 @@ def builtin_detectors(settings: DetectorSettings) -> list[Detector[Any]]:
         *code_detectors(settings),
         *collector_detectors(settings),
         *hang_detectors(settings),
+        *returned_detectors(settings),
     ]

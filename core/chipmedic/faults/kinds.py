@@ -61,6 +61,7 @@ KINDS: dict[str, Kind] = {
         Kind("job.hung", CRITICAL, Action.RESTART_JOB),
         Kind("job.crashed", CRITICAL, Action.RESTART_JOB),
         Kind("job.straggler", WARNING, Action.NONE),
+        Kind("job.returned", CRITICAL, Action.CHECK_APP),
         Kind("node.unreachable", CRITICAL, Action.NONE),
         Kind("node.rebooted", INFO, Action.NONE),
         Kind("node.black_hole", CRITICAL, Action.ISOLATE_NODE),
