@@ -50,6 +50,7 @@ def _facts(incident: dict[str, Any]) -> list[tuple[str, str]]:
         ("jobs", shortened(incident["jobs"], 8)),
         ("grouped by", incident["cause"]),
     ]
+    facts += [("", words) for words in incident.get("grouped", {}).values() if words]
     if incident["reopened_count"]:
         facts.append(("reopened", f"{incident['reopened_count']} times"))
     if held := incident.get("held"):

@@ -163,6 +163,7 @@ class Daemon:
             ),
         )
         self._api.lead = self._lead
+        self._api.rules = lambda: self._incidents.rules
         self._retention = Retention(
             self._leader_store,
             settings.store.keep_events_days,
@@ -316,6 +317,7 @@ class Daemon:
             on_ping=lambda is_well: self._metrics.deadman_pings.labels(
                 "well" if is_well else "not_well"
             ).inc(),
+            rules=lambda: self._incidents.rules,
         )
         self._metrics.follow_channels(lambda: loop.channel_states() if self._lead.is_held else [])
         return loop

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from chipmedic.faults.kinds import KINDS
 from chipmedic.model import Severity
+from chipmedic_watchdog.incidents.rules import builtin
 from chipmedic_watchdog.notify import words as words_of
 from chipmedic_watchdog.notify.facts import ChipFacts, FaultFacts, IncidentFacts, RecoveryFacts
 from chipmedic_watchdog.notify.occasions import OTHERS, URGENCY
@@ -178,7 +179,9 @@ STORIES = [
 @pytest.mark.parametrize("tell", STORIES)
 def test_the_text(database: Database, tell: Callable[[Database], str], language: Language) -> None:
     occasion = tell(database)
-    text = write(story.facts(database), occasion, words(language), now=story.NOW)
+    facts = story.facts(database)
+    grouped = builtin().words_of(facts.cause, language.value)
+    text = write(facts, occasion, words(language), now=story.NOW, grouped=grouped)
     path = GOLDEN / f"{tell.__name__}.{language.value}.txt"
     written = f"{text.title}\n\n{text.body}\n"
     if os.environ.get("CHIPMEDIC_WRITE_GOLDEN") == "1":

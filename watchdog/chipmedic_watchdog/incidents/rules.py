@@ -122,6 +122,16 @@ class RuleSet:
         """Return the rule that is an incident's cause, of whichever version; None: it is gone."""
         return self._by_name.get(cause.partition("/")[0])
 
+    def words_of(self, cause: str, language: str) -> str:
+        """Return why the faults of an incident are one, in words; empty: there is one, or no why.
+
+        `language` is `en` or `zh`. A rule of a later version than the incident's says the same.
+        """
+        rule = self.of(cause)
+        if rule is None or rule is self.single:
+            return ""
+        return rule.row.zh if language == "zh" else rule.row.en
+
     def heavier(self, first: str, second: str) -> str:
         """Return the cause that says more; one of an unknown rule says least."""
         rules = [self.of(cause) for cause in (first, second)]

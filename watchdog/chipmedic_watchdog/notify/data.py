@@ -8,7 +8,13 @@ from chipmedic_watchdog.notify.facts import FaultFacts, IncidentFacts
 
 
 def as_data(
-    facts: IncidentFacts, occasion: str, *, language: str, cluster: str = "", external_url: str = ""
+    facts: IncidentFacts,
+    occasion: str,
+    *,
+    language: str,
+    cluster: str = "",
+    external_url: str = "",
+    grouped: str = "",
 ) -> dict[str, Any]:
     """Return the facts of a notice; times are UNIX seconds."""
     recovery = facts.recovery
@@ -24,6 +30,7 @@ def as_data(
         "state": facts.state,
         "kind": facts.kind,
         "cause": facts.cause,
+        "grouped": grouped or None,
         "severity": facts.severity.name.lower(),
         "title": facts.title,
         "nodes": list(facts.nodes),

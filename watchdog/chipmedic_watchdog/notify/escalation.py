@@ -34,7 +34,7 @@ def waiting(connection: Connection) -> list[Waiting]:
         incidents.c.state == "open",
         incidents.c.acknowledged_at.is_(None),
         incidents.c.id.not_in(select(holds.c.incident)),
-        incidents.c.id.not_in(_handled()),
+        incidents.c.id.not_in(handled()),
     )
     rows = connection.execute(query).all()
     found = (_waiting(connection, row.id, row.reopened_count) for row in rows)
@@ -66,7 +66,8 @@ def suffix(reopened_count: int, level: int | str) -> str:
     return f"escalated-{reopened_count}-{level}"
 
 
-def _handled() -> Select[tuple[str]]:
+def handled() -> Select[tuple[str]]:
+    """Return the incidents that chipmedic is at work on, or has dealt with."""
     recoveries = schema.recoveries
     newest = select(func.max(recoveries.c.id)).group_by(recoveries.c.incident)
     return select(recoveries.c.incident).where(

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from chipmedic.errors import ConfigError, DeliveryFailed, StoreError
 from chipmedic.recoverer import NodeView
 from chipmedic_watchdog.bell import Bell
+from chipmedic_watchdog.incidents.rules import RuleSet, builtin
 from chipmedic_watchdog.notify import news, outbox, proof
 from chipmedic_watchdog.notify.channels import make
 from chipmedic_watchdog.notify.courier import Courier
@@ -46,7 +47,9 @@ class NotifyLoop:
         witness: Witness | None = None,
         troubles: Callable[[], Iterable[str]] = tuple,
         on_ping: Callable[[bool], None] = lambda _: None,
+        rules: Callable[[], RuleSet] = builtin,
     ) -> None:
+        self._rules = rules
         self._database = database
         self._settings = settings
         self._now = now
@@ -113,6 +116,8 @@ class NotifyLoop:
         now = self._now()
         if is_beat and await self._is_to_escalate(desk, now):
             self._send(await self._database.write(lambda c: news.escalate(c, desk, now)))
+        if is_beat and await self._is_to_remind(now):
+            self._send(await self._database.write(lambda c: news.remind(c, desk, now)))
         if outcome.asks_scheduler:
             self._ask(group)
         return outcome.is_waiting or is_left
@@ -160,12 +165,16 @@ class NotifyLoop:
             return False
         return bool(await self._database.read(lambda c: news.escalations_due(c, desk, now)))
 
+    async def _is_to_remind(self, now: float) -> bool:
+        return await self._database.read(lambda c: news.is_to_remind(c, self._settings, now))
+
     def _desk(self) -> news.Desk:
         return news.Desk(
             settings=self._settings,
             linker=self._linker(),
             word=self._word,
             has_scheduler=self._witness is not None,
+            rules=self._rules(),
         )
 
     def _ask(self, group: asyncio.TaskGroup) -> None:

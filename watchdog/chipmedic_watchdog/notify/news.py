@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, Select, or_, select
 
-from chipmedic_watchdog.notify import escalation, holds, marks, routes
+from chipmedic_watchdog.notify import escalation, holds, marks, reminders, routes
 from chipmedic_watchdog.notify.facts import (
     IncidentFacts,
     RecoveryFacts,
@@ -26,7 +26,16 @@ from chipmedic_watchdog.notify.silences import Silence, active, covering
 from chipmedic_watchdog.notify.teller import Desk, Teller
 from chipmedic_watchdog.store import schema
 
-__all__ = ["Desk", "Outcome", "escalate", "newly_silenced", "unread", "write_news"]
+__all__ = [
+    "Desk",
+    "Outcome",
+    "escalate",
+    "is_to_remind",
+    "newly_silenced",
+    "remind",
+    "unread",
+    "write_news",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,6 +208,24 @@ def escalate(connection: Connection, desk: Desk, now: float) -> int:
         suffix = escalation.suffix(one.reopened_count, level)
         teller = Teller(connection, desk, facts, labels, now)
         written += teller.write("escalated", suffix, targets)
+    return written
+
+
+def is_to_remind(connection: Connection, settings: NotifySettings, now: float) -> bool:
+    """Whether something may have to be told again; cheap."""
+    return bool(reminders.waiting(connection, settings, now))
+
+
+def remind(connection: Connection, desk: Desk, now: float) -> int:
+    """Tell again what is critical and taken by nobody; return how many notices."""
+    written = 0
+    for one in reminders.waiting(connection, desk.settings, now):
+        facts = _facts(connection, one.incident)
+        labels = labels_of(facts, desk.settings.cluster)
+        target = reminders.due(one, desk.settings, labels, now)
+        if target is not None:
+            teller = Teller(connection, desk, facts, labels, now)
+            written += teller.write(reminders.OCCASION, one.suffix, [target])
     return written
 
 

@@ -20,7 +20,7 @@ URGENCY = ("resolved", "held", "proposed", "flapping", "reopened", "opened", "up
            "recovering", "recovered", "stopped")  # fmt: skip
 """Of several occasions at once the first one is told; its text shows the whole state anyway."""
 
-OTHERS = ("escalated", "still")
+OTHERS = ("escalated", "reminded", "still")
 """Occasions that come with time or with the end of a silence, not with a change."""
 
 NEEDS_NOW = frozenset({"held", "proposed", "escalated"})

@@ -7,6 +7,19 @@ from dataclasses import dataclass
 
 from chipmedic_watchdog.notify.matchers import Labels, concerns, parse
 
+SHORTEST_REPEAT_SECONDS = 60.0
+
+
+def require_interval(key: str, seconds: float) -> None:
+    """Hold an interval of reminders to what people bear.
+
+    Raises:
+        ValueError: it is less.
+    """
+    if seconds != 0 and not seconds >= SHORTEST_REPEAT_SECONDS:
+        least = f"{SHORTEST_REPEAT_SECONDS:g}"
+        raise ValueError(f"{key}: {seconds:g}; allowed are 0 (never) and {least} or more")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EscalationSettings:
@@ -34,6 +47,9 @@ class RouteSettings:
     """The routes below it are tried as well."""
     digest_seconds: float = 0.0
     """Above 0: gathered into one notice, so long after the first; decisions never wait."""
+    repeat_seconds: float | None = None
+    """How often what is critical and taken by nobody is told again; 0: never. None: the one of
+    `[notify]`."""
     escalations: tuple[EscalationSettings, ...] = ()
 
     def __post_init__(self) -> None:
@@ -43,6 +59,8 @@ class RouteSettings:
             raise ValueError("channels: at least one is needed")
         if self.digest_seconds < 0:
             raise ValueError(f"digest_seconds: {self.digest_seconds:g} is negative")
+        if self.repeat_seconds is not None:
+            require_interval("repeat_seconds", self.repeat_seconds)
 
     def takes(self, labels: Labels) -> bool:
         """Whether an incident with these labels goes this way."""

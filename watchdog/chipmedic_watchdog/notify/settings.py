@@ -31,7 +31,7 @@ from chipmedic.errors import ConfigError
 from chipmedic.model import Severity
 from chipmedic_watchdog.notify.deadman import DeadmanSettings
 from chipmedic_watchdog.notify.links import LinkSettings
-from chipmedic_watchdog.notify.routes import RouteSettings, named_channels
+from chipmedic_watchdog.notify.routes import RouteSettings, named_channels, require_interval
 
 
 class Language(StrEnum):
@@ -196,6 +196,9 @@ class NotifySettings:
     drained it or lets it boot; where the scheduler does not answer in time, people are told."""
     flap_quiet_seconds: float = 600.0
     """How long an incident that has come back before must stay away before its end is told."""
+    repeat_seconds: float = 14_400.0
+    """How often an open critical incident that nobody has acknowledged is told again, as
+    Alertmanager's repeat_interval; 0: never. Alertmanager itself repeats by its own."""
     external_url: str = ""
     """Where people reach this watchdog's pages, their phones too: `https://chipmedic.example.org`.
     For links in notices and as generatorURL of alerts."""
@@ -215,6 +218,7 @@ class NotifySettings:
         for key in ("decision_wait_seconds", "scheduler_wait_seconds", "flap_quiet_seconds"):
             if getattr(self, key) < 0:
                 raise ValueError(f"{key}: {getattr(self, key):g} is negative")
+        require_interval("repeat_seconds", self.repeat_seconds)
         if self.external_url and not self.external_url.startswith(("https://", "http://")):
             raise ValueError(f"external_url: {self.external_url!r} is no http(s) address")
         if self.links.key_file and not self.external_url:

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
+from chipmedic_watchdog.incidents.rules import RuleSet, builtin
 from chipmedic_watchdog.notify import digest, holds, marks, outbox, routes
 from chipmedic_watchdog.notify.data import as_data
 from chipmedic_watchdog.notify.facts import IncidentFacts
@@ -32,6 +33,8 @@ class Desk:
     linker: Linker | None = None
     word: Word = field(default_factory=Word)
     has_scheduler: bool = False
+    rules: RuleSet = field(default_factory=builtin)
+    """Those of the correlation, for their words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +105,15 @@ class Teller:
         identity = f"{facts.id}/{suffix}/{target.channel}"
         language = settings.channels[target.channel].language or settings.language
         links = linker.links(facts, identity, now=now, language=language.value) if linker else {}
-        text = write(facts, name, words(language), now=now, links=links)
+        grouped = self.desk.rules.words_of(facts.cause, language.value)
+        text = write(facts, name, words(language), now=now, links=links, grouped=grouped)
         data = as_data(
             facts,
             name,
             language=language.value,
             cluster=settings.cluster,
             external_url=settings.external_url,
+            grouped=grouped,
         )
         digest_at = self._digest_at(name, target)
         return {

@@ -38,8 +38,12 @@ def write(
     *,
     now: float,
     links: Mapping[str, str] | None = None,
+    grouped: str = "",
 ) -> Text:
-    """Write the notice of an occasion; `now` is when it is written, for the ages in it."""
+    """Write the notice of an occasion; `now` is when it is written, for the ages in it.
+
+    `grouped` is what the rule of correlation says of why these faults are one incident.
+    """
     is_return = facts.recovery is not None and facts.recovery.is_return
     is_about_return = is_return and occasion in words.table["return_occasion"]
     title = words.say(
@@ -60,6 +64,7 @@ def write(
         ("jobs", _jobs(facts, words)),
         ("late", _late(facts, words)),
         ("also", _also(facts, words)),
+        ("grouped", [grouped] if grouped else []),
         ("evidence", _evidence(facts, words)),
         ("cause", _causes(facts, words)),
         ("first", _first(facts, words)),

@@ -18,6 +18,7 @@ from chipmedic.errors import DeliveryFailed, StoreError
 from chipmedic_watchdog.access.authority import Authority
 from chipmedic_watchdog.clock import Clock
 from chipmedic_watchdog.health import Health
+from chipmedic_watchdog.incidents.rules import RuleSet, builtin
 from chipmedic_watchdog.intake.orders import collect_now
 from chipmedic_watchdog.intake.sessions import Sessions
 from chipmedic_watchdog.lead.leader import Lead
@@ -71,6 +72,8 @@ class Api:
     """The present ones: the key of the links, and the channels."""
     lead: Lead | None = None
     """Which watchdog leads."""
+    rules: Callable[[], RuleSet] = builtin
+    """Those of the correlation, for their words."""
     clock: Clock = field(default_factory=Clock)
     authority: Authority | None = None
     """Signs the certificates of nodes; None: they do not join here."""
@@ -241,7 +244,7 @@ class Api:
                           lambda c, _, p: details.node(c, p["node"])),
             self._reading("/api/v1/incidents/{incident}", "incident",
                           "One incident with faults, notices and recoveries.", "Incident", (),
-                          lambda c, _, p: details.incident(c, p["incident"])),
+                          lambda c, _, p: details.incident(c, p["incident"], self.rules())),
             self._reading("/api/v1/recoveries/{recovery}", "recovery",
                           "One recovery with its steps.", "Recovery", (),
                           lambda c, _, p: details.recovery(c, p["recovery"])),

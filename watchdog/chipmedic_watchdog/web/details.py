@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Table, select
 
+from chipmedic_watchdog.incidents.rules import RuleSet, builtin
 from chipmedic_watchdog.lead.lease import LEASE_SECONDS, alive, database_clock
 from chipmedic_watchdog.ledger.summary import report, summary
 from chipmedic_watchdog.ledger.text import render_text
@@ -122,8 +123,8 @@ def _lease(held: Row[Any] | None, now: float) -> dict[str, Any]:
     }
 
 
-def incident(connection: Connection, name: str) -> dict[str, Any]:
-    """Return an incident with its faults, notices and recoveries.
+def incident(connection: Connection, name: str, rules: RuleSet | None = None) -> dict[str, Any]:
+    """Return an incident with its faults, notices and recoveries; `rules` for their words.
 
     Raises:
         Problem: 404.
@@ -138,6 +139,9 @@ def incident(connection: Connection, name: str) -> dict[str, Any]:
         row["steps"] = _steps(connection, row["id"])
     return {
         **found,
+        "grouped": {
+            one: (rules or builtin()).words_of(found["cause"], one) for one in ("en", "zh")
+        },
         "held": next(iter(_rows(connection, schema.notice_holds,
                                 schema.notice_holds.c.incident == name)), None),
         "faults": _rows(connection, faults, faults.c.incident == name, order=faults.c.id),

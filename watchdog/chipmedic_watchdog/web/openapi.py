@@ -132,6 +132,10 @@ LOSS = {
 CAUSE = {
     "type": "object",
     "properties": {
+        "grouped": {
+            "type": "object",
+            "description": "Of one incident: why its faults are one, by language (en, zh).",
+        },
         "cause": {
             "type": "string",
             "description": "Kind of the incidents; unexplained: none tells why; forgotten: they "
