@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 from chipmedic_watchdog.ledger.figures import LedgerFigures
 from chipmedic_watchdog.ledger.metrics import ledger_metrics
 from chipmedic_watchdog.notify.standing import ChannelState
+from chipmedic_watchdog.recover.figures import RecoveryFigures, recovery_metrics
 
 PREFIX = "chipmedic_watchdog_"
 COMMIT_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -31,6 +32,7 @@ class StoreFigures:
     recoveries: Mapping[str, int] = field(default_factory=dict)
     backlog_events: int = 0
     ledger: LedgerFigures = field(default_factory=LedgerFigures)
+    recovery: RecoveryFigures = field(default_factory=RecoveryFigures)
 
 
 class _Figures(Collector):
@@ -60,6 +62,7 @@ class _Figures(Collector):
                 family.add_metric([state], count)
             yield family
         yield from ledger_metrics(figures.ledger)
+        yield from recovery_metrics(figures.recovery)
         yield from _channels(self.channels())
         yield GaugeMetricFamily(
             "chipmedic_agents_backlog_events",

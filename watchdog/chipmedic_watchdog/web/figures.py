@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, and_, case, func, select
 from chipmedic.faults.kinds import KINDS
 from chipmedic_watchdog.ledger.figures import LedgerFigures, LedgerReader
 from chipmedic_watchdog.metrics import StoreFigures
+from chipmedic_watchdog.recover import figures as recovery_figures
 from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.web.listing import severity_word
 
@@ -40,6 +41,7 @@ def read_figures(connection: Connection, ledger: LedgerReader | None = None) -> 
         nodes=_by_state(connection, schema.nodes.c.state, NODE_STATES),
         recoveries=_by_state(connection, schema.recoveries.c.state, ()),
         backlog_events=backlog or 0,
+        recovery=recovery_figures.read(connection),
         ledger=LedgerFigures() if ledger is None else ledger.read(connection, now),
     )
 
