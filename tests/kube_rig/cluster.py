@@ -21,6 +21,7 @@ GROUPS = {
     "jobs.batch.volcano.sh": ("batch.volcano.sh/v1alpha1", "Job"),
     "statefulsets.apps": ("apps/v1", "StatefulSet"),
     "jobsets.jobset.x-k8s.io": ("jobset.x-k8s.io/v1alpha2", "JobSet"),
+    "rayjobs.ray.io": ("ray.io/v1", "RayJob"),
 }
 SAME_NAMES = ("pytorchjobs.kubeflow.org", "jobs.batch.volcano.sh", "statefulsets.apps")
 """Owners whose pods have fixed names: a successor waits until the old object is gone."""
@@ -105,6 +106,7 @@ class KubeCluster:
         status: Object | None = None,
         tolerates_all: bool = False,
         parent: Object | None = None,
+        more_labels: dict[str, str] | None = None,
     ) -> Workload:
         """Add an owner and let its pods run."""
         api_version, kind = GROUPS[resource]
@@ -136,7 +138,8 @@ class KubeCluster:
             },
         )
         workload = Workload(
-            resource=resource, name=name, replicas=replicas, labels={"app": name} | labels,
+            resource=resource, name=name, replicas=replicas,
+            labels={"app": name} | labels | (more_labels or {}),
             tolerates_all=tolerates_all,
         )  # fmt: skip
         self.workloads.append(workload)

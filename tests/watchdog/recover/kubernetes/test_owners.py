@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chipmedic_watchdog.recover.kubernetes.judges import Prospect
 from chipmedic_watchdog.recover.kubernetes.objects import Owner, Pod
-from chipmedic_watchdog.recover.kubernetes.owners import KINDS, Prospect, kind_of, selector_of
+from chipmedic_watchdog.recover.kubernetes.owners import KINDS, kind_of, selector_of
 
 Object = dict[str, Any]
 DISRUPTED = {"type": "DisruptionTarget", "status": "True"}
@@ -139,6 +140,43 @@ def test_a_volcano_job(spec: Object, status: Object, refusal: str, ended: str) -
     assert (refusal in found.refusal) if refusal else (found.refusal == "")
 
 
+def of_jobset(*pods_of: tuple[str, str]) -> list[Pod]:
+    return [
+        Pod(
+            namespace="t", name=f"p{n}", uid=f"u{n}", phase="Running",
+            labels={
+                "jobset.sigs.k8s.io/replicatedjob-name": name,
+                "jobset.sigs.k8s.io/job-index": index,
+            },
+        )
+        for n, (name, index) in enumerate(pods_of)
+    ]  # fmt: skip
+
+
+def jobs_of_set(limit: int, **policy: Any) -> Object:
+    template = {"spec": {"backoffLimit": limit}}
+    return {"replicatedJobs": [{"name": "w", "template": template}], "failurePolicy": policy}
+
+
+@pytest.mark.parametrize(
+    ("spec", "status", "refusal", "ended"),
+    [
+        (jobs_of_set(1), {}, "", ""),  # two Jobs of one pod each
+        (jobs_of_set(0), {}, "maxRestarts 0, 0 used", ""),
+        (jobs_of_set(0, maxRestarts=3), {"restarts": 2}, "", ""),
+        (jobs_of_set(0, maxRestarts=3), {"restarts": 3}, "maxRestarts 3, 3 used", ""),
+        (jobs_of_set(0, maxRestarts=3, rules=[{"action": "FailJobSet"}]), {}, "would end", ""),
+        ({"suspend": True}, {}, "suspended", ""),
+        ({}, {"conditions": [{"type": "Completed", "status": "True"}]}, "", "Completed"),
+        ({}, {"conditions": [{"type": "Failed", "status": "True"}]}, "", "Failed"),
+    ],
+)
+def test_a_jobset(spec: Object, status: Object, refusal: str, ended: str) -> None:
+    found = judge("jobset.x-k8s.io", "JobSet", spec, status, of_jobset(("w", "0"), ("w", "1")))
+    assert found.ended == ended
+    assert (refusal in found.refusal) if refusal else (found.refusal == "")
+
+
 def test_an_owner_is_known_in_each_of_its_versions() -> None:
     owner = Owner(api_version="kubeflow.org/v1beta1", kind="PyTorchJob", name="x", uid="u")
     assert kind_of(owner) is KINDS["kubeflow.org", "PyTorchJob"]
@@ -162,6 +200,7 @@ JSON = st.recursive(
             "spec", "status", "conditions", "type", "backoffLimit", "podFailurePolicy", "rules",
             "onExitCodes", "values", "runPolicy", "xReplicaSpecs", "state", "policies", "tasks",
             "metadata", "ownerReferences", "selector", "matchLabels", "failed", "retryCount",
+            "replicatedJobs", "template", "failurePolicy", "name",
         ]),
         inner, max_size=4,
     ),

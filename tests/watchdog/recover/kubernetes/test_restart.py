@@ -189,17 +189,45 @@ def test_a_bare_pod_is_left_to_its_user(cluster: KubeCluster, kubernetes: Kubern
         plan(kubernetes, job_of(pod))
 
 
+def controlled_by(kind: str, name: str, api_version: str) -> Object:
+    return {"apiVersion": api_version, "kind": kind, "name": name, "uid": "u", "controller": True}
+
+
 def test_an_unknown_owner_is_left_to_its_user(cluster: KubeCluster, kubernetes: Kubernetes) -> None:
-    parent = {
-        "apiVersion": "jobset.x-k8s.io/v1alpha2", "kind": "JobSet", "name": "set", "uid": "u",
-        "controller": True,
-    }  # fmt: skip
-    cluster.add_job("llm", 2, parent=parent)
-    with pytest.raises(DeliveryFailed, match="the Job belongs to a JobSet"):
+    cluster.add_job("llm", 2, parent=controlled_by("AppWrapper", "w", "example.com/v1"))
+    with pytest.raises(DeliveryFailed, match="the Job belongs to a AppWrapper"):
         plan(kubernetes, job_of(cluster.pod_on("n1")))
-    cluster.add_job("set", 1, resource="jobsets.jobset.x-k8s.io")
-    with pytest.raises(DeliveryFailed, match=r"belongs to a JobSet \(jobset"):
-        plan(kubernetes, job_of(cluster.pods("set")[0]))
+    cluster.add_job("ray", 1, resource="rayjobs.ray.io")
+    with pytest.raises(DeliveryFailed, match=r"belongs to a RayJob \(ray\.io/v1\)"):
+        plan(kubernetes, job_of(cluster.pods("ray")[0]))
+
+
+def test_a_jobset_moves_with_all_its_jobs(cluster: KubeCluster, kubernetes: Kubernetes) -> None:
+    jobset = controlled_by("JobSet", "set", "jobset.x-k8s.io/v1alpha2")
+    cluster.store.put(
+        "jobsets.jobset.x-k8s.io",
+        {
+            "kind": "JobSet",
+            "apiVersion": "jobset.x-k8s.io/v1alpha2",
+            "metadata": {"name": "set", "namespace": NAMESPACE, "uid": "u"},
+            "spec": {"replicatedJobs": [{"name": "w", "template": {"spec": {}}}]},
+            "status": {},
+        },
+    )
+    for index in range(2):
+        labels = {
+            "jobset.sigs.k8s.io/jobset-name": "set",
+            "jobset.sigs.k8s.io/replicatedjob-name": "w",
+            "jobset.sigs.k8s.io/job-index": str(index),
+        }
+        cluster.add_job(f"set-w-{index}", 1, parent=jobset, more_labels=labels)
+    before = {pod["metadata"]["uid"] for pod in cluster.pods()}
+    isolate, restart = plan(kubernetes, job_of(cluster.pod_on("n1")), nodes=("n1",))
+    assert "evict the 2 pods of JobSet training/set" in restart.description
+    carry_out(kubernetes, isolate)
+    assert "JobSet training/set runs on" in carry_out(kubernetes, restart).detail
+    assert not before & {pod["metadata"]["uid"] for pod in cluster.pods()}
+    assert cluster.nodes_of("set-w-0") | cluster.nodes_of("set-w-1") <= {"n2", "n3", "n4"}
 
 
 def test_a_pod_that_is_not_there_is_no_restart(cluster: KubeCluster, make: Make) -> None:

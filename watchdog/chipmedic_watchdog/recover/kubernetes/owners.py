@@ -1,44 +1,19 @@
-"""What starts a pod again after an eviction, and whether it would. Pure.
-
-An eviction is a failure in the eyes of some owners: a Job whose `backoffLimit` is used up ends for
-good, and so does a PyTorchJob whose replicas must never restart. That is found before the first
-pod is evicted, because a job that moved is the aim and not a job that ended.
-
-Sources: the Job controller's rule for failed pods (a pod that is being deleted has failed, unless
-`podReplacementPolicy: Failed` or a `podFailurePolicy` waits for its phase), Kubernetes' manual on
-`podFailurePolicy` and `backoffLimitPerIndex`; Kubeflow's training operator v1, `restartPolicy` and
-`runPolicy`; Volcano's manual on policies (`PodEvicted`).
-"""
+"""What starts a pod again after an eviction: the kinds of owners that chipmedic knows. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from chipmedic_watchdog.recover.kubernetes.objects import Owner, Pod, Raw, items, mapping
-
-TERM_CODES = frozenset({137, 143})
-"""How a process ends that SIGKILL or SIGTERM ended."""
-DISRUPTED = "DisruptionTarget"
-"""Condition of a pod that was evicted."""
-INDEX_FAILURES = "batch.kubernetes.io/job-index-failure-count"
-BACKOFF_LIMIT_DEFAULT = 6
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prospect:
-    """What an owner would make of the eviction of its pods."""
-
-    ended: str = ""
-    """The job is over: how."""
-    has_failed: bool = False
-    """It is over because it failed."""
-    refusal: str = ""
-    """Why its pods must not be evicted, and what to do; empty: it starts them again."""
-
-
-AGAIN = Prospect()
+from chipmedic_watchdog.recover.kubernetes.judges import (
+    Prospect,
+    always,
+    judge_job,
+    judge_jobset,
+    judge_kubeflow,
+    judge_volcano,
+)
+from chipmedic_watchdog.recover.kubernetes.objects import Owner, Pod, Raw, mapping
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +28,8 @@ class OwnerKind:
     """
     label: str = ""
     """Label of its pods that holds its name; empty: its own `spec.selector` chooses them."""
+    is_above_jobs: bool = False
+    """Its pods are those of Jobs that it controls, and makes anew at times."""
 
 
 def kind_of(owner: Owner) -> OwnerKind | None:
@@ -68,197 +45,29 @@ def selector_of(kind: OwnerKind, raw: Raw, name: str) -> str:
     """
     if kind.label:
         return f"{kind.label}={name}"
-    selector = mapping(_spec(raw).get("selector"), "selector")
+    selector = mapping(mapping(raw.get("spec"), "spec").get("selector"), "selector")
     labels = mapping(selector.get("matchLabels"), "matchLabels")
     return ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
-
-
-def _judge_job(raw: Raw, pods: Sequence[Pod]) -> Prospect:
-    """Judge a `batch/v1` Job."""
-    spec, status = _spec(raw), mapping(raw.get("status"), "status")
-    if over := _over(status, ("Complete", "SuccessCriteriaMet"), ("Failed", "FailureTarget")):
-        return over
-    if spec.get("suspend") is True:
-        return Prospect(refusal="it is suspended; whoever suspended it must resume it")
-    parent = [o for o in items(raw.get("metadata"), "ownerReferences") if _is_controller(o)]
-    if parent and (word := mapping(parent[0], "owner").get("kind")) not in ("CronJob", "MPIJob"):
-        return Prospect(
-            refusal=f"the Job belongs to a {word}, of which chipmedic does not know how it starts "
-            "its Jobs again; its user must restart it"
-        )
-    if (by_policy := _by_failure_policy(spec)) is not None:
-        return Prospect(refusal=by_policy)
-    per_index = spec.get("backoffLimitPerIndex")
-    if per_index is not None:
-        return _per_index(_count(per_index), pods)
-    limit = spec.get("backoffLimit")
-    limit = BACKOFF_LIMIT_DEFAULT if limit is None else _count(limit)
-    uncounted = mapping(status.get("uncountedTerminatedPods"), "uncountedTerminatedPods")
-    failed = _count(status.get("failed") or 0) + len(items(uncounted, "failed"))
-    if failed + len(pods) <= limit:
-        return AGAIN
-    return Prospect(
-        refusal=f"the eviction of {len(pods)} pods counts as so many failures, and of backoffLimit "
-        f"{limit} {max(0, limit - failed)} are left: the Job would end. Give it a "
-        f"podFailurePolicy that ignores {DISRUPTED}, or a higher backoffLimit"
-    )
-
-
-def _by_failure_policy(spec: Raw) -> str | None:
-    """Say what the Job's `podFailurePolicy` does about an eviction.
-
-    Empty: it is ignored, so no limit counts; None: the policy says nothing of it.
-    """
-    policy = mapping(spec.get("podFailurePolicy"), "podFailurePolicy")
-    for item in items(policy, "rules"):
-        rule = mapping(item, "rule")
-        conditions = [mapping(c, "onPodConditions") for c in items(rule, "onPodConditions")]
-        if any(c.get("type") == DISRUPTED for c in conditions):
-            if rule.get("action") == "Ignore":
-                return ""
-            if rule.get("action") in ("FailJob", "FailIndex"):
-                return f"its podFailurePolicy ends it where a pod is evicted ({DISRUPTED})"
-            return None
-        if rule.get("action") in ("FailJob", "FailIndex") and _matches_term(rule):
-            return "its podFailurePolicy ends it where a process exits as SIGTERM makes it (143)"
-    return None
-
-
-def _matches_term(rule: Raw) -> bool:
-    codes = mapping(rule.get("onExitCodes"), "onExitCodes")
-    if not codes:
-        return False
-    values = {value for value in items(codes, "values") if isinstance(value, int)}
-    if codes.get("operator") == "NotIn":
-        return bool(TERM_CODES - values)
-    return bool(TERM_CODES & values)
-
-
-def _per_index(limit: int, pods: Sequence[Pod]) -> Prospect:
-    for pod in pods:
-        text = pod.annotations.get(INDEX_FAILURES, "0")
-        failed = int(text) if text.isascii() and text.isdecimal() else 0
-        if failed + 1 > limit:
-            return Prospect(
-                refusal=f"the index of {pod.name} has used up backoffLimitPerIndex {limit}: it "
-                f"would not start again. Give the Job a podFailurePolicy that ignores {DISRUPTED}"
-            )
-    return AGAIN
-
-
-def _judge_kubeflow(raw: Raw, pods: Sequence[Pod]) -> Prospect:
-    """Judge a job of Kubeflow's training operator: PyTorchJob and its like."""
-    spec, status = _spec(raw), mapping(raw.get("status"), "status")
-    if over := _over(status, ("Succeeded",), ("Failed",)):
-        return over
-    policy = mapping(spec.get("runPolicy"), "runPolicy")
-    if policy.get("suspend") is True:
-        return Prospect(refusal="it is suspended; whoever suspended it must resume it")
-    limit = policy.get("backoffLimit")
-    if limit is not None and _count(limit) < 1:
-        return Prospect(refusal="its runPolicy.backoffLimit is 0: the first pod that ends ends it")
-    for role, replicas in _replica_specs(spec).items():
-        is_hit = any(_role(pod) in ("", role.lower()) for pod in pods)
-        if is_hit and mapping(replicas, role).get("restartPolicy") == "Never":
-            return Prospect(
-                refusal=f"the restartPolicy of its {role} is Never: an evicted pod ends it. "
-                "OnFailure or ExitCode lets it start again"
-            )
-    return AGAIN
-
-
-def _replica_specs(spec: Raw) -> Raw:
-    """Return `pytorchReplicaSpecs`, or as it is called for another framework."""
-    for key, value in spec.items():
-        if key.endswith("ReplicaSpecs"):
-            return mapping(value, key)
-    return {}
-
-
-def _role(pod: Pod) -> str:
-    return pod.labels.get("training.kubeflow.org/replica-type", "").lower()
-
-
-def _judge_volcano(raw: Raw, pods: Sequence[Pod]) -> Prospect:
-    """Judge a Volcano Job."""
-    spec, status = _spec(raw), mapping(raw.get("status"), "status")
-    phase = str(mapping(status.get("state"), "state").get("phase") or "")
-    if phase in ("Completed", "Failed", "Terminated"):
-        return Prospect(ended=phase, has_failed=phase != "Completed")
-    if phase in ("Aborted", "Aborting", "Completing", "Terminating"):
-        return Prospect(refusal=f"it is {phase}; whoever wanted that must resume it")
-    actions = _volcano_actions(spec)
-    if ending := [a for a in actions if a in ("AbortJob", "TerminateJob", "CompleteJob")]:
-        return Prospect(refusal=f"its policy for PodEvicted is {ending[0]}: it would not go on")
-    most = spec.get("maxRetry")
-    most, used = 3 if most is None else _count(most), _count(status.get("retryCount") or 0)
-    if "RestartJob" in actions and used >= most:
-        return Prospect(refusal=f"it has used up its maxRetry {most}: it would end")
-    return AGAIN
-
-
-def _volcano_actions(spec: Raw) -> list[str]:
-    """Return what the job and its tasks do about an evicted pod."""
-    found: list[str] = []
-    for part in [spec, *(mapping(task, "task") for task in items(spec, "tasks"))]:
-        for item in items(part, "policies"):
-            policy = mapping(item, "policy")
-            events = {policy.get("event"), *(str(name) for name in items(policy, "events"))}
-            if events & {"PodEvicted", "*"}:
-                found.append(str(policy.get("action")))
-    return found
-
-
-def _always(raw: Raw, pods: Sequence[Pod]) -> Prospect:
-    """Judge an owner that keeps its number of pods whatever becomes of them."""
-    return AGAIN
-
-
-def _over(status: Raw, good: tuple[str, ...], bad: tuple[str, ...]) -> Prospect | None:
-    """Return how a job has ended by its conditions; None: it has not."""
-    if ended := _condition(status, *good):
-        return Prospect(ended=ended)
-    if ended := _condition(status, *bad):
-        return Prospect(ended=ended, has_failed=True)
-    return None
-
-
-def _condition(status: Raw, *kinds: str) -> str:
-    """Return the first condition of these kinds that holds, with its reason; empty: none does."""
-    for item in items(status, "conditions"):
-        found = mapping(item, "condition")
-        if found.get("type") in kinds and found.get("status") == "True":
-            words = [str(found.get(key)) for key in ("type", "reason") if found.get(key)]
-            return ", ".join(dict.fromkeys(words))
-    return ""
-
-
-def _is_controller(raw: object) -> bool:
-    return mapping(raw, "ownerReferences").get("controller") is True
-
-
-def _spec(raw: Raw) -> Raw:
-    return mapping(raw.get("spec"), "spec")
-
-
-def _count(value: Any) -> int:
-    if not isinstance(value, int):
-        raise ValueError(f"no whole number: {str(value)[:100]!r}")  # noqa: TRY004
-    return value
 
 
 _KUBEFLOW = "kubeflow.org"
 _KUBEFLOW_LABEL = "training.kubeflow.org/job-name"
 KINDS = {
-    ("batch", "Job"): OwnerKind(plural="jobs", judge=_judge_job),
+    ("batch", "Job"): OwnerKind(plural="jobs", judge=judge_job),
     ("batch.volcano.sh", "Job"): OwnerKind(
-        plural="jobs", judge=_judge_volcano, label="volcano.sh/job-name"
+        plural="jobs", judge=judge_volcano, label="volcano.sh/job-name"
     ),
-    ("apps", "StatefulSet"): OwnerKind(plural="statefulsets", judge=_always),
-    ("apps", "ReplicaSet"): OwnerKind(plural="replicasets", judge=_always),
+    ("jobset.x-k8s.io", "JobSet"): OwnerKind(
+        plural="jobsets",
+        judge=judge_jobset,
+        label="jobset.sigs.k8s.io/jobset-name",
+        is_above_jobs=True,
+    ),
+    ("apps", "StatefulSet"): OwnerKind(plural="statefulsets", judge=always),
+    ("apps", "ReplicaSet"): OwnerKind(plural="replicasets", judge=always),
 } | {
     (_KUBEFLOW, kind): OwnerKind(
-        plural=f"{kind.lower()}s", judge=_judge_kubeflow, label=_KUBEFLOW_LABEL
+        plural=f"{kind.lower()}s", judge=judge_kubeflow, label=_KUBEFLOW_LABEL
     )
     for kind in ("PyTorchJob", "TFJob", "XGBoostJob", "PaddleJob", "JAXJob", "MPIJob")
 }

@@ -21,9 +21,10 @@ from chipmedic_watchdog.recover.kubernetes.answers import Refused
 from chipmedic_watchdog.recover.kubernetes.cluster import ALIVE, Cluster
 from chipmedic_watchdog.recover.kubernetes.connection import readable
 from chipmedic_watchdog.recover.kubernetes.eviction import Eviction
+from chipmedic_watchdog.recover.kubernetes.judges import Prospect
 from chipmedic_watchdog.recover.kubernetes.node_cache import NodeCache
-from chipmedic_watchdog.recover.kubernetes.objects import Owner, Pod, mapping
-from chipmedic_watchdog.recover.kubernetes.owners import OwnerKind, Prospect
+from chipmedic_watchdog.recover.kubernetes.objects import Owner, Pod, mapping, read_owner
+from chipmedic_watchdog.recover.kubernetes.owners import OwnerKind
 from chipmedic_watchdog.recover.kubernetes.settings import KubernetesSettings
 
 PREFIX = "kubernetes:"
@@ -79,7 +80,7 @@ class KubernetesRestart:
         """
         uid = name.removeprefix(PREFIX)
         pod = self._find(uid, excluded)
-        owner = pod.owner
+        owner = self._owner_of(pod)
         kind = None if owner is None else owners.kind_of(owner)
         if owner is None or kind is None:
             raise DeliveryFailed(_orphan(pod), is_permanent=True)
@@ -186,6 +187,18 @@ class KubernetesRestart:
             is_permanent=True,
         )
 
+    def _owner_of(self, pod: Pod) -> Owner | None:
+        """Return what makes the pod again: its owner, or one above that which is known."""
+        owner = pod.owner
+        kind = None if owner is None else owners.kind_of(owner)
+        if owner is None or kind is None or owner.kind != "Job":
+            return owner
+        raw = self._cluster.owner(pod.namespace, owner, kind.plural)
+        with readable(f"{owner.kind} {pod.namespace}/{owner.name}"):
+            above = read_owner(mapping(raw.get("metadata"), "metadata"))
+        known = None if above is None else owners.kind_of(above)
+        return above if known is not None and known.is_above_jobs else owner
+
     def _look(self, pod: Pod, owner: Owner, kind: OwnerKind) -> tuple[str, Prospect, list[Pod]]:
         """Return how the owner's pods are found, what it would do, and the pods."""
         raw = self._cluster.owner(pod.namespace, owner, kind.plural)
@@ -223,6 +236,10 @@ class KubernetesRestart:
 
     def _owned(self, namespace: str, owner: Owner, labels: str) -> list[Pod]:
         pods = self._cluster.pods(namespace, labels=labels)
+        kind = owners.kind_of(owner)
+        if kind is not None and kind.is_above_jobs:
+            name = kind.label  # its Jobs come and go, and the pods' owners with them
+            return [pod for pod in pods if pod.labels.get(name) == owner.name]
         return [pod for pod in pods if pod.owner is not None and pod.owner.uid == owner.uid]
 
 
