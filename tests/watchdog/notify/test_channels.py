@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from email.header import decode_header, make_header
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -131,6 +132,61 @@ def test_a_mail_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
     payload = one.get_payload(decode=True)
     assert isinstance(payload, bytes)
     assert "位置：节点 gpu-017" in payload.decode()
+
+
+class PickyMailbox(Mailbox):
+    """Refuses the mails of some, as long as they are in `refused`."""
+
+    def __init__(self, *refused: str) -> None:
+        super().__init__()
+        self.refused = set(refused)
+        self.accepted: list[str] = []
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
+        if self.refused & set(envelope.rcpt_tos):
+            return "452 try later"
+        self.accepted += envelope.rcpt_tos
+        return await super().handle_DATA(server, session, envelope)
+
+
+def owner_mail(port: int, monkeypatch: pytest.MonkeyPatch) -> ChannelSettings:
+    people = "from=watch@example.org&to={job_owner}@example.org"
+    monkeypatch.setenv("OWNER_MAIL", f"mailto://127.0.0.1:{port}/?{people}&mode=insecure")
+    return ChannelSettings(
+        kind=ChannelKind.APPRISE, url_env="OWNER_MAIL", timeout_seconds=4, to_job_owner=True
+    )
+
+
+def of_jobs(*users: str | None) -> Notice:
+    return replace(NOTICE, data={"jobs": [{"job": f"slurm:{n}", "user": u}
+                                          for n, u in enumerate(users)]})  # fmt: skip
+
+
+def test_each_owner_of_a_hurt_job_gets_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    with PickyMailbox("lin@example.org") as mailbox:
+        channel = make("owners", owner_mail(mailbox.port, monkeypatch))
+        notice = of_jobs("mei", "lin", "mei", None, "bob&to=everybody")
+        with pytest.raises(DeliveryFailed, match=r"^lin: "):
+            channel.deliver(notice)
+        mailbox.refused.clear()
+        assert channel.deliver(notice) == "accepted for mei, lin"
+    assert mailbox.accepted == ["mei@example.org", "lin@example.org"]
+
+
+@pytest.mark.parametrize("users", [(), (None,), ("-x", "a b", "m/../x", "")])
+def test_a_notice_without_an_owner_that_fits_fails_for_good(
+    monkeypatch: pytest.MonkeyPatch, users: tuple[str | None, ...]
+) -> None:
+    channel = make("owners", owner_mail(1, monkeypatch))
+    with pytest.raises(DeliveryFailed, match="no job's owner") as failed:
+        channel.deliver(of_jobs(*users))
+    assert failed.value.is_permanent
+
+
+def test_an_address_for_owners_must_hold_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    channel = make("owners", replace(mail(1, monkeypatch), to_job_owner=True))
+    with pytest.raises(DeliveryFailed, match=r"does not hold {job_owner}"):
+        channel.deliver(of_jobs("mei"))
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from chipmedic_watchdog.notify import news, outbox
 from chipmedic_watchdog.notify.news import Desk
+from chipmedic_watchdog.notify.routes import RouteSettings
 from chipmedic_watchdog.notify.settings import (
     ChannelKind,
     ChannelSettings,
@@ -218,3 +219,19 @@ def test_notices_of_a_channel_that_is_gone_fail_and_say_so(database: Database) -
     assert count == 1
     states = {row["id"]: row["state"] for row in story.rows(database, schema.notices)}
     assert states == {"a": "failed", "b": "pending"}
+
+
+def test_a_channel_to_owners_hears_of_their_jobs_alone_and_gets_no_digest(
+    database: Database,
+) -> None:
+    owners = ChannelSettings(kind=ChannelKind.APPRISE, url_env="X", to_job_owner=True)
+    route = RouteSettings(channels=("owners",), digest_seconds=600.0)
+    settings = NotifySettings(channels={"owners": owners}, routes=(route,))
+    assert (owners.per_minute, owners.per_node_per_minute) == (0, 0)
+    story.put_incident(database)
+    story.put_job(database)
+    story.put_incident(database, "inc-000043", jobs=[])
+    ids = database.read_now(lambda c: news.unread(c, settings, story.NOW))
+    database.write_now(lambda c: news.write_news(c, ids, Desk(settings=settings), story.NOW))
+    (row,) = story.rows(database, schema.notices)
+    assert (row["incident"], row["digest_at"]) == ("inc-000042", None)

@@ -115,6 +115,9 @@ class ChannelSettings:
     minimum_severity: SeverityName | None = None
     """None: the one of `[notify]`."""
     timeout_seconds: float = 10.0
+    to_job_owner: bool = False
+    """Apprise: the address holds `{job_owner}`, and goes to the user of each job that is hurt;
+    an incident that hurts nobody's job is not told here."""
     maximum_per_minute: int | None = None
     """What comes above it is told in one digest. 0: no limit. None: 20 for apprise, 50 for slack,
     no limit for the others."""
@@ -131,6 +134,8 @@ class ChannelSettings:
             raise ValueError("a webhook needs exactly one of: secret_file or secret_env")
         if (self.kind is ChannelKind.SLACK) != bool(self.room):
             raise ValueError("room: a channel of kind slack needs it, and no other has it")
+        if self.to_job_owner and self.kind is not ChannelKind.APPRISE:
+            raise ValueError("to_job_owner: only a channel of kind apprise can have it")
         if self.timeout_seconds <= 0:
             raise ValueError(f"timeout_seconds: {self.timeout_seconds:g} is not a positive number")
         for key in ("maximum_per_minute", "maximum_per_node_per_minute"):
@@ -140,13 +145,13 @@ class ChannelSettings:
     @property
     def per_minute(self) -> int:
         """Notices of a minute; 0: no limit."""
-        given = self.maximum_per_minute
+        given = 0 if self.to_job_owner else self.maximum_per_minute
         return PER_MINUTE.get(self.kind, 0) if given is None else given
 
     @property
     def per_node_per_minute(self) -> int:
         """Notices of a minute about one node's incidents; 0: no limit."""
-        given = self.maximum_per_node_per_minute
+        given = 0 if self.to_job_owner else self.maximum_per_node_per_minute
         return PER_NODE_PER_MINUTE.get(self.kind, PER_NODE_ELSE) if given is None else given
 
     def read_url(self) -> str:

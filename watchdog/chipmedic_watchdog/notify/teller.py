@@ -87,7 +87,14 @@ class Teller:
         told = outbox.channels_told(self.connection, self.facts.id)
         for channel in sorted(told & settings.channels.keys() - found.keys()):
             found[channel] = Target(channel=channel, route="told before")
-        return [t for t in found.values() if t.channel in told or self._is_over_bar(t.channel)]
+        return [
+            t
+            for t in found.values()
+            if (t.channel in told or self._is_over_bar(t.channel)) and self._has_reader(t.channel)
+        ]
+
+    def _has_reader(self, channel: str) -> bool:
+        return "user" in self.labels or not self.desk.settings.channels[channel].to_job_owner
 
     def _is_over_bar(self, channel: str) -> bool:
         settings = self.desk.settings
@@ -136,8 +143,10 @@ class Teller:
 
     def _digest_at(self, name: str, target: Target) -> float | None:
         """Return when the digest tells it; None: it is told at once."""
-        kind = self.desk.settings.channels[target.channel].kind
-        if target.digest_seconds == 0 or name in NEEDS_NOW or kind is ChannelKind.ALERTMANAGER:
+        channel = self.desk.settings.channels[target.channel]
+        # A digest for the owner of one job would tell of the jobs of others.
+        is_single = channel.kind is ChannelKind.ALERTMANAGER or channel.to_job_owner
+        if target.digest_seconds == 0 or name in NEEDS_NOW or is_single:
             return None
         begun = digest.next_at(self.connection, target.channel)
         return self.now + target.digest_seconds if begun is None else begun

@@ -23,6 +23,8 @@ from chipmedic_watchdog.notify.channels.retry import RetryLater
 from chipmedic_watchdog.notify.channels.robots import Robot, robot_of, send
 from chipmedic_watchdog.notify.settings import ChannelSettings
 
+OWNER_FIELD = "{job_owner}"
+OWNER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 SECRET_LETTERS_MIN = 4
 """Shorter parts of a URL are words like `to` or a port, not secrets."""
 NOT_SECRET = re.compile(r"[a-z]+|[0-9]{1,5}|localhost|127\.0\.0\.1|yes|no", re.IGNORECASE)
@@ -34,15 +36,44 @@ class Chat:
     def __init__(self, name: str, settings: ChannelSettings) -> None:
         self.name = name
         self._settings = settings
+        self._has_it: dict[str, list[str]] = {}
+        """Of notices to job owners that have failed in part: who has them."""
 
     def deliver(self, notice: Notice) -> str:
         """Send by apprise; see `Notifier.deliver`."""
-        import apprise  # half a second and many megabytes: only where it is used
-
         try:
             url = self._settings.read_url()
         except ConfigError as e:
             raise DeliveryFailed(str(e)) from e
+        if not self._settings.to_job_owner:
+            return self._send(notice, url)
+        return self._send_to_owners(notice, url)
+
+    def _send_to_owners(self, notice: Notice, template: str) -> str:
+        """Send to each owner; whoever has it gets it no second time when another one's fails."""
+        if OWNER_FIELD not in template:
+            words = f"to_job_owner: the address does not hold {OWNER_FIELD}"
+            raise DeliveryFailed(words, is_permanent=True)
+        has_it = self._has_it.setdefault(notice.id, [])
+        failures = []
+        for owner in owners_of(notice):
+            if owner not in has_it:
+                try:
+                    self._send(notice, template.replace(OWNER_FIELD, owner))
+                    has_it.append(owner)
+                except DeliveryFailed as e:
+                    failures.append((owner, e))
+        if failures:
+            owner, error = failures[0]
+            raise DeliveryFailed(f"{owner}: {error}") from error
+        del self._has_it[notice.id]
+        if not has_it:
+            raise DeliveryFailed("no job's owner has a name for an address", is_permanent=True)
+        return f"accepted for {', '.join(has_it)}"
+
+    def _send(self, notice: Notice, url: str) -> str:
+        import apprise  # half a second and many megabytes: only where it is used
+
         with _said_in_this_thread() as lines:
             target = apprise.Apprise.instantiate(url, suppress_exceptions=True)
             if target is None:
@@ -80,6 +111,15 @@ class Chat:
             raise RetryLater(blot_out(str(e), url), after_seconds=e.after_seconds) from e
         except DeliveryFailed as e:
             raise DeliveryFailed(blot_out(str(e), url), is_permanent=e.is_permanent) from e
+
+
+def owners_of(notice: Notice) -> list[str]:
+    """Return the users of the jobs that a notice is about, as far as they can stand in an address.
+
+    Names come from nodes: one that could change the meaning of the address is left out.
+    """
+    users = [str(job.get("user") or "") for job in notice.data.get("jobs", ())]
+    return [user for user in dict.fromkeys(users) if OWNER.fullmatch(user)]
 
 
 def thread_headers(incident: str) -> dict[str, str]:
