@@ -1,0 +1,167 @@
+"""What Slurm, users and nodes do while a recovery is on its way: no job twice, no other node out.
+
+A `scontrol` in front of the real one lets them do it in the very moment: before the first call of
+a kind it runs a script, once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from chipmedic_watchdog.recover.settings import SlurmSettings
+from chipmedic_watchdog.store import schema
+from chipmedic_watchdog.store.database import Database
+from system.slurm.cluster import NODES, Cluster
+from system.slurm.watching import bad_chip, recovering, rows, state
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
+
+AT_REQUEUE = "requeue *"
+AT_DRAIN = "update NodeName=* State=DRAIN *"
+AT_START = "update JobId=* StartTime=now"
+
+
+SYSTEM_PATH = "/usr/bin:/bin:/usr/sbin:/sbin"
+
+
+def in_the_moment(
+    cluster: Cluster, folder: Path, acts: Sequence[tuple[str, str, str]]
+) -> dict[str, str]:
+    """Return the environment in which something happens at the first call that fits a pattern.
+
+    Each act is a pattern, `before` or `after`, and shell words; `$real` is the real scontrol.
+    """
+    real = shutil.which("scontrol", path=SYSTEM_PATH)
+    assert real is not None
+    lines = {"before": [], "after": []}  # type: dict[str, list[str]]
+    for number, (pattern, when, act) in enumerate(acts):
+        quoted = pattern.replace(" ", "\\ ")
+        once = f"mkdir {folder}/happened.{number} 2>/dev/null"
+        lines[when].append(f'case "$*" in {quoted}) if {once}; then {act}; fi ;; esac')
+    script = [
+        "#!/bin/sh", f"real={real}", *lines["before"], f'echo "$@" >> {folder}/calls',
+        '"$real" "$@"', "status=$?", *lines["after"], "exit $status", "",
+    ]  # fmt: skip
+    (folder / "scontrol").write_text("\n".join(script))
+    (folder / "scontrol").chmod(0o755)
+    return {**cluster.env, "PATH": f"{folder}:{SYSTEM_PATH}"}
+
+
+def happened(folder: Path) -> int:
+    return len(list(folder.glob("happened.*")))
+
+
+def calls(folder: Path, word: str) -> list[str]:
+    return [line for line in (folder / "calls").read_text().splitlines() if line.startswith(word)]
+
+
+def stepping(cluster: Cluster, nodes: int) -> str:
+    job = cluster.submit(f"-N{nodes}")
+    cluster.wait("a step runs", lambda: ".0" in cluster.command("squeue", "-h", "-s", "-j", job))
+    return job
+
+
+def others(cluster: Cluster) -> set[str]:
+    """The states of the nodes that nothing is wrong with."""
+    return {cluster.states()[node] for node in NODES[1:]}
+
+
+async def test_slurm_queues_the_job_again_while_our_requeue_is_on_its_way(
+    cluster: Cluster, database: Database, tmp_path: Path
+) -> None:
+    """NODE_FAIL: the node goes down, and Slurm itself requeues."""
+    job = stepping(cluster, 2)
+    down = '"$real" update NodeName=chip-a1 State=DOWN Reason="Not responding"'
+    env = in_the_moment(cluster, tmp_path, [(AT_REQUEUE, "before", down)])
+    fence = ("/bin/sh", "-c", f"echo {{node}} >> {tmp_path}/fenced")
+    async with recovering(cluster, database, slurm=SlurmSettings(env=env, fence=fence)) as loop:
+        bad_chip(database, "chip-a1", f"slurm:{job}")
+        loop.wake()
+        await state(database, "done")
+    assert happened(tmp_path)
+    shown = cluster.job(job)
+    assert (shown["JobState"], shown["Restarts"], shown["NodeList"]) == (
+        "RUNNING", "1", "chip-a[2-3]",
+    )  # fmt: skip
+    assert others(cluster) <= {"idle", "allocated"}
+
+
+async def test_a_job_that_ends_while_its_node_is_drained_is_left_alone(
+    cluster: Cluster, database: Database, tmp_path: Path
+) -> None:
+    job = stepping(cluster, 2)
+    env = in_the_moment(cluster, tmp_path, [(AT_DRAIN, "before", f"scancel {job}; sleep 1")])
+    async with recovering(cluster, database, slurm=SlurmSettings(env=env)) as loop:
+        bad_chip(database, "chip-a1", f"slurm:{job}")
+        loop.wake()
+        await state(database, "done")
+    assert cluster.job(job)["Restarts"] == "0"
+    assert calls(tmp_path, "requeue") == []
+    await asyncio.to_thread(
+        cluster.wait, "out", lambda: cluster.states()["chip-a1"] == "drained", seconds=60
+    )
+    assert others(cluster) <= {"idle", "completing"}
+
+
+async def test_a_daemon_that_dies_while_its_node_is_drained_starts_no_second_copy(
+    cluster: Cluster, database: Database, tmp_path: Path
+) -> None:
+    """The job's old processes run on there; it starts elsewhere once they are known to be gone."""
+    job = stepping(cluster, 2)
+    pid = cluster.servers["chip-a1"].pid
+    env = in_the_moment(cluster, tmp_path, [(AT_DRAIN, "before", f"kill -9 {pid}")])
+    async with recovering(cluster, database, slurm=SlurmSettings(env=env)) as loop:
+        bad_chip(database, "chip-a1", f"slurm:{job}")
+        loop.wake()
+        while not happened(tmp_path):
+            await asyncio.sleep(0.1)
+        for _ in range(8):
+            await asyncio.sleep(0.5)
+            shown = cluster.job(job)
+            assert (shown["JobState"], shown["Restarts"]) != ("RUNNING", "1")
+        cluster.kill("chip-a1")
+        cluster.start_slurmd("chip-a1")
+        await state(database, "done")
+    shown = cluster.job(job)
+    assert (shown["JobState"], shown["Restarts"], shown["NodeList"]) == (
+        "RUNNING", "1", "chip-a[2-3]",
+    )  # fmt: skip
+    assert len(calls(tmp_path, "requeue")) == 1
+    assert [row["node"] for row in rows(database, schema.isolations)] == ["chip-a1"]
+    assert others(cluster) <= {"idle", "allocated"}
+
+
+async def test_killed_at_every_act_it_does_each_of_them_once(
+    cluster: Cluster, database: Database, tmp_path: Path
+) -> None:
+    """kill -9 of the watchdog right before or right after the calls that change the cluster."""
+    job = stepping(cluster, 2)
+    bad_chip(database, "chip-a1", f"slurm:{job}")
+    before, after = ("before", "kill -9 $PPID; exit 1"), ("after", "kill -9 $PPID")
+    acts = [(AT_DRAIN, *after), (AT_REQUEUE, *before), (AT_REQUEUE, *after), (AT_START, *after)]
+    env = in_the_moment(cluster, tmp_path, acts)
+    program = str(Path(__file__).with_name("recover_once.py"))
+    argv = [sys.executable, program, str(database.engine.url), env["SLURM_CONF"], env["PATH"]]
+    deaths = 0
+    while True:
+        ended = await asyncio.to_thread(subprocess.run, argv, timeout=100, check=False)
+        if ended.returncode == 0:
+            break
+        assert ended.returncode == -9
+        deaths += 1
+    assert deaths == happened(tmp_path) == len(acts)
+    (recovery,) = rows(database, schema.recoveries)
+    assert recovery["state"] == "done"
+    shown = cluster.job(job)
+    assert (shown["JobState"], shown["Restarts"], shown["NodeList"]) == (
+        "RUNNING", "1", "chip-a[2-3]",
+    )  # fmt: skip
+    assert [row["node"] for row in rows(database, schema.isolations)] == ["chip-a1"]
+    assert others(cluster) <= {"idle", "allocated"}
