@@ -54,6 +54,10 @@ class JobSight(Protocol):
         """Return the launchers that were seen above its processes, alive or not."""
         ...
 
+    def forget(self, job: str) -> None:
+        """Report a job no more that has left."""
+        ...
+
 
 class JobActs:
     """Does one act at a time: two that end processes must not meet."""
@@ -141,10 +145,13 @@ class JobActs:
         workers = [Process(who.pid, who.started) for who in self._jobs.workers(act.job)]
         launchers = [p for p in self._jobs.launchers(act.job) if p.is_alive(self._host)]
         family = with_descendants(self._host, [*launchers, *workers])
-        if not family:
-            return Outcome(True, f"no process of {act.job} lives here")
-        # A launcher ends its workers itself, and says in its log that it was told to.
-        return self._told(self._end(launchers or family, family), len(family))
+        outcome = Outcome(True, f"no process of {act.job} lives here")
+        if family:
+            # A launcher ends its workers itself, and says in its log that it was told to.
+            outcome = self._told(self._end(launchers or family, family), len(family))
+        if outcome.ok:
+            self._jobs.forget(act.job)
+        return outcome
 
     def _restart(self, act: pb.JobAct) -> Outcome:
         """End the workers; their launcher, which lives on, starts them again."""

@@ -64,6 +64,8 @@ class JobTracker:
         self._claims: dict[int, str] = {}
         """Job by session, where only the beats of an unmarked process name it."""
         self._users: dict[int, str | None] = {}
+        self._left: set[str] = set()
+        """Jobs that were told to leave since the last look."""
         self.kept_out_since: Callable[[], float | None] = lambda: None
         """Since when launchers are kept off this node (UNIX seconds); None: they are not."""
         self._logs = LogAge(host)
@@ -87,8 +89,12 @@ class JobTracker:
         self._adopt_callers(stats, now)
         statuses = []
         at_work: dict[str, tuple[ProcessIdentity, ...]] = {}
+        left, self._left = self._left, set()
         for job, course in list(self._jobs.items()):
             alive = course.living(stats)
+            if job in left and not alive:
+                self._drop(job)
+                continue
             if alive:
                 at_work[job] = tuple(alive)
                 self._find_launchers(job, alive)
@@ -114,6 +120,13 @@ class JobTracker:
         """
         found = tuple(self._launchers.get(job, {}).values())
         return tuple(dict.fromkeys(each for each in found if each is not None))
+
+    def forget(self, job: str) -> None:
+        """Take a job without processes for one that has left; from any thread.
+
+        Else it would be reported for as long as one between two starts.
+        """
+        self._left = {*self._left, job}
 
     def _find_launchers(self, job: str, alive: list[ProcessIdentity]) -> None:
         known = self._launchers.get(job, {})

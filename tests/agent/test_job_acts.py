@@ -166,7 +166,7 @@ async def test_a_job_leaves_launcher_first_and_asking_again_changes_nothing(tmp_
         assert outcome.detail.startswith("5 processes ended")
         assert job.process.wait() == 128 + signal.SIGTERM, "it was told, not killed"
         assert not any(lives(pid) for pid in family)
-        node.tracker.scan(time.time())
+        assert node.tracker.scan(time.time()).jobs == (), "it is not reported any more"
         assert await node.do("leave") == Outcome(True, f"no process of {JOB} lives here")
 
 

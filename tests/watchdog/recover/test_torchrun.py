@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import pytest
 
-from chipmedic.errors import DeliveryFailed
+from chipmedic.errors import DeliveryFailed, JobGone
 from chipmedic.recoverer import FOREIGN, RecoveryRequest, Rung, Step, StepKind, StepResult
 from chipmedic_watchdog.recover.agents import Agents
 from chipmedic_watchdog.recover.order_book import Answer
@@ -79,7 +79,7 @@ async def test_the_sick_node_leaves_and_a_spare_takes_its_place(rig: Rig) -> Non
 async def test_without_a_spare_it_goes_on_with_fewer(rig: Rig) -> None:
     _, restart = await rig.plan("n2")
     assert not (await rig.do(restart)).is_done, "a spare may only not be reported yet"
-    rig.clock.at = 11.0
+    rig.clock.at = 31.0
     assert await rig.do(restart) == StepResult(
         is_done=True, detail="formed anew on n1; 2 nodes before"
     )
@@ -106,7 +106,7 @@ async def test_nodes_that_do_not_notice_have_their_workers_ended(rig: Rig) -> No
     rig.clock.at = 21.0
     await rig.do(restart)
     assert rig.job.acts == ["leave n2", "restart n1"]
-    rig.clock.at = 40.0
+    rig.clock.at = 60.0
     assert (await rig.do(restart)).is_done
 
 
@@ -123,10 +123,17 @@ async def test_a_node_that_is_isolated_already_is_left_too(rig: Rig) -> None:
     assert rig.job.acts == ["leave n2"]
 
 
-async def test_a_job_that_nobody_reports_is_for_a_person(rig: Rig) -> None:
-    with pytest.raises(DeliveryFailed, match="started by hand") as e:
+async def test_a_job_that_is_over_is_gone_and_one_whose_processes_all_died_is_not(rig: Rig) -> None:
+    with pytest.raises(JobGone):
         await rig.plan(jobs=("torchrun:other",))
-    assert e.value.is_permanent
+    rig.job.nodes = {"n1": [], "n2": []}
+    rig.job.report()
+    (restart,) = await rig.plan()
+    assert restart.rung is Rung.IN_PLACE
+    rig.job.phase = "done"
+    rig.job.report()
+    with pytest.raises(JobGone):
+        await rig.plan()
 
 
 async def test_a_node_whose_workers_are_not_back_yet_is_waited_for(rig: Rig) -> None:

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from chipmedic.errors import DeliveryFailed
+from chipmedic.errors import JobGone
 from chipmedic.recoverer import (
     FOREIGN,
     RecoveryRequest,
@@ -32,8 +32,11 @@ from chipmedic_watchdog.recover.agents import Agents, JobOnNode
 from chipmedic_watchdog.recover.order_book import Order
 from chipmedic_watchdog.recover.settings import TorchrunSettings
 
-SPARE_SECONDS = 10.0
-"""So long a spare is waited for before a job counts as one that goes on with fewer nodes."""
+ENDED = frozenset({"done", "finished", "completed"})
+"""Phases in which a job says that it has reached its end."""
+SPARE_SECONDS = 30.0
+"""So long a spare is waited for before a job counts as one that goes on with fewer nodes: its
+programs have to be loaded before they can say anything."""
 
 
 class Torchrun:
@@ -59,7 +62,7 @@ class Torchrun:
         """Say how the job can be restarted; see `Laddered.rungs`.
 
         Raises:
-            DeliveryFailed: no node reports it.
+            JobGone: no node reports it.
         """
         here = self._nodes_of(job)
         staying = sorted(here.keys() - set(leaving))
@@ -143,10 +146,15 @@ class Torchrun:
         )
 
     def _nodes_of(self, job: str) -> dict[str, JobOnNode]:
+        """Return where a job is.
+
+        Raises:
+            JobGone: it has ended well, or no node has reported it for ten minutes.
+        """
         here = self._agents.job(job)
-        if not here:
-            words = f"no node reports {job} any more: its launchers must be started by hand"
-            raise DeliveryFailed(words, is_permanent=True)
+        is_alive = any(each.pids for each in here.values())
+        if not here or (not is_alive and any(each.phase in ENDED for each in here.values())):
+            raise JobGone(f"{job}: no node has a process of it any more")
         return here
 
     def _kept_out(self, node: str) -> str | None:
