@@ -8,9 +8,17 @@ from typing import Any
 
 import pytest
 
-from chipmedic.errors import DeliveryFailed
+from chipmedic.errors import DeliveryFailed, JobGone
 from chipmedic.host import LinuxHost
-from chipmedic.recoverer import GOES_ON_AS, RecoveryRequest, Step, StepKind, StepResult
+from chipmedic.recoverer import (
+    GOES_ON_AS,
+    Laddered,
+    RecoveryRequest,
+    Rung,
+    Step,
+    StepKind,
+    StepResult,
+)
 from chipmedic_watchdog.recover.kubernetes.adapter import Kubernetes
 from chipmedic_watchdog.recover.kubernetes.settings import RefusedEviction
 from kube_rig.api_server import Trouble
@@ -68,7 +76,9 @@ def test_all_pods_of_a_job_start_again_away_from_the_bad_node(
     cluster.add_job("llm", 3)
     before = {pod["metadata"]["uid"] for pod in cluster.pods("llm")}
     isolate, restart = plan(kubernetes, job_of(cluster.pod_on("n1")), nodes=("n1",))
-    assert "evict the 3 pods of Job training/llm (llm-x1, llm-x2, llm-x3)" in restart.description
+    assert (
+        "evict 3 of the 3 pods of Job training/llm (llm-x1, llm-x2, llm-x3)" in restart.description
+    )
     assert carry_out(kubernetes, isolate).is_done
     result = carry_out(kubernetes, restart)
     assert cluster.nodes_of("llm") == {"n2", "n3", "n4"}
@@ -105,6 +115,64 @@ def test_a_pod_on_a_node_that_is_out_already_goes_and_does_not_come_back(
     assert step.arguments["exclude"] == "n1"
     carry_out(kubernetes, step)
     assert cluster.nodes_of("llm") == {"n2"}
+
+
+# The ladder's rungs.
+
+ELASTIC: Object = {"elasticPolicy": {"minReplicas": 1, "maxReplicas": 3}}
+
+
+def test_only_the_pod_of_an_elastic_job_on_the_bad_node_is_replaced(
+    cluster: KubeCluster, kubernetes: Kubernetes
+) -> None:
+    cluster.add_job("llm", 3, resource="pytorchjobs.kubeflow.org", spec=ELASTIC)
+    job = job_of(cluster.pod_on("n1"))
+    before = {pod["metadata"]["uid"] for pod in cluster.pods("llm")}
+    assert kubernetes.rungs(job, ("n1",)) == {Rung.REPLACE: "", Rung.REQUEUE: "", Rung.HOLD: ""}
+    cluster.cordon("n1")
+    request = RecoveryRequest(
+        incident="inc-000007", reason=REASON, nodes=(), jobs=(job,), leaving=("n1",),
+        rungs={job: Rung.REPLACE},
+    )  # fmt: skip
+    (step,) = kubernetes.plan(request)
+    assert "evict 1 of the 3 pods of PyTorchJob training/llm (llm-0)" in step.description
+    carry_out(kubernetes, step)
+    assert cluster.nodes_of("llm") == {"n2", "n3", "n4"}
+    assert len(before & {pod["metadata"]["uid"] for pod in cluster.pods("llm")}) == 2
+
+
+@pytest.mark.parametrize(
+    ("resource", "spec", "leaving", "replace", "requeue"),
+    [
+        ("pytorchjobs.kubeflow.org", ELASTIC, (), "it is on no node that must leave", ""),
+        ("pytorchjobs.kubeflow.org", ELASTIC, ("n1", "n2"), "nodes that must leave alone", ""),
+        ("pytorchjobs.kubeflow.org", {}, ("n1",), "only a PyTorchJob with an elasticPolicy", ""),
+        ("jobs.batch", {"backoffLimit": 1}, ("n1",), "only a PyTorchJob", "1 1 are left"),
+        ("jobs.batch", {}, ("n1",), "only a PyTorchJob", ""),
+    ],
+)
+def test_why_a_job_cannot_take_a_rung(
+    cluster: KubeCluster, kubernetes: Kubernetes, resource: str, spec: Object,
+    leaving: tuple[str, ...], replace: str, requeue: str,
+) -> None:  # fmt: skip
+    assert isinstance(kubernetes, Laddered)
+    cluster.add_job("llm", 2, resource=resource, spec=spec)
+    found = kubernetes.rungs(job_of(cluster.pod_on("n1")), leaving)
+    assert replace in found[Rung.REPLACE]
+    assert found[Rung.REPLACE]
+    assert (requeue in found[Rung.REQUEUE]) if requeue else (found[Rung.REQUEUE] == "")
+
+
+def test_a_job_that_was_restarted_by_its_other_rank_is_gone_and_not_unknown(
+    cluster: KubeCluster, make: Make
+) -> None:
+    adapter = make(namespaces=(NAMESPACE,))
+    cluster.add_job("llm", 2)
+    first, second = (job_of(pod) for pod in cluster.pods("llm"))
+    (step,) = plan(adapter, first)
+    carry_out(adapter, step)
+    with pytest.raises(JobGone):
+        adapter.rungs(second, ())
 
 
 def test_two_ranks_of_one_job_are_one_restart(cluster: KubeCluster, kubernetes: Kubernetes) -> None:
@@ -223,7 +291,7 @@ def test_a_jobset_moves_with_all_its_jobs(cluster: KubeCluster, kubernetes: Kube
         cluster.add_job(f"set-w-{index}", 1, parent=jobset, more_labels=labels)
     before = {pod["metadata"]["uid"] for pod in cluster.pods()}
     isolate, restart = plan(kubernetes, job_of(cluster.pod_on("n1")), nodes=("n1",))
-    assert "evict the 2 pods of JobSet training/set" in restart.description
+    assert "evict 2 of the 2 pods of JobSet training/set" in restart.description
     carry_out(kubernetes, isolate)
     assert "JobSet training/set runs on" in carry_out(kubernetes, restart).detail
     assert not before & {pod["metadata"]["uid"] for pod in cluster.pods()}
@@ -232,7 +300,7 @@ def test_a_jobset_moves_with_all_its_jobs(cluster: KubeCluster, kubernetes: Kube
 
 def test_a_pod_that_is_not_there_is_no_restart(cluster: KubeCluster, make: Make) -> None:
     gone = "kubernetes:00000000-0000-0000-0000-000000000000"
-    with pytest.raises(DeliveryFailed, match="it has ended, or Kubernetes has replaced it"):
+    with pytest.raises(JobGone, match="it has ended, or Kubernetes has replaced it"):
         plan(make(), gone)
     cluster.add_job("llm", 1)
     with pytest.raises(DeliveryFailed, match="in the namespaces other, another"):

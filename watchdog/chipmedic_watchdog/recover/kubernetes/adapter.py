@@ -9,12 +9,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Self
 
 from chipmedic.errors import DeliveryFailed
 from chipmedic.host import Host, LinuxHost
-from chipmedic.recoverer import FOREIGN, NodeView, RecoveryRequest, Step, StepKind, StepResult
+from chipmedic.recoverer import FOREIGN, NodeView, RecoveryRequest, Rung, Step, StepKind, StepResult
 from chipmedic_watchdog.recover.kubernetes import isolation
 from chipmedic_watchdog.recover.kubernetes.answers import Refused
 from chipmedic_watchdog.recover.kubernetes.cluster import PAGE, Cluster
@@ -68,6 +68,10 @@ class Kubernetes:
         excluded = [node.name for _, node in nodes]
         excluded += self._known(name for name in request.leaving if name not in request.nodes)
         return steps + [self._restart.plan(job, excluded, request) for job in request.jobs]
+
+    def rungs(self, job: str, leaving: tuple[str, ...]) -> Mapping[Rung, str]:
+        """Say how the job can be restarted; see `Laddered.rungs`."""
+        return self._restart.rungs(job, self._known(leaving))
 
     def do(self, step: Step) -> StepResult:
         """Do the next thing that a step needs; see `Recoverer.do`."""
