@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from chipmedic.recoverer import RecoveryRequest, Step, StepKind
+from chipmedic.recoverer import RecoveryRequest, Rung, Step, StepKind
 from chipmedic_watchdog.recover.agents import Agents
 from chipmedic_watchdog.recover.checkpoint import Checkpoint, before_restarts
 from chipmedic_watchdog.recover.order_book import Answer
@@ -121,10 +121,12 @@ async def test_nodes_that_refuse_are_said(job: ElasticJob) -> None:
 
 
 def test_it_stands_in_front_of_the_first_restart() -> None:
-    def step(kind: StepKind, target: str) -> Step:
-        return Step(kind=kind, target=target, description="", timeout_seconds=1.0)
+    def step(kind: StepKind, target: str, rung: Rung | None = None) -> Step:
+        return Step(kind=kind, target=target, description="", timeout_seconds=1.0, rung=rung)
 
     isolate, restart = step(StepKind.ISOLATE, "n2"), step(StepKind.RESTART, JOB)
     asked, other = step(StepKind.CHECKPOINT, JOB), step(StepKind.CHECKPOINT, "slurm:9")
     assert before_restarts([isolate, restart], [asked, other]) == [isolate, asked, restart]
     assert before_restarts([isolate], [asked]) == [isolate]
+    held = step(StepKind.RESTART, JOB, Rung.HOLD)
+    assert before_restarts([isolate, held], [asked]) == [isolate, held], "nothing is done to it"

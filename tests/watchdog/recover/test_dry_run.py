@@ -10,7 +10,7 @@ import pytest
 from chipmedic.errors import DeliveryFailed
 from chipmedic_cli.recoveries import plan_lines
 from chipmedic_watchdog.recover.loop import RecoverLoop
-from chipmedic_watchdog.recover.settings import Mode, RecoverSettings
+from chipmedic_watchdog.recover.settings import CheckpointSettings, Mode, RecoverSettings
 from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.store.database import Database
 from watchdog.recover.story import (
@@ -60,6 +60,13 @@ async def test_the_steps_are_shown_and_nothing_is_done(database: Database) -> No
     assert lines[0] == "inc-000001: a critical hardware fault: the node must leave"
     assert lines[1:3] == ["1. isolate n1, within 5 s:", "   isolate n1"]
     assert lines[-1].startswith("the mode is notify: nothing of it is done")
+
+
+async def test_a_checkpoint_that_would_be_asked_for_is_shown(database: Database) -> None:
+    settings = replace(SETTINGS, checkpoint=CheckpointSettings())
+    found = await planned(database, World(), settings)
+    kinds = [step["kind"] for step in found["steps"]]
+    assert kinds == ["isolate", "checkpoint", "restart"]
 
 
 async def test_the_second_node_counts_the_first(database: Database) -> None:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from chipmedic.errors import DeliveryFailed
-from chipmedic.recoverer import RecoveryRequest, Step, StepKind, StepResult
+from chipmedic.recoverer import RecoveryRequest, Rung, Step, StepKind, StepResult
 from chipmedic_watchdog.recover.agents import Agents, JobOnNode
 from chipmedic_watchdog.recover.order_book import Order
 from chipmedic_watchdog.recover.settings import CheckpointSettings
@@ -44,17 +44,7 @@ class Checkpoint:
 
     def plan(self, request: RecoveryRequest) -> list[Step]:
         """Return a step for each job that is to be restarted; see `Recoverer.plan`."""
-        seconds = self._settings.timeout_seconds
-        return [
-            Step(
-                kind=StepKind.CHECKPOINT,
-                target=job,
-                description=f"ask {job} for a checkpoint; wait {seconds:g} s at most",
-                timeout_seconds=seconds + 2 * ANSWER_SECONDS,
-                arguments={"reason": request.reason},
-            )
-            for job in request.jobs
-        ]
+        return requests(self._settings, request)
 
     def do(self, step: Step) -> StepResult:
         """Ask and wait; see `Recoverer.do`. Always done in the end."""
@@ -114,13 +104,29 @@ def _shown(refused: Sequence[str]) -> str:
     return words + (f"; and {more} more" if more > 0 else "")
 
 
+def requests(settings: CheckpointSettings, request: RecoveryRequest) -> list[Step]:
+    """Return the step that asks each job."""
+    seconds = settings.timeout_seconds
+    return [
+        Step(
+            kind=StepKind.CHECKPOINT,
+            target=job,
+            description=f"ask {job} for a checkpoint; wait {seconds:g} s at most",
+            timeout_seconds=seconds + 2 * ANSWER_SECONDS,
+            arguments={"reason": request.reason},
+        )
+        for job in request.jobs
+    ]
+
+
 def before_restarts(steps: Sequence[Step], asked: Sequence[Step]) -> list[Step]:
     """Return the steps of a plan with the requests in front of the first restart.
 
     The isolation goes first: while a job saves, no other one should come to the sick node.
     """
-    first = next((n for n, step in enumerate(steps) if step.kind is StepKind.RESTART), len(steps))
-    targets = {step.target for step in steps if step.kind is StepKind.RESTART}
+    moves = [step.kind is StepKind.RESTART and step.rung is not Rung.HOLD for step in steps]
+    first = moves.index(True) if True in moves else len(steps)
+    targets = {step.target for step, is_move in zip(steps, moves, strict=True) if is_move}
     mine = [step for step in asked if step.target in targets]
     return [*steps[:first], *mine, *steps[first:]]
 

@@ -17,6 +17,7 @@ from chipmedic.recoverer import NodeView, Recoverer, RecoveryRequest, Step, Step
 from chipmedic_watchdog.recover import adapters as adapters_of
 from chipmedic_watchdog.recover import book, cases, probation, safety
 from chipmedic_watchdog.recover.case import Case
+from chipmedic_watchdog.recover.checkpoint import before_restarts, requests
 from chipmedic_watchdog.recover.policy import Decision, decide
 from chipmedic_watchdog.recover.rungs import Planner
 from chipmedic_watchdog.recover.settings import RecoverSettings
@@ -79,7 +80,9 @@ class DryRun:
         steps = [*await planner.isolations()]
         for job in decision.jobs:
             steps += (await planner.job(job, now)).steps
-        return steps
+        if self.settings.checkpoint is None:
+            return steps
+        return before_restarts(steps, requests(self.settings.checkpoint, planner.request))
 
 
 def _case(

@@ -13,7 +13,6 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -117,9 +116,7 @@ class Engine:
         plans.sort(key=lambda plan: plan.choice.rung is Rung.HOLD)
         steps = [*steps, *(step for plan in plans for step in plan.steps)]
         if self._checkpoint is not None:
-            moved = tuple(p.job for p in plans if p.choice.rung is not Rung.HOLD)
-            asked = self._checkpoint.plan(replace(planner.request, jobs=moved))
-            steps = before_restarts(steps, asked)
+            steps = before_restarts(steps, self._checkpoint.plan(planner.request))
         whole = steps
         now = self._now()
         await self._database.write(
