@@ -58,6 +58,7 @@ class Outcome:
     name: str
     is_decoy: bool
     is_hang: bool
+    is_fatal: bool
     takes_node: bool
     needs_recovery: bool
     node: str
@@ -95,7 +96,8 @@ class Lane:
                 return
             before = self._site.steps(self._job)[-1]
             made = Outcome(
-                event.name, event.is_decoy, event.is_hang, event.leaves, not event.is_decoy,
+                event.name, event.is_decoy, event.is_hang, event.is_fatal, event.leaves,
+                not event.is_decoy,
                 self._rng.choice(nodes), self._job, time.time(),
             )  # fmt: skip
             self._bench.outcomes.append(made)
@@ -296,15 +298,18 @@ def wrong_acts(bench: Bench) -> tuple[list[str], list[str]]:
         )
     ]
     steps = bench.site.query(
-        "SELECT target, started_at FROM recovery_steps WHERE kind = 'restart' AND started_at > 0"
+        "SELECT recovery, target, started_at, detail FROM recovery_steps"
+        " WHERE kind = 'restart' AND started_at > 0"
     )
     restarted = [
-        row["target"]
+        f"{row['target']} ({row['recovery']})"
         for row in steps
         if any(
             one.is_decoy
             and f"slurm:{one.job}" == row["target"]
-            and one.at <= row["started_at"] <= one.until
+            and "ended by itself" not in row["detail"]
+            and one.at <= row["started_at"]
+            and (one.is_fatal or row["started_at"] <= one.until)
             for one in bench.outcomes
         )
     ]
@@ -337,8 +342,8 @@ def show(bench: Bench, wall_seconds: float) -> bool:
     bad = [one for one in decoys if not one.is_recovered]
     print(f"\nfaults {len(faults)}, not recovered {len(faults) - len(done)}; decoys {len(decoys)}, "
           f"disturbed {len(bad)}; healthy nodes removed {len(removed)} {' '.join(removed)}; "
-          f"jobs restarted for nothing {len(restarted)}; repaired nodes not given back "
-          f"{len(bench.unreturned)}")  # fmt: skip
+          f"jobs restarted for nothing {len(restarted)} {' '.join(restarted)}; repaired nodes not "
+          f"given back {len(bench.unreturned)}")  # fmt: skip
     print(f"{wall_seconds:.0f} s in all; {_ratio(bench)}")
     is_met = bool(whole) and len(done) == len(faults) and not removed and not restarted and not bad
     return (

@@ -64,6 +64,9 @@ FOREIGN = "foreign"
 GOES_ON_AS = "goes_on_as"
 """Key of `undo` of a RESTART whose job has other ids afterwards: these, with commas between."""
 
+ENDED = "ended"
+"""Key of `undo` of a RESTART whose job had ended by itself, and how: nobody waits for its steps."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepResult:

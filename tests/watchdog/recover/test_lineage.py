@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import Connection
 
-from chipmedic.recoverer import GOES_ON_AS, Step, StepKind
+from chipmedic.recoverer import ENDED, GOES_ON_AS, Step, StepKind
 from chipmedic_watchdog.recover import book
 from chipmedic_watchdog.recover.settings import Mode
 from chipmedic_watchdog.recover.verify import jobs_still
@@ -80,6 +80,19 @@ def test_a_job_moves_again_under_its_new_name(
     progress(database, name, at, **row)
     found = database.read_now(lambda c: jobs_still(c, recovery))
     assert found == (["kubernetes:old"] if still else [])
+
+
+@pytest.mark.parametrize("is_ended", [True, False])
+def test_nobody_waits_for_a_job_that_had_ended_by_itself(
+    database: Database, is_ended: bool
+) -> None:
+    recovery = put_restart(database, "slurm:7", "", NOW)
+    progress(database, "slurm:7", NOW - 5)
+    if is_ended:
+        table = schema.recovery_steps
+        change(database, table, table.c.recovery == recovery, undo={ENDED: "CANCELLED"})
+    found = database.read_now(lambda c: jobs_still(c, recovery))
+    assert found == ([] if is_ended else ["slurm:7"])
 
 
 def progress(database: Database, job: str, at: float, **row: object) -> None:

@@ -18,6 +18,7 @@ from typing import TypeVar
 
 from chipmedic.errors import DeliveryFailed, JobGone
 from chipmedic.recoverer import (
+    ENDED,
     GOES_ON_AS,
     NodeView,
     Recoverer,
@@ -41,6 +42,8 @@ PLAN_TIMEOUT_SECONDS = 120.0
 """A plan waits for jobs that are just ending: Slurm's KillWait is 30 s, others set more."""
 RETRY_LONGEST_SECONDS = 15.0
 VIEW_OLDEST_SECONDS = 2.0
+KEPT_LATE = frozenset({GOES_ON_AS, ENDED})
+"""Keys of `undo` that come true after the act; the rest is what was before it."""
 
 Plan = TypeVar("Plan")
 
@@ -240,7 +243,7 @@ class Engine:
         self._database.assert_leading()
         act = with_token(step, self._database.fencing_token)
         result = await call(adapter, lambda: adapter.do(act), timeout_seconds=step.timeout_seconds)
-        if result.undo and (not stored.undo or GOES_ON_AS in result.undo):
+        if result.undo and (not stored.undo or not KEPT_LATE.isdisjoint(result.undo)):
             undo = {**stored.undo, **result.undo}
             await self._database.write(lambda c: transitions.keep_undo(c, recovery, stored, undo))
         if not result.is_done:

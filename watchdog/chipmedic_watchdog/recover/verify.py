@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, func, select
 
-from chipmedic.recoverer import StepKind
+from chipmedic.recoverer import ENDED, StepKind
 from chipmedic_watchdog.recover import book
 from chipmedic_watchdog.recover.lineage import goes_on_as
 from chipmedic_watchdog.store import schema
@@ -12,6 +12,8 @@ from chipmedic_watchdog.store import schema
 
 def jobs_still(connection: Connection, recovery: str) -> list[str]:
     """Return the restarted jobs that have not reported since; a job that never reports is not one.
+
+    Nor is one that had ended by itself: waiting for it would keep the others from the next restart.
 
     A row of `job_progress` is written when step, phase or attempt change, so a row after the
     restart began that has a higher attempt, or any row after it ended, says that the job moves.
@@ -21,6 +23,7 @@ def jobs_still(connection: Connection, recovery: str) -> list[str]:
         for stored in book.steps(connection, recovery)
         if stored.step.kind is StepKind.RESTART
         and stored.state == "done"
+        and ENDED not in stored.undo
         and _stands_still(connection, stored)
     ]
 

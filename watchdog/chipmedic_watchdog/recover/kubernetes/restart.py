@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from chipmedic.errors import DeliveryFailed
 from chipmedic.host import Host
-from chipmedic.recoverer import GOES_ON_AS, RecoveryRequest, Rung, Step, StepKind, StepResult
+from chipmedic.recoverer import ENDED, GOES_ON_AS, RecoveryRequest, Rung, Step, StepKind, StepResult
 from chipmedic_watchdog.recover.kubernetes.cluster import Cluster
 from chipmedic_watchdog.recover.kubernetes.connection import readable
 from chipmedic_watchdog.recover.kubernetes.eviction import Eviction
@@ -131,7 +131,7 @@ class KubernetesRestart:
                 job.namespace, job.owner, [p for p in old if p.deleted_at is None]
             )
             if prospect.ended:
-                return StepResult(is_done=True, detail=_ended(job, prospect))
+                return _ended_result(job, prospect)
             if prospect.refusal:
                 raise DeliveryFailed(f"{job.address}: {prospect.refusal}", is_permanent=True)
             if waits := self._eviction.take(old, step.arguments["reason"]):
@@ -160,7 +160,7 @@ class KubernetesRestart:
         if prospect.has_failed:
             raise DeliveryFailed(f"{_ended(job, prospect)} after the eviction", is_permanent=True)
         if prospect.ended:
-            return StepResult(is_done=True, detail=_ended(job, prospect))
+            return _ended_result(job, prospect)
         waiting = next((p for p in pods if p.waits_for and not job.is_old(p)), None)
         why = f"; {waiting.name}: {waiting.waits_for}" if waiting else ""
         return StepResult(is_done=False, detail=f"{len(new)} of {job.expected} pods run again{why}")
@@ -194,6 +194,11 @@ def _job(step: Step) -> Job:
         expected=int(told["expected"]),
         excluded=frozenset(told["exclude"].split(",")) - {""},
     )
+
+
+def _ended_result(job: Job, prospect: Prospect) -> StepResult:
+    undo = {ENDED: str(prospect.ended)}
+    return StepResult(is_done=True, detail=_ended(job, prospect), undo=undo)
 
 
 def _ended(job: Job, prospect: Prospect) -> str:

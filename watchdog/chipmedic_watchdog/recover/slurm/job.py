@@ -9,7 +9,7 @@ the job was started again, whoever did it and whichever of our processes was kil
 from __future__ import annotations
 
 from chipmedic.errors import DeliveryFailed
-from chipmedic.recoverer import Step, StepKind, StepResult
+from chipmedic.recoverer import ENDED, Step, StepKind, StepResult
 from chipmedic_watchdog.recover.settings import SlurmSettings
 from chipmedic_watchdog.recover.slurm.commands import SlurmCommands
 from chipmedic_watchdog.recover.slurm.text import (
@@ -72,7 +72,8 @@ class SlurmRestart:
         """Do the next thing and say what is waited for."""
         job = self._commands.job(step.arguments["job"])
         if job.state in ENDED_STATES:
-            return StepResult(is_done=True, detail=f"the job has ended by itself: {job.state}")
+            detail = f"the job has ended by itself: {job.state}"
+            return StepResult(is_done=True, detail=detail, undo={ENDED: job.state})
         if job.state in HELD_STATES or job.reason in HELD_REASONS:
             raise DeliveryFailed(
                 f"the job is held in Slurm ({job.state}, {job.reason}); it is not released by us",
