@@ -286,7 +286,7 @@ def check_the_end(fleet: Fleet) -> None:
             == len(rows(database, schema.incidents))
         )
 
-    until(is_over, 120, "every fault cleared and told")
+    until(is_over, "every fault cleared and told")
     epochs = rows(database, schema.epochs)
     assert sorted(e["node"] for e in epochs) == sorted(AGENTS), "no agent had to begin anew"
     events = rows(database, schema.events)
