@@ -27,6 +27,8 @@ class WatchdogProcess:
     environment: dict[str, str] = field(default_factory=dict)
     store_url: str = ""
     """Empty: an SQLite file in the folder."""
+    prefix: tuple[str, ...] = ()
+    """Words before the command line: `ip netns exec NAME`, say."""
     process: subprocess.Popen[bytes] | None = None
     address: str = ""
     http: str = ""
@@ -48,18 +50,25 @@ class WatchdogProcess:
         (self.folder / "log").write_text("")
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "chipmedic_watchdog.main", "--config", self.config_path],
+                [
+                    *self.prefix,
+                    sys.executable,
+                    "-m",
+                    "chipmedic_watchdog.main",
+                    "--config",
+                    self.config_path,
+                ],
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **self.environment},
                 start_new_session=True,
-            )
+            )  # fmt: skip
         end = time.monotonic() + timeout_seconds
         while not (found := READY.search(self.log)):
             if self.process.poll() is not None or time.monotonic() > end:
                 raise AssertionError(f"not ready:\n{self.log}")
             time.sleep(0.05)
-        self.address = f"127.0.0.1:{found[1]}"
+        self.address = f"{stream.rpartition(':')[0]}:{found[1]}"
         self.http = f"http://{found[2]}"
 
     def write_config(self, stream: str = "127.0.0.1:0") -> None:

@@ -1,0 +1,219 @@
+"""Both daemons in network namespaces: a cable that is pulled, one way only, a new address.
+
+What a proxy cannot do: packets vanish, and neither side is told. A node that is away is judged
+silent once, that ends by itself when it is back, and what happened meanwhile arrives once.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from chipmedic_simulator.kernel_log import SimulatedKernelLog
+from chipmedic_watchdog.store import schema
+from chipmedic_watchdog.store.database import Database, open_engine
+from waiting import until
+from watchdog_process import WatchdogProcess
+
+pytestmark = pytest.mark.system
+
+HERE, THERE, MOVED = "10.77.0.1", "10.77.0.2", "10.77.0.3"
+RUN = "from chipmedic_agent.main import run; run()"
+
+
+def ip(*argv: str) -> None:
+    subprocess.run(["ip", *argv], check=True, timeout=20, capture_output=True)
+
+
+@dataclass
+class Net:
+    """Two namespaces and the cable between them: `head` of the watchdog, `node` of the agent."""
+
+    head: str = field(default_factory=lambda: f"cm-head-{os.getpid()}")
+    node: str = field(default_factory=lambda: f"cm-node-{os.getpid()}")
+
+    def lay(self) -> None:
+        for name in (self.head, self.node):
+            ip("netns", "add", name)
+            ip("-n", name, "link", "set", "lo", "up")
+        ip("-n", self.head, "link", "add", "cable", "type", "veth", "peer", "cable",
+           "netns", self.node)  # fmt: skip
+        for name, address in ((self.head, HERE), (self.node, THERE)):
+            ip("-n", name, "address", "add", f"{address}/24", "dev", "cable")
+            ip("-n", name, "link", "set", "cable", "up")
+
+    def remove(self) -> None:
+        for name in (self.head, self.node):
+            subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
+
+    def pull(self) -> None:
+        ip("-n", self.node, "link", "set", "cable", "down")
+
+    def plug(self) -> None:
+        ip("-n", self.node, "link", "set", "cable", "up")
+
+    def lose_answers(self) -> None:
+        """What the node says arrives, and what the watchdog answers does not."""
+        ip("-n", self.head, "route", "add", "blackhole", f"{THERE}/32")
+
+    def answer_again(self) -> None:
+        ip("-n", self.head, "route", "delete", "blackhole", f"{THERE}/32")
+
+    def lose_words(self) -> None:
+        """What the watchdog says arrives, and what the node says does not."""
+        ip("-n", self.node, "route", "add", "blackhole", f"{HERE}/32")
+
+    def speak_again(self) -> None:
+        ip("-n", self.node, "route", "delete", "blackhole", f"{HERE}/32")
+
+    def move(self) -> None:
+        """Give the node another address, as DHCP may."""
+        ip("-n", self.node, "address", "delete", f"{THERE}/24", "dev", "cable")
+        ip("-n", self.node, "address", "add", f"{MOVED}/24", "dev", "cable")
+
+
+@dataclass
+class Site:
+    """One watchdog and one agent."""
+
+    folder: Path
+    net: Net
+    watchdog: WatchdogProcess
+    agent: subprocess.Popen[bytes]
+    kernel_log: SimulatedKernelLog
+    broken: int = 0
+
+    def break_chips(self, count: int) -> None:
+        """Let chips that were well fall off the bus."""
+        for _ in range(count):
+            self.broken += 1
+            self.kernel_log.say("off-bus", f"0000:{self.broken + 16:02x}:00.0")
+
+    def rows(self, table: Any) -> list[Any]:
+        database = Database(open_engine(f"sqlite:///{self.folder}/watchdog/store/watchdog.db"))
+        try:
+            return list(database.read_now(lambda c: c.execute(select(table)).all()))
+        finally:
+            database.close()
+
+    def faults(self, kind: str) -> list[Any]:
+        return [row for row in self.rows(schema.faults) if row.kind == kind]
+
+    def is_silent(self) -> bool:
+        return any(row.state == "open" for row in self.faults("node.unreachable"))
+
+    def is_whole(self) -> bool:
+        """Whether the node is there again, and every fault of its chips with its incident."""
+        [node] = self.rows(schema.nodes)
+        told = [row for row in self.faults("chip.lost") if row.incident]
+        return node.state == "connected" and not self.is_silent() and len(told) >= self.broken
+
+    def explain(self) -> str:
+        return self.watchdog.log + (self.folder / "agent.log").read_text(errors="replace")
+
+
+@pytest.fixture
+def net() -> Iterator[Net]:
+    if shutil.which("ip") is None or os.geteuid() != 0:
+        pytest.skip("network namespaces: needs root and iproute2")
+    made = Net()
+    try:
+        made.lay()
+    except subprocess.CalledProcessError as e:
+        made.remove()
+        pytest.skip(f"network namespaces: not allowed here: {e.stderr.decode().strip()}")
+    yield made
+    made.remove()
+
+
+@pytest.fixture
+def site(net: Net, tmp_path: Path) -> Iterator[Site]:
+    watchdog = WatchdogProcess(
+        tmp_path / "watchdog",
+        # Not for a second chance of the network: the verdict is what is waited for.
+        "[liveness]\nstartup_grace_seconds = 0\nrestart_seconds = 1\nmany_seconds = 1\n",
+        prefix=("ip", "netns", "exec", net.head),
+    )
+    watchdog.start(stream=f"{HERE}:0", timeout_seconds=90)
+    config = tmp_path / "agent.toml"
+    config.write_text(
+        f'node = "node-1"\nwatchdogs = ["{watchdog.address}"]\nhost_root = "{tmp_path}/root"\n'
+        f'state_directory = "{tmp_path}/state"\nprogress_socket = "{tmp_path}/beats"\n'
+        "[http]\nenabled = false\n"
+    )
+    kernel_log = SimulatedKernelLog(tmp_path / "root")
+    with (tmp_path / "agent.log").open("wb") as log:
+        agent = subprocess.Popen(
+            ["ip", "netns", "exec", net.node, sys.executable, "-c", RUN, "--config", str(config)],
+            stdout=log,
+            stderr=log,
+        )
+    made = Site(tmp_path, net, watchdog, agent, kernel_log)
+    try:
+        until(lambda: made.rows(schema.nodes) and made.is_whole(), explain=made.explain)
+        yield made
+    finally:
+        agent.send_signal(signal.SIGKILL)
+        agent.wait(20)
+        watchdog.close()
+
+
+def test_a_cable_that_is_pulled(site: Site) -> None:
+    """First of a node that is well: its silence is an incident, and that ends by itself."""
+    site.net.pull()
+    until(site.is_silent, "the node is not missed", explain=site.explain)
+    site.net.plug()
+    until(site.is_whole, "the node does not come back", explain=site.explain)
+    [silence] = site.faults("node.unreachable")
+
+    def states() -> list[str]:
+        return [row.state for row in site.rows(schema.incidents) if row.id == silence.incident]
+
+    until(lambda: states() == ["resolved"], "its incident does not end", explain=site.explain)
+    cut_off(site, Net.pull, Net.plug)
+    assert_each_once(site)
+
+
+def test_a_way_that_is_open_in_one_direction_and_an_address_that_changes(site: Site) -> None:
+    cut_off(site, Net.lose_answers, Net.answer_again)
+    cut_off(site, Net.lose_words, Net.speak_again)
+    judged = len(site.faults("node.unreachable"))
+    site.break_chips(2)
+    site.net.move()
+    site.break_chips(2)
+    until(site.is_whole, "the node does not come back", explain=site.explain)
+    assert len(site.faults("node.unreachable")) <= judged + 1
+    assert_each_once(site)
+
+
+def cut_off(site: Site, cut: Callable[[Net], None], mend: Callable[[Net], None]) -> None:
+    """Cut the node off while its chips fail; it is missed once, and then it is back."""
+    judged = len(site.faults("node.unreachable"))
+    site.break_chips(2)
+    cut(site.net)
+    site.break_chips(2)
+    until(site.is_silent, "the node is not missed", explain=site.explain)
+    site.break_chips(2)
+    mend(site.net)
+    until(site.is_whole, "the node does not come back", explain=site.explain)
+    assert len(site.faults("node.unreachable")) == judged + 1
+
+
+def assert_each_once(site: Site) -> None:
+    """Every fault and every event once."""
+    begun = Counter(row.component for row in site.faults("chip.lost"))
+    assert len(begun) == site.broken
+    assert set(begun.values()) == {1}
+    seqs = sorted(row.seq for row in site.rows(schema.events))
+    assert seqs == list(range(1, len(seqs) + 1)), "every event, once"
