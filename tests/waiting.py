@@ -14,8 +14,8 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-PATIENCE_SECONDS = 100.0
-"""Far beyond what any of them takes, and less than what pytest allows to one test."""
+PATIENCE_SECONDS = 150.0
+"""Far beyond what any of them takes, and less than the 300 s that pytest allows to one test."""
 
 
 def until(
