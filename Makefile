@@ -28,7 +28,8 @@ check: dev  ## lint, format, types, imports, generated code, catalog
 
 # Parsers and detectors; FUZZ=tests/faults runs a part. It takes hours: one property may take minutes.
 FUZZ ?= tests/collectors tests/faults tests/agent/detectors tests/agent/test_jobs.py \
-	tests/agent/test_progress.py tests/core tests/proto tests/watchdog/recover/test_slurm_text.py
+	tests/agent/test_progress.py tests/core tests/proto tests/watchdog/recover/test_slurm_text.py \
+	tests/watchdog/recover/kubernetes/test_objects.py tests/watchdog/recover/kubernetes/test_owners.py
 
 fuzz: dev  ## 10,000 mutated inputs per property of each parser and detector
 	HYPOTHESIS_PROFILE=fuzz nice $(BIN)/pytest -m "hypothesis and not system" --timeout=0 $(FUZZ) $(PYTEST)
