@@ -306,8 +306,13 @@ async def test_a_node_whose_fault_came_back_meanwhile_is_offered_again(database:
         change(database, schema.faults, fault, state="cleared")
         change(database, schema.incidents, INCIDENT, state="resolved", resolved_at=NOW)
         loop.wake()
+
+        def asked() -> list[str]:
+            return [r for r, state in recoveries(database) if state == "proposed"]
+
+        await eventually(lambda: asked() not in ([], ["rec-000002"]))
         await settle()
-        proposed = [r for r, state in recoveries(database) if state == "proposed"]
+        proposed = asked()
         assert len(proposed) == 1, "asked again, and once"
         assert proposed != ["rec-000002"]
         database.write_now(lambda c: approvals.approve(c, proposed[0], who="mei", now=NOW))
