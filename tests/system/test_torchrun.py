@@ -70,6 +70,16 @@ floor_seconds = 5
 """
 
 
+EATER = """
+import time
+from chipmedic.beat import beat
+while True:
+    beat(phase="init")
+    time.sleep(0.2)
+"""
+"""A worker whose launcher was started on a node that is kept out."""
+
+
 class Cluster:
     """Three nodes, their launchers, a watchdog, and the place where launchers meet."""
 
@@ -144,7 +154,7 @@ class Cluster:
         return {
             row["node"]: (row["pids"], row["step"] or 0)
             for row in self.rows(schema.job_nodes)
-            if row["is_present"] and row["pids"]
+            if row["job"] == JOB and row["is_present"] and row["pids"]
         }
 
     def steps_on(self, *nodes: str, beyond: int = 0) -> int:
@@ -153,14 +163,22 @@ class Cluster:
         step = max((step for _, step in here.values()), default=0)
         return step if sorted(here) == sorted(nodes) and step > beyond else 0
 
-    def recovery(self, number: int) -> dict[str, Any]:
-        found = {row["id"]: row for row in self.rows(schema.recoveries)}
-        return found.get(f"rec-{number:06d}", {})
-
-    def steps(self, number: int) -> dict[str, dict[str, Any]]:
-        wanted = f"rec-{number:06d}"
+    def recovery(self, rung: str = "") -> dict[str, Any]:
+        """Return the newest recovery of the job, or that which restarts it by this rung."""
         rows = self.rows(schema.recovery_steps)
-        return {row["kind"]: row for row in rows if row["recovery"] == wanted}
+        mine = [r["recovery"] for r in rows if r["target"] == JOB and rung in ("", r["rung"])]
+        found = [row for row in self.rows(schema.recoveries) if row["id"] in mine]
+        return max(found, key=lambda row: row["id"], default={})
+
+    def steps(self) -> dict[str, dict[str, Any]]:
+        """Return the steps of the newest recovery of the job, by kind."""
+        newest = self.recovery().get("id")
+        rows = self.rows(schema.recovery_steps)
+        return {row["kind"]: row for row in rows if row["recovery"] == newest}
+
+    def open_faults(self, kind: str) -> set[tuple[str, str]]:
+        rows = self.rows(schema.faults)
+        return {(r["node"], r["job"]) for r in rows if r["kind"] == kind and r["state"] == "open"}
 
     def explain(self) -> str:
         logs = [f"launcher-{node}" for node in self.launchers]
@@ -216,39 +234,46 @@ def test_a_sick_node_leaves_a_spare_takes_its_place_and_a_hang_ends(
     begun = time.monotonic()
     hurt = cluster.hardware["n2"]
     hurt.kernel_log.say("off-bus", hurt.pci(0))
-    until(lambda: cluster.recovery(1).get("state") == "running", "it acts", explain=cluster.explain)
+    until(lambda: cluster.recovery().get("state") == "running", "it acts", explain=cluster.explain)
     cluster.watchdog.kill()
     before = cluster.watchdog.log
     cluster.start_watchdog()
 
     def saved() -> int:
-        found = re.search(r"saved at step (\d+)", cluster.steps(1)["checkpoint"]["detail"])
+        found = re.search(r"saved at step (\d+)", cluster.steps()["checkpoint"]["detail"])
         return int(found[1]) if found else 0
 
     wanted = until(saved, "the job has saved", explain=lambda: before + cluster.explain())
     step = until(
         lambda: cluster.steps_on("n1", "n3", beyond=wanted), "it steps on the spare",
-        explain=lambda: str(cluster.steps(1)) + cluster.explain(),
+        explain=lambda: str(cluster.steps()) + cluster.explain(),
     )  # fmt: skip
     seconds = time.monotonic() - begun
-    until(lambda: cluster.recovery(1)["state"] == "done", "done", explain=cluster.explain)
+    until(lambda: cluster.recovery()["state"] == "done", "done", explain=cluster.explain)
 
     assert cluster.launchers["n2"].wait(timeout=60) == NO_RESTART_EXIT_STATUS
     assert "chipmedic:inc-" in cluster.log("launcher-n2"), "the launcher says why"
-    assert cluster.steps(1)["restart"]["detail"].startswith("formed anew on n1")
+    assert cluster.steps()["restart"]["detail"].startswith("formed anew on n1")
     starts = re.findall(r"starts after step (\d+)", cluster.log("launcher-n3"))
     assert starts, cluster.log("launcher-n3")
     assert int(starts[0]) >= wanted, "from the checkpoint that was asked for"
     cluster.launch("n2")
     assert cluster.launchers["n2"].wait(timeout=60) == NO_RESTART_EXIT_STATUS, "it stays out"
 
+    # Something that eats the exit status starts a job there even so: that is told.
+    cluster.run(
+        "eaten", "-c", EATER, TORCHELASTIC_RUN_ID="eaten", CHIPMEDIC_SOCKET=f"{hurt.folder}/s"
+    )
+    until(lambda: cluster.open_faults("job.returned") == {("n2", "torchrun:eaten")},
+          "an alarm", explain=cluster.explain)  # fmt: skip
+
     # A worker stops in its tracks; the job is started again in place.
     hung_at = time.monotonic()
     (pid,) = cluster.workers()["n3"][0]
     os.kill(pid, signal.SIGSTOP)
-    until(lambda: cluster.recovery(2), "it acts again", explain=cluster.explain)
-    until(lambda: cluster.recovery(2)["state"] == "done", "it steps again", explain=cluster.explain)
-    assert cluster.steps(2)["restart"]["rung"] == "in_place"
+    until(lambda: cluster.recovery("in_place").get("state") == "done", "it steps again",
+          explain=cluster.explain)  # fmt: skip
+    assert cluster.steps()["checkpoint"]["detail"] == "not asked: job.hung is open on it"
     hang_seconds = time.monotonic() - hung_at
     until(lambda: cluster.steps_on("n1", "n3", beyond=step), "it goes on", explain=cluster.explain)
     with capsys.disabled():

@@ -14,7 +14,7 @@ from chipmedic_watchdog.recover.settings import CheckpointSettings
 from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.store.database import Database
 from watchdog.recover.elastic import JOB, ElasticJob
-from watchdog.recover.story import NOW, put, rows
+from watchdog.recover.story import NOW, put, put_fault, rows
 
 REQUEST = RecoveryRequest(incident="inc-000001", reason="why", nodes=("n2",), jobs=(JOB,))
 SETTINGS = CheckpointSettings(timeout_seconds=6.0, stall_seconds=3.0)
@@ -70,6 +70,23 @@ async def test_a_job_that_stands_still_is_not_asked(job: ElasticJob) -> None:
     job.report()
     assert (await ask(job)).startswith("not asked: it has made no step for 3 s")
     assert job.acts == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "state", "is_asked"),
+    [
+        ("job.hung", "open", False),
+        ("job.crashed", "open", False),
+        ("job.hung", "cleared", True),
+        ("chip.lost", "open", True),
+    ],
+)
+async def test_a_job_that_is_said_to_stand_still_is_not_asked(
+    job: ElasticJob, kind: str, state: str, *, is_asked: bool
+) -> None:
+    put_fault(job.database, kind=kind, state=state, job=JOB)
+    job.saves_at = 120
+    assert (await ask(job)).startswith("saved at" if is_asked else f"not asked: {kind} is open")
 
 
 async def test_a_job_that_reports_no_steps_is_not_asked(job: ElasticJob) -> None:

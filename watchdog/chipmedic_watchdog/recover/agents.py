@@ -24,6 +24,8 @@ from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.store.database import Store
 
 POLL_SECONDS = 0.1
+STANDING = ("job.hung", "job.crashed")
+"""Faults after which a job makes no step any more."""
 STORE_SECONDS = 30.0
 """How long the store may take for one question."""
 
@@ -126,6 +128,14 @@ class Agents:
         """
         return self._read(lambda c: _pace_seconds(c, job))
 
+    def standing(self, job: str) -> str | None:
+        """Return the kind of an open fault that says that a job stands still, None without one.
+
+        Raises:
+            DeliveryFailed: the store is not to be had.
+        """
+        return self._read(lambda c: _standing(c, job))
+
     def _read(self, work: Callable[[Connection], Result]) -> Result:
         return self._run(lambda: self._database.read(work))
 
@@ -166,3 +176,9 @@ def _pace_seconds(connection: Connection, job: str) -> float:
     table = schema.job_tracks
     body = connection.execute(select(table.c.body).where(table.c.job == job)).scalar()
     return 0.0 if body is None else track_from_json(body).pace_seconds or 0.0
+
+
+def _standing(connection: Connection, job: str) -> str | None:
+    table = schema.faults
+    is_open = (table.c.job == job) & table.c.kind.in_(STANDING) & (table.c.state == "open")
+    return connection.execute(select(table.c.kind).where(is_open).limit(1)).scalar()

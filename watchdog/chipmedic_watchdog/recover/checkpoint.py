@@ -62,6 +62,8 @@ class Checkpoint:
         before = self._agents.job(job)
         if not any(each.pids for each in before.values()):
             return "not asked: no node reports a process of it"
+        if (kind := self._agents.standing(job)) is not None:
+            return f"not asked: {kind} is open on it"
         stall_seconds = max(self._settings.stall_seconds, 2 * self._agents.pace_seconds(job))
         if not _moves(before, stall_seconds):
             return f"not asked: it has made no step for {stall_seconds:.0f} s, or reports none"
