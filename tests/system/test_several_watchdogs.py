@@ -73,6 +73,7 @@ kind = "webhook"
 url = "{url}"
 secret_file = "{key}"
 timeout_seconds = 3.0
+maximum_per_node_per_minute = 1000
 maximum_per_minute = 100000
 """
 
@@ -269,6 +270,14 @@ async def test_a_leader_that_wakes_amid_a_step_runs_no_further_program(
     assert (recovery["state"], step["state"], step["fencing_token"]) == ("done", "done", old)
 
 
+def what_is_left(database: Database) -> str:
+    """Say what is not over yet."""
+    faults = Counter((f["kind"], f["state"]) for f in rows(database, schema.faults))
+    incidents = Counter((i["cause"], i["state"]) for i in rows(database, schema.incidents))
+    notices = Counter((n["occasion"], n["state"]) for n in rows(database, schema.notices))
+    return f"faults {faults}\nincidents {incidents}\nnotices {notices}"
+
+
 def check_the_end(fleet: Fleet) -> None:
     """Wait until everything was told, and compare what the agents saw with what arrived."""
     database = Database(open_engine(fleet.url))
@@ -286,7 +295,7 @@ def check_the_end(fleet: Fleet) -> None:
             == len(rows(database, schema.incidents))
         )
 
-    until(is_over, "every fault cleared and told")
+    until(is_over, "every fault cleared and told", explain=lambda: what_is_left(database))
     epochs = rows(database, schema.epochs)
     assert sorted(e["node"] for e in epochs) == sorted(AGENTS), "no agent had to begin anew"
     events = rows(database, schema.events)
