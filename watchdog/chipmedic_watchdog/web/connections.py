@@ -21,6 +21,8 @@ CONNECTIONS_MAX = 512
 OF_ONE_ADDRESS = 64
 KEPT_FOR_LOOPBACK = 32
 """The people on this host get in whatever others do."""
+MARGIN_SECONDS = 10.0
+"""The system ends a connection later than we do, who count it: it sees what fits its buffers."""
 BUSY = (
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain\r\nretry-after: 5\r\n"
     b"connection: close\r\ncontent-length: 21\r\n\r\ntoo many connections\n"
@@ -63,7 +65,8 @@ class Connections:
         """End connections whose other end takes nothing of what was sent (Linux)."""
         option = getattr(socket, "TCP_USER_TIMEOUT", None)
         if option is not None:
-            listener.setsockopt(socket.IPPROTO_TCP, option, int(self.answer_seconds * 1000))
+            seconds = self.answer_seconds + MARGIN_SECONDS
+            listener.setsockopt(socket.IPPROTO_TCP, option, int(seconds * 1000))
 
     def protocol(self) -> type[asyncio.Protocol]:
         """Return uvicorn's protocol, held to these limits."""
