@@ -1,8 +1,8 @@
 # The two commands of README are `make demo` and `make test`; the rest is for developers.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
-# Two at a time also on one core: the tests of real servers mostly wait.
-WORKERS ?= 2
+# More at a time than cores: the tests of real servers mostly wait.
+WORKERS ?= 3
 BIN    := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
