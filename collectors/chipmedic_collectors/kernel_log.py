@@ -180,6 +180,9 @@ class KernelLog(Collector):
         """
         ahead = now - time.monotonic()
         if abs(ahead - self._clock_ahead) >= CLOCK_SET_SECONDS:
+            if self._history_until is not None:
+                # Or after a step back of hours all that is written now would be history for hours.
+                self._history_until += ahead - self._clock_ahead
             self._clock_ahead = ahead
             self._drained_at = None
             self._boot = replace(self._boot, at=read_boot(self._host).at)

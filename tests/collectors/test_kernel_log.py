@@ -296,6 +296,26 @@ def test_a_clock_that_was_set_moves_the_boot_with_it(
     assert event.id.rpartition("/")[0] == early.id.rpartition("/")[0]
 
 
+def test_a_clock_that_was_set_back_makes_no_history_of_what_comes(
+    log: SimulatedKernelLog, tmp_path: Path
+) -> None:
+    """A host, and its agent for the first time, starts hours ahead; then NTP corrects it."""
+
+    class Ahead(LinuxHost):
+        ahead = 5 * 3600.0
+
+        def now(self) -> float:
+            return time.time() + self.ahead
+
+    host = Ahead(str(tmp_path))
+    collector = KernelLog.discover(host)
+    assert collector is not None
+    host.ahead = 0.0
+    log.write(LOST)
+    (event,) = collector.scan().events
+    assert event.severity > Severity.INFO
+
+
 def test_a_flood_is_read_in_pieces_and_completely(
     log: SimulatedKernelLog, collector: KernelLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:

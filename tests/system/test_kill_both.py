@@ -35,6 +35,7 @@ class AgentProcess:
         self.config = folder / "agent.toml"
         self.log = folder / "agent.log"
         self.process: subprocess.Popen[bytes] | None = None
+        self.environment = dict(os.environ)
         folder.mkdir()
         self.config.write_text(
             f'node = "node-1"\nwatchdogs = ["{watchdog}"]\nhost_root = "{folder}/root"\n'
@@ -46,7 +47,7 @@ class AgentProcess:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", RUN, "--config", self.config],
-                stdout=log, stderr=log, start_new_session=True,
+                stdout=log, stderr=log, env=self.environment, start_new_session=True,
             )  # fmt: skip
 
     def kill(self) -> None:
