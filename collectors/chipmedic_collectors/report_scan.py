@@ -40,8 +40,10 @@ FIELDS: dict[Metric, str] = {
 class ScanDraft:
     """Collects what one scan saw; a later statement about the same value replaces the earlier."""
 
-    def __init__(self, source: str, at: float) -> None:
+    def __init__(self, source: str, at: float, steady_at: float | None = None) -> None:
         self.at = at
+        self.steady_at = at if steady_at is None else steady_at
+        """The same for schedules, which go on when the clock is set back (`SteadyClock`)."""
         self.source = source
         self.collector = collector_component(source)
         self.is_inventory = False

@@ -42,7 +42,8 @@ class StandingCodes:
         self._since[uid] = rest | now
         events = []
         for code, since in now.items():
-            if code in before and at - self._told_at.get((uid, code), 0.0) < REMIND_SECONDS:
+            told_at = self._told_at.get((uid, code), 0.0)
+            if code in before and 0 <= at - told_at < REMIND_SECONDS:
                 continue
             self._told_at[uid, code] = at
             name = f"{self._vendor}:{code}"

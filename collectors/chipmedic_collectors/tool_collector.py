@@ -20,6 +20,7 @@ from chipmedic_collectors import pci_bus, tool_absence
 from chipmedic_collectors.pci_bus import PciPattern
 from chipmedic_collectors.report_scan import FIELDS, ScanDraft
 from chipmedic_collectors.standing_codes import StandingCodes
+from chipmedic_collectors.steady_clock import SteadyClock
 from chipmedic_collectors.tool_asking import Asked, Tool
 from chipmedic_collectors.tool_plan import Plan, Question
 from chipmedic_collectors.tool_roster import Roster
@@ -75,6 +76,7 @@ class ToolCollector(Collector):
         self._trouble = Trouble(self.vendor)
         self._devices: tuple[pci_bus.PciDevice, ...] = ()
         self._looked_at: float | None = None
+        self._clock = SteadyClock()
         self._due_at: dict[Question, float] = {}
         self._naming_tries = 0
         self._is_named = False
@@ -99,12 +101,12 @@ class ToolCollector(Collector):
     def scan(self) -> Scan:
         """See `Collector.scan`; a tool that hangs is a gap, and the PCI bus is still looked at."""
         at = self._host.now()
-        draft = ScanDraft(self.vendor, at)
+        draft = ScanDraft(self.vendor, at, self._clock.seconds(at))
         stop_at = at + ASKING_SECONDS
-        self._look_at_bus(at)
+        self._look_at_bus(draft.steady_at)
         plan = self._plan()
         try:
-            asked = self._ask_summary(plan.questions[0], at)
+            asked = self._ask_summary(plan.questions[0], draft.steady_at)
         except ToolBlocked as e:
             is_stuck = e.abandoned_pid is not None
             if (
@@ -311,7 +313,7 @@ class ToolCollector(Collector):
         has_moved = self._roster.moved(rows)
         self._roster.learn(rows)
         naming = [question for question in plan.questions if question.names_chips]
-        due = [q for q in naming if has_moved or self._due_at.get(q, 0.0) <= draft.at]
+        due = [q for q in naming if has_moved or self._due_at.get(q, 0.0) <= draft.steady_at]
         is_whole = True
         for question in due:
             is_whole &= self._ask_names(question, draft, stop_at)
@@ -329,14 +331,14 @@ class ToolCollector(Collector):
         except ToolBlocked as e:
             draft.gap(draft.collector, None, GapReason.TIMED_OUT, str(e))
             if self._is_named:
-                self._due_at[question] = draft.at + _HUNG_SECONDS
+                self._due_at[question] = draft.steady_at + _HUNG_SECONDS
             return False
         if self._foreign_words(asked.report.chips):
             return False
         self._roster.learn(asked.report.chips)
         if not asked.report.chips and not asked.has(ProblemKind.UNSUPPORTED):
             return False
-        self._due_at[question] = draft.at + question.every_seconds
+        self._due_at[question] = draft.steady_at + question.every_seconds
         return True
 
     def _foreign_words(self, rows: Sequence[ChipReport]) -> str:
@@ -380,19 +382,19 @@ class ToolCollector(Collector):
     def _ask_the_rest(self, plan: Plan, draft: ScanDraft, stop_at: float) -> None:
         """Ask what is due, longest waiting first; one that hangs is the last of this scan."""
         slow = [question for question in plan.questions[1:] if not question.names_chips]
-        due = [question for question in slow if self._due_at.get(question, 0.0) <= draft.at]
+        due = [question for question in slow if self._due_at.get(question, 0.0) <= draft.steady_at]
         for question in sorted(due, key=lambda question: self._due_at.get(question, 0.0)):
             if self._host.now() >= stop_at:
                 return
             try:
                 asked = self._tool.ask(question.argv, timeout_seconds=question.timeout_seconds)
             except ToolBlocked as e:
-                self._due_at[question] = draft.at + _HUNG_SECONDS
+                self._due_at[question] = draft.steady_at + _HUNG_SECONDS
                 for chip in self._shown(draft):
                     draft.unread(chip.component, question.states, GapReason.TIMED_OUT, str(e))
                 return
             rest = self._read_answer(question, asked, draft)
-            self._due_at[question] = draft.at + rest
+            self._due_at[question] = draft.steady_at + rest
 
     def _read_answer(self, question: Question, asked: Asked, draft: ScanDraft) -> float:
         """Take in an answer; return after how long to ask again."""

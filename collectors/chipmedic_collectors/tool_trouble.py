@@ -57,7 +57,7 @@ class Trouble:
         """
         if problem.kind is not self._kind:
             self._kind, self._since = problem.kind, at
-        elif at - self._told_at < REMIND_SECONDS:
+        elif 0 <= at - self._told_at < REMIND_SECONDS:
             return None
         self._told_at = at
         died = worked_before and problem.kind in (ProblemKind.DRIVER_DOWN, ProblemKind.NO_DEVICES)

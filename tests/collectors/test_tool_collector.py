@@ -188,6 +188,16 @@ def test_slow_questions_are_slow(story: Story) -> None:
     assert story.asked() == ["toy", "toy ecc"]
 
 
+def test_a_clock_that_is_set_back_puts_no_question_off(story: Story) -> None:
+    story.toy.scan()
+    story.host.at -= 5 * 3600
+    story.toy.scan()
+    story.asked()
+    story.host.at += 300
+    story.toy.scan()
+    assert story.asked() == ["toy", "toy ecc"]
+
+
 def test_an_option_that_is_not_known_is_left_alone(story: Story) -> None:
     story.tools["toy ecc"] = Answer("", "!unsupported no such option", 2)
     scan = story.toy.scan()

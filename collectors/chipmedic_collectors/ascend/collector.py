@@ -17,6 +17,7 @@ from chipmedic_collectors.ascend.roster import Roster
 from chipmedic_collectors.ascend.rows import note_row
 from chipmedic_collectors.report_scan import ScanDraft
 from chipmedic_collectors.standing_codes import StandingCodes
+from chipmedic_collectors.steady_clock import SteadyClock
 from chipmedic_collectors.tool_trouble import Trouble, reason_of, worst
 
 SUMMARY_SECONDS = 10.0
@@ -49,6 +50,7 @@ class Ascend(Collector):
         self._devices_at: float | None = None
         self._hangs = 0
         self._rest_until = 0.0
+        self._clock = SteadyClock()
 
     @classmethod
     def discover(cls, host: Host) -> Self | None:
@@ -63,10 +65,10 @@ class Ascend(Collector):
                 chips one by one, so that a dead one does not hide the others.
         """
         at = self._host.now()
-        draft = ScanDraft(self.vendor, at)
+        draft = ScanDraft(self.vendor, at, self._clock.seconds(at))
         stop_at = at + ASKING_SECONDS
-        self._look_at_bus(at)
-        report = self._summary(at)
+        self._look_at_bus(draft.steady_at)
+        report = self._summary(draft.steady_at)
         if report.chips:
             self._trouble.over()
             self._read_summary(report, draft, stop_at)

@@ -78,7 +78,7 @@ class Questions:
         """Ask what is due until `stop_at`; the first that hangs is the last of this scan."""
         self._add_new()
         urgent, self._urgent = self._urgent, []
-        for question in dict.fromkeys([*urgent, *self._due(draft.at)]):
+        for question in dict.fromkeys([*urgent, *self._due(draft.steady_at)]):
             if self._host.now() >= stop_at:
                 return
             if not self._is_answerable(question, draft):
@@ -86,10 +86,10 @@ class Questions:
             try:
                 rest = self._askers[question.topic](question, draft)
             except ToolBlocked as e:
-                self._due_at[question] = draft.at + HUNG_SECONDS
+                self._due_at[question] = draft.steady_at + HUNG_SECONDS
                 self._note_hung(question, str(e), draft)
                 return
-            self._due_at[question] = draft.at + rest
+            self._due_at[question] = draft.steady_at + rest
 
     def _is_answerable(self, question: Question, draft: ScanDraft) -> bool:
         """Say whether the chip is there to be asked; one that is lost or hangs is left alone."""

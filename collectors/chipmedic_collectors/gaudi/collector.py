@@ -146,12 +146,12 @@ class Gaudi(ToolCollector):
             for chip in self.chips
             if chip.pci is not None
             and draft.shows(chip)
-            and draft.at - self._ports_at.get(chip.uid, float("-inf")) >= _PORTS_SECONDS
+            and draft.steady_at - self._ports_at.get(chip.uid, float("-inf")) >= _PORTS_SECONDS
         ]
         if not due:
             return
         chip = min(due, key=lambda one: self._ports_at.get(one.uid, 0.0))
-        self._ports_at[chip.uid] = draft.at
+        self._ports_at[chip.uid] = draft.steady_at
         try:
             self._read_ports(chip, draft)
         except ToolBlocked as e:

@@ -603,3 +603,13 @@ def test_no_answer_of_the_tools_breaks_a_scan(
         host.at += 60
     again = Ascend(host)
     again.resume(collector.cursor() or "")
+
+
+def test_a_clock_that_is_set_back_puts_no_question_off() -> None:
+    host = a_host(2)
+    collector = started(host)
+    collector.scan()
+    later(collector, host, -5 * 3600)
+    host.commands()
+    later(collector, host, 60)
+    assert host.commands().count("npu-smi info -t ecc -i 1") == 1
