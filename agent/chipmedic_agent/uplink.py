@@ -109,6 +109,10 @@ class Uplink:
                 await self._pause(wait_seconds)
             else:
                 await self._try(target)
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                # Of a stream that ends in the moment of our own cancellation the task group tells
+                # the end alone.
+                raise asyncio.CancelledError
 
     async def _try(self, target: str) -> None:
         """Speak to a watchdog for as long as it lasts, and note how it ended."""

@@ -73,6 +73,7 @@ class TcpProxy:
         self._open.add(writer)
         await self._thawed()
         if self._is_over:
+            _reset(writer)
             return
         host, _, port = self.target.rpartition(":")
         try:
@@ -80,6 +81,10 @@ class TcpProxy:
         except OSError:
             _reset(writer)
             self._open.discard(writer)
+            return
+        if self._is_over:
+            _reset(writer)
+            _reset(other_writer)
             return
         self._open.add(other_writer)
         try:
