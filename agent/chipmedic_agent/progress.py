@@ -154,7 +154,6 @@ class ProgressListener:
                     self._take(data, pid, uid, self._host.now())
 
     def _take(self, data: bytes, pid: int, uid: int, at: float) -> None:
-        self.received_total += 1
         try:
             beat = read_beat(data, at=at, pid=pid, uid=uid, sender=self._identify(pid, at))
         except ValueError as e:
@@ -162,10 +161,11 @@ class ProgressListener:
             if pid not in self._warned and len(self._warned) < SENDERS_MAX:
                 self._warned.add(pid)
                 logger.warning("progress: unreadable datagram pid=%d uid=%d why=%s", pid, uid, e)
-            return
-        if len(self._beats) == QUEUE_MAX:
-            self.dropped_total += 1
-        self._beats.append(beat)
+        else:
+            if len(self._beats) == QUEUE_MAX:
+                self.dropped_total += 1
+            self._beats.append(beat)
+        self.received_total += 1  # last: who sees the count finds what was counted
 
     def _identify(self, pid: int, at: float) -> ProcessIdentity | None:
         """Look up a sender; one that beats each step is read in full once, then only compared."""
