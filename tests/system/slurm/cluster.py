@@ -103,6 +103,16 @@ class Cluster:
         """The fields of `scontrol show node`."""
         return _fields(self.command("scontrol", "-o", "show", "node", node))
 
+    def begin(self, *options: str) -> str:
+        """Submit a job that lasts and wait until its script runs; its id.
+
+        Slurm calls a job RUNNING while its prolog still asks whether the node is fit.
+        """
+        begun = self.folder / f"begun-{secrets.token_hex(4)}"
+        job = self.submit(*options, script=f"touch {begun}\nexec srun sleep 600")
+        self.wait("the job's script runs", begun.exists)
+        return job
+
     def wait(
         self, what: str, is_so: Callable[[], bool], *, seconds: float = PATIENCE_SECONDS
     ) -> float:

@@ -128,8 +128,7 @@ def test_an_idle_node_that_falls_ill_takes_no_job(
 def test_a_node_under_a_job_is_drained_and_the_job_goes_on(
     cluster: Cluster, agents: dict[str, Agent]
 ) -> None:
-    job = cluster.submit("-w", "chip-a2")
-    cluster.wait("the job runs", lambda: cluster.job(job)["JobState"] == "RUNNING")
+    job = cluster.begin("-w", "chip-a2")
     agents["chip-a2"].status, agents["chip-a2"].words = 409, "memory.uncorrectable chip:GPU-12"
     cluster.wait("draining", lambda: cluster.states()["chip-a2"] == "draining")
     assert cluster.job(job)["JobState"] == "RUNNING"

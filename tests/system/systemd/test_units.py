@@ -164,6 +164,7 @@ def test_stop_is_clean_and_no_alarm(node: Container) -> None:
     _wait_for_words(node, AGENT, "stopping: reason=SIGTERM", cursor)
     assert node.run("test", "-e", "/run/chipmedic/progress.sock").code == 1
     assert node.run("test", "-d", "/run/chipmedic").code == 0  # containers have it mounted
+    node.wait("the goodbye", lambda: _node_state(node) == "stopped")
     time.sleep(3.5)  # longer than `silence_seconds`: a goodbye is no silence
     assert _node_state(node) == "stopped"
     assert _open_faults(node, "node.unreachable") == []
@@ -320,4 +321,11 @@ def _open_faults(node: Container, *kinds: str) -> list[dict[str, Any]]:
 def _wait_until_connected(node: Container) -> None:
     for daemon in DAEMONS:
         node.wait(f"{daemon} is ready", lambda d=daemon: node.is_active(d))  # type: ignore[misc]
+    # A watchdog that was started again shows what it knew before until the agent has come back.
+    node.wait("the agent's stream", lambda: _uplink(node)["watchdog"] is not None)
     node.wait("the stream", lambda: _node_state(node) == "connected")
+
+
+def _uplink(node: Container) -> dict[str, Any]:
+    health = node.get(f"{AGENT_URL}/healthz")
+    return dict(health["uplink"]) if health else {"watchdog": None}
