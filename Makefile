@@ -16,7 +16,7 @@ demo: $(VENV)/installed  ## the main job on simulated chips, in about half a min
 
 test: dev check  ## everything; as root it installs the Debian packages of the real parts
 	@tests/system/parts $(PARTS)
-	$(BIN)/pytest -n $(WORKERS) --dist loadgroup --durations 15 $(PYTEST)
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup --durations 15 --reruns 1 $(PYTEST)
 
 check: dev  ## lint, format, types, imports, generated code, catalog
 	$(BIN)/ruff check .
