@@ -25,7 +25,7 @@ from http2 import Stream
 from chipmedic_proto.v1 import chipmedic_pb2 as pb
 
 PATH = "/chipmedic.v1.Watchdog/Connect"
-PING_SECONDS = 1.0
+PING_SECONDS, ANSWER_SECONDS = 1.0, 3.0
 """As the agent's own channel asks, and the time that it gives for the answer."""
 BATCH = 10
 """Events of one batch: a fault is raised, counted up, and cleared."""
@@ -224,7 +224,7 @@ class Fleet:
 
     def ping(self, agent: Agent) -> None:
         if agent.stream is not None:
-            agent.stream.ping(PING_SECONDS)
+            agent.stream.ping(0.9 * PING_SECONDS, ANSWER_SECONDS)  # turns come a little early
 
     def report(self) -> None:
         counts = self.counts

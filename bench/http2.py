@@ -76,8 +76,7 @@ class Stream(asyncio.Protocol):
         self._connection_window = self._stream_window = WINDOW
         self._initial_window = WINDOW
         self._unreturned = 0
-        self._pinged_at = 0.0
-        self._has_heard = False
+        self._pinged_at = self._heard_at = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Open the call at once."""
@@ -112,23 +111,19 @@ class Stream(asyncio.Protocol):
             self._waiting.append(data[start : start + FRAME_MAX])
         self._flush()
 
-    def ping(self, limit_seconds: float) -> None:
+    def ping(self, pause_seconds: float, answer_seconds: float) -> None:
         """Ask whether the other side is there, as gRPC does: only if it said nothing for so long.
 
-        The connection ends if nothing comes in time. The watchdog's own pings come more often, so
-        that an agent whose watchdog is well asks nothing.
+        The connection ends if nothing comes in time.
         """
         if self._transport is None:
             return
-        if self._has_heard:
-            self._has_heard, self._pinged_at = False, 0.0
-            return
         now = time.monotonic()
-        if not self._pinged_at:
+        if self._pinged_at and now - self._pinged_at > answer_seconds:
+            self.close()
+        elif not self._pinged_at and now - self._heard_at >= pause_seconds:
             self._pinged_at = now
             self._transport.write(ASK)
-        elif now - self._pinged_at > limit_seconds:
-            self.close()
 
     def _flush(self) -> None:
         while self._waiting and self._transport is not None:
@@ -142,7 +137,7 @@ class Stream(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take whole frames from what came; a ping alone is most of it, and goes the short way."""
         received = self._received
-        self._has_heard = True
+        self._heard_at, self._pinged_at = time.monotonic(), 0.0
         if len(data) == PING_SIZE and not received and data[3] == PING and self._transport:
             if not data[4] & ACK:
                 self._transport.write(PONG + data[9:])

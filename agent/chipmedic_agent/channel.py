@@ -12,14 +12,17 @@ from chipmedic_agent.config import TlsSettings, is_loopback, split_address
 from chipmedic_agent.credentials import Credentials
 
 PING_MILLISECONDS = 1000
+"""The watchdog takes an agent for silent from which nothing comes for a little more than two."""
+ANSWER_MILLISECONDS = 3000
+"""Longer than most pauses of a network: to make ten thousand streams anew is worse than to wait."""
 
 OPTIONS: tuple[tuple[str, int], ...] = (
     # A stopped peer, a pulled cable and a lost host close no socket: only pings tell. The first two
     # options alone do not end a silent stream (still open after 24 s); with the third it ends
-    # within about two seconds (measured with SIGSTOP, grpcio 1.85).
+    # within about the sum of the first and the third (measured with SIGSTOP, grpcio 1.85).
     ("grpc.keepalive_time_ms", PING_MILLISECONDS),
-    ("grpc.keepalive_timeout_ms", PING_MILLISECONDS),
-    ("grpc.http2.ping_timeout_ms", PING_MILLISECONDS),
+    ("grpc.keepalive_timeout_ms", ANSWER_MILLISECONDS),
+    ("grpc.http2.ping_timeout_ms", ANSWER_MILLISECONDS),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
     # Each attempt is a channel of its own, so gRPC's own backoff (up to two minutes, shared between

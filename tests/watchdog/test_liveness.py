@@ -15,6 +15,8 @@ from chipmedic_watchdog.health import Health
 from chipmedic_watchdog.incidents.engine import IncidentEngine
 from chipmedic_watchdog.intake.arrival import Arrival, Greeting
 from chipmedic_watchdog.intake.committer import Committer
+from chipmedic_watchdog.intake.heard import Unheard
+from chipmedic_watchdog.intake.peers import Address, address_of
 from chipmedic_watchdog.intake.sessions import Session, Sessions
 from chipmedic_watchdog.liveness import Liveness
 from chipmedic_watchdog.metrics import Metrics
@@ -38,6 +40,8 @@ class Watch:
     engine: IncidentEngine = field(init=False)
     closed: set[str] = field(default_factory=set)
     """Peers that ended their connection themselves."""
+    quiet: dict[Address, Unheard] = field(default_factory=dict)
+    """What the kernel says of connections that bring nothing."""
 
     def __post_init__(self) -> None:
         self.clock = Clock(lambda: self.at, lambda: self.at)
@@ -45,15 +49,18 @@ class Watch:
         self.committer = Committer(self.database, self.metrics, self.health)
         self.liveness = Liveness(
             self.database, self.committer, self.sessions, self.metrics, SETTINGS, self.clock,
-            lambda peers, _: set(peers) - self.closed,
+            lambda peers, _: set(peers) - self.closed, unheard=lambda *_: self.quiet,
         )  # fmt: skip
         self.engine = IncidentEngine(
             self.database, self.sessions, self.metrics, self.health, IncidentSettings(), self.clock
         )
 
-    async def connect(self, node: str, boot_id: str = "b", **labels: str) -> Session:
+    async def connect(
+        self, node: str, boot_id: str = "b", peer: str = "", **labels: str
+    ) -> Session:
         session = Session(
-            node=node, machine_id=node, epoch="e", peer=f"peer of {node}", opened_at=self.at
+            node=node, machine_id=node, epoch="e", peer=peer or f"peer of {node}",
+            opened_at=self.at,
         )  # fmt: skip
         self.sessions.open(session)
         greeting = Greeting(
@@ -75,6 +82,13 @@ class Watch:
             self.at = end if is_stalled else min(end, self.at + 0.25)
             self.liveness.tick()
         await self.settle()
+
+    def hear_nothing(self, *nodes: int, seconds: float, sent: float = 100.0) -> None:
+        """Let the kernel have heard nothing from these ports for a time."""
+        for number in nodes:
+            address = address_of(f"ipv4:10.0.0.1:{number}")
+            assert address is not None
+            self.quiet[address] = Unheard(seconds, sent)
 
     async def settle(self) -> None:
         await self.liveness._expire()
@@ -110,6 +124,69 @@ async def test_a_lost_stream_is_a_verdict_after_the_silence(watch: Watch) -> Non
     assert watch.unreachable() == {"n1"}
     await watch.connect("n1")
     assert watch.unreachable() == set()
+
+
+async def connect_ports(watch: Watch, count: int) -> None:
+    for number in range(1, count + 1):
+        await watch.connect(f"n{number}", peer=f"ipv4:10.0.0.1:{number}")
+
+
+async def test_who_pings_no_more_is_a_verdict_while_its_connection_is_open(watch: Watch) -> None:
+    await connect_ports(watch, 20)
+    watch.hear_nothing(1, seconds=2.2)
+    await watch.pass_(0.5)
+    assert watch.unreachable() == set()
+    watch.hear_nothing(1, seconds=2.3)
+    await watch.pass_(0.5)
+    assert watch.unreachable() == {"n1"}
+    (fault,) = rows(watch.database, schema.faults)
+    assert "pings no more on an open connection" in fault["summary"]
+    assert fault["node_since"] == pytest.approx(watch.at - 2.3, abs=0.6)
+    assert set(watch.sessions.silent) == {"n1"}
+    await watch.connect("n1", peer="ipv4:10.0.0.1:1")
+    watch.quiet.clear()
+    await watch.pass_(0.5)
+    assert watch.unreachable() == set()
+
+
+async def test_an_agent_that_reads_may_ping_later(watch: Watch) -> None:
+    """What we send puts off its next ping, but not for ever."""
+    await connect_ports(watch, 20)
+    watch.hear_nothing(1, seconds=2.5, sent=0.9)
+    await watch.pass_(0.5)
+    assert watch.unreachable() == set()
+    watch.hear_nothing(1, seconds=5.0, sent=0.9)
+    await watch.pass_(0.5)
+    assert watch.unreachable() == {"n1"}
+
+
+async def test_many_that_fall_quiet_together_are_waited_for(watch: Watch) -> None:
+    await connect_ports(watch, 20)
+    watch.hear_nothing(1, 2, seconds=3.0)
+    watch.hear_nothing(3, seconds=1.5)  # not yet due, and one of them
+    await watch.pass_(0.5)
+    assert watch.unreachable() == set()
+    assert len(watch.sessions.live) == 20, "no stream was broken"
+    watch.hear_nothing(1, 2, 3, seconds=6.1)
+    await watch.pass_(0.5)
+    assert watch.unreachable() == {"n1", "n2", "n3"}
+
+
+async def test_after_a_pause_of_its_own_the_watchdog_listens_first(watch: Watch) -> None:
+    await connect_ports(watch, 20)
+    watch.hear_nothing(1, seconds=3.0)
+    await watch.pass_(2.0, is_stalled=True)
+    await watch.pass_(1.0)
+    assert watch.unreachable() == set()
+    await watch.pass_(1.0)
+    assert watch.unreachable() == {"n1"}
+
+
+async def test_a_connection_of_nobody_is_nobodys_silence(watch: Watch) -> None:
+    await connect_ports(watch, 2)
+    watch.hear_nothing(7, seconds=100.0)
+    await watch.pass_(1.0)
+    assert rows(watch.database, schema.faults) == []
 
 
 async def test_time_in_which_the_watchdog_was_busy_is_no_silence(watch: Watch) -> None:

@@ -229,6 +229,9 @@ class JoinSettings:
 class LivenessSettings:
     """[liveness]: when a silent node is called unreachable."""
 
+    quiet_seconds: float = 2.25
+    """From the last sign of life to the verdict, where the connection stays open; an agent pings
+    once a second."""
     silence_seconds: float = 1.0
     """From the loss of the stream to the verdict, where the host answers no ping any more."""
     restart_seconds: float = 6.0
@@ -248,6 +251,7 @@ class LivenessSettings:
     def __post_init__(self) -> None:
         for name in ("silence_seconds", "restart_seconds", "many_seconds"):
             _require(getattr(self, name) >= 0, f"{name}: allowed are 0 and more")
+        _require(self.quiet_seconds >= 1.5, "quiet_seconds: allowed are 1.5 and more")
         _require(self.startup_grace_seconds >= 0, "startup_grace_seconds: allowed are 0 and more")
         _require(self.stall_seconds > 0, "stall_seconds: allowed is more than 0")
 

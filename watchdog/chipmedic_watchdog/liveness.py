@@ -1,9 +1,10 @@
 """Turns silence into a verdict, and distrusts itself first.
 
-A stream that ends without a goodbye makes a node silent; if it does not come back in time it is
-`node.unreachable`. A host that answers no ping has little time. One that closed its end itself
-lives, and its agent is being started again; and when many fall silent in one moment, it is most
-often a pause of the network that ends by itself: both get more. When the watchdog itself has
+An agent pings once a second. One that the kernel has not heard for a little more than two, while
+its connection is open, is `node.unreachable`; where a tenth of all falls quiet in one moment it is
+most often a pause of the network that ends by itself, and they are waited for longer. A stream that
+ends without a goodbye is another matter: its agent may be on its way back. One whose host closed it
+is being started again and gets more time than one that we let go. When the watchdog itself has
 stalled, has just started or could not write, silence proves nothing about the nodes: every one of
 them gets the grace time to come back.
 
@@ -16,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 
 from sqlalchemy import Connection, select
@@ -29,8 +30,9 @@ from chipmedic_watchdog.intake.arrival import Arrival, Expiry, Silence
 from chipmedic_watchdog.intake.board import WATCHDOG
 from chipmedic_watchdog.intake.commit import REBOOTED
 from chipmedic_watchdog.intake.committer import Committer
-from chipmedic_watchdog.intake.peers import unanswered
-from chipmedic_watchdog.intake.sessions import Away, Sessions
+from chipmedic_watchdog.intake.heard import Unheard, is_told, unheard
+from chipmedic_watchdog.intake.peers import Address, unanswered
+from chipmedic_watchdog.intake.sessions import DOUBT_SECONDS, Away, Sessions
 from chipmedic_watchdog.metrics import Metrics
 from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.store.database import Database
@@ -40,6 +42,17 @@ log = logging.getLogger(__name__)
 TICK_SECONDS = 0.1
 MANY_LEAST, MANY_RATIO = 3, 0.1
 """So many nodes, and this share of all, are many."""
+LISTEN_SECONDS = 0.2
+"""How often the kernel is asked whom it has not heard."""
+SUSPECT_SECONDS = 1.25
+"""A ping comes each second. Who is late counts for how many fall quiet in one moment."""
+DEAF_SECONDS = 1.5
+"""After so long a pause of our own, of the whole machine perhaps, the network gets as long to bring
+what was under way."""
+SENT_SECONDS, SENT_NOTHING_SECONDS = 1.0, 5.0
+"""What we send lets an agent put off its ping by a second; after five without any word it counts no
+more."""
+QUIET = "it pings no more on an open connection: the host, its agent or the network stands still"
 LAG_SECONDS = 0.3
 """Time in which the loop did not listen for longer than this is no silence of the nodes."""
 RETURN_SECONDS, RETURN_LEAST, RETURN_RATIO = 3.0, 5, 0.01
@@ -64,6 +77,7 @@ class Liveness:
         clock: Clock | None = None,
         unanswered: Callable[[Collection[str], int], set[str]] = unanswered,
         alive: Callable[[], Collection[str]] = tuple,
+        unheard: Callable[[int, float], Mapping[Address, Unheard]] | None = None,
     ) -> None:
         self._database = database
         self._committer = committer
@@ -72,6 +86,8 @@ class Liveness:
         self._clock = clock or Clock()
         self._unanswered = unanswered
         self._alive = alive
+        self._unheard = unheard or _unheard
+        self._next_listen = self._deaf_until = 0.0
         self._bell = Bell()
         self.settings = settings
         self.stream_port = 0
@@ -171,11 +187,16 @@ class Liveness:
                 pause_seconds, self.settings.startup_grace_seconds,
             )  # fmt: skip
             self.forgive()
-        elif pause_seconds > LAG_SECONDS:
+        elif pause_seconds > DEAF_SECONDS:
+            self._deaf_until = now + DEAF_SECONDS
+        if LAG_SECONDS < pause_seconds <= self.settings.stall_seconds:
             # Who came back meanwhile may stand in the queue behind what kept us busy.
             self._sessions.lend(pause_seconds - TICK_SECONDS)
         if self._committer.is_failing:
             return
+        if now >= max(self._next_listen, self._deaf_until):
+            self._next_listen = now + LISTEN_SECONDS
+            self._listen()
         away = self._sessions.away
         due = {n: a for n, a in away.items() if a.due <= now and not a.is_judged}
         if due:
@@ -184,6 +205,23 @@ class Liveness:
             if lost.due <= now:
                 lost.is_judged = True
                 self._judge(node, lost)
+
+    def _listen(self) -> None:
+        """Judge those from which the kernel has heard nothing for too long."""
+        suspects = [
+            (session, heard)
+            for address, heard in self._unheard(self.stream_port, SUSPECT_SECONDS).items()
+            if (session := self._sessions.at(address)) is not None
+        ]
+        known = len(self._sessions.live) + len(self._sessions.away)
+        is_pause = len(suspects) >= max(MANY_LEAST, MANY_RATIO * known)
+        limit = max(self.settings.many_seconds if is_pause else 0.0, self.settings.quiet_seconds)
+        for session, (received, sent) in suspects:
+            if received < limit or (sent < SENT_SECONDS and received < SENT_NOTHING_SECONDS):
+                continue
+            if (away := self._sessions.give_up(session, QUIET, received)) is not None:
+                away.is_judged = True
+                self._judge(session.node, away)
 
     def _put_off(self, due: dict[str, Away], now: float) -> None:
         """Give more time to those of whom something better than a dead host may be true."""
@@ -221,11 +259,12 @@ class Liveness:
 
     def forgive(self) -> None:
         """Give the silent nodes the grace time: what was not heard may be our own fault."""
+        self._deaf_until = self._clock.elapsed() + DOUBT_SECONDS
         self._sessions.forgive(self.settings.startup_grace_seconds)
 
     def _judge(self, node: str, away: Away) -> None:
         since = datetime.fromtimestamp(away.since, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        reason = f"{away.reason}; no stream since {since}"
+        reason = f"{away.reason}; not heard since {since}"
         log.warning("unreachable: node=%s why=%s", node, reason)
         self._put(node, Silence(away.since, reason), away.stream)
 
@@ -245,3 +284,11 @@ class Liveness:
     def _put(self, node: str, body: Silence | Expiry, stream: str = "") -> None:
         now = self._clock.now()
         self._committer.put_now(Arrival(node=node, stream=stream, received_at=now, body=body))
+
+
+def _unheard(port: int, seconds: float) -> Mapping[Address, Unheard]:
+    """Ask the kernel; where it does not tell, gRPC's pings end the streams (intake/server.py)."""
+    try:
+        return unheard(port, seconds) if is_told() else {}
+    except OSError:
+        return {}

@@ -20,6 +20,7 @@ CLOSED_BY_US = frozenset({"04", "05", "06", "0B"})
 """FIN_WAIT1, FIN_WAIT2, TIME_WAIT, CLOSING."""
 
 Address = tuple[bytes, int]
+"""Of a peer, as IPv6, and its port."""
 
 
 def unanswered(peers: Collection[str], port: int, tables: Collection[Path] = TABLES) -> set[str]:
@@ -27,24 +28,23 @@ def unanswered(peers: Collection[str], port: int, tables: Collection[Path] = TAB
 
     They are named as gRPC does it.
     """
-    wanted = {address: peer for peer in peers if (address := _address(peer)) is not None}
+    wanted = {address: peer for peer in peers if (address := address_of(peer)) is not None}
     return {wanted[found] for found in _closed_by_us(port, tables) if found in wanted}
 
 
-def _address(peer: str) -> Address | None:
-    """Read `ipv4:10.0.0.1:4711` or `ipv6:%5B::1%5D:4711`."""
+def address_of(peer: str) -> Address | None:
+    """Read `ipv4:10.0.0.1:4711` or `ipv6:%5B::1%5D:4711`; None: it is neither."""
     _, _, rest = unquote(peer).partition(":")
     host, _, port = rest.rpartition(":")
     try:
-        return _as_ipv6(ipaddress.ip_address(host.strip("[]").partition("%")[0])), int(port)
+        return as_ipv6(ipaddress.ip_address(host.strip("[]").partition("%")[0]).packed), int(port)
     except ValueError:
         return None
 
 
-def _as_ipv6(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bytes:
+def as_ipv6(address: bytes) -> bytes:
     """A socket that listens on all addresses has its IPv4 peers in the table of IPv6."""
-    mapped = b"\0" * 10 + b"\xff\xff"
-    return address.packed if address.version == 6 else mapped + address.packed
+    return b"\0" * 10 + b"\xff\xff" + address if len(address) == 4 else address
 
 
 def _closed_by_us(own_port: int, tables: Collection[Path]) -> Iterator[Address]:
@@ -59,12 +59,10 @@ def _closed_by_us(own_port: int, tables: Collection[Path]) -> Iterator[Address]:
                 continue
             if int(cells[1].rpartition(":")[2], 16) == own_port:
                 host, _, port = cells[2].partition(":")
-                yield _as_ipv6(_of_kernel(host)), int(port, 16)
+                yield as_ipv6(_of_kernel(host)), int(port, 16)
 
 
-def _of_kernel(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+def _of_kernel(text: str) -> bytes:
     """Read the kernel's words of 32 bits, each in the order of this machine."""
     words = (text[start : start + 8] for start in range(0, len(text), 8))
-    return ipaddress.ip_address(
-        b"".join(int(word, 16).to_bytes(4, sys.byteorder) for word in words)
-    )
+    return b"".join(int(word, 16).to_bytes(4, sys.byteorder) for word in words)

@@ -6,16 +6,11 @@ import grpc
 from grpc import aio
 
 from chipmedic.errors import ChipmedicError
+from chipmedic_watchdog.intake.heard import is_told
 from chipmedic_watchdog.intake.message import MESSAGE_MAX_BYTES
 from chipmedic_watchdog.intake.service import StreamService
 
 OPTIONS = (
-    # 750, not 1000: with the answer's second and the verdict's second a silent host is judged in
-    # less than 3 s (docs/decisions/0004-liveness.md).
-    ("grpc.keepalive_time_ms", 750),
-    ("grpc.keepalive_timeout_ms", 1000),
-    # Without this one the two above never end the stream of a stopped or unplugged host.
-    ("grpc.http2.ping_timeout_ms", 1000),
     ("grpc.keepalive_permit_without_calls", 1),
     # The agents ping every second; the default would answer GOAWAY too_many_pings.
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 500),
@@ -28,6 +23,22 @@ OPTIONS = (
     ("grpc.max_connection_idle_ms", 60_000),
     # Or a second watchdog would bind the same port and get half of the agents.
     ("grpc.so_reuseport", 0),
+)
+
+KERNEL_TELLS = (
+    # Silence is seen in the kernel's table of sockets (heard.py). These pings only end connections
+    # to which nothing else belongs any more.
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),
+)
+PINGS_TELL = (
+    # 750, not 1000: with the answer's second and the verdict's second a silent host is judged in
+    # less than 3 s (docs/decisions/0004-liveness.md).
+    ("grpc.keepalive_time_ms", 750),
+    ("grpc.keepalive_timeout_ms", 1000),
+    # Without this one the two above never end the stream of a stopped or unplugged host.
+    ("grpc.http2.ping_timeout_ms", 1000),
 )
 
 
@@ -46,7 +57,8 @@ def build_server(
         ChipmedicError: the address cannot be bound.
     """
     handshake = ("grpc.server_handshake_timeout_ms", int(handshake_seconds * 1000))
-    server = aio.server(options=(*OPTIONS, handshake))
+    pings = KERNEL_TELLS if is_told() else PINGS_TELL
+    server = aio.server(options=(*OPTIONS, *pings, handshake))
     server.add_generic_rpc_handlers((service.handler(),))
     try:
         if credentials is None:

@@ -12,6 +12,7 @@ from chipmedic.errors import ChipmedicError
 from chipmedic_proto.v1 import chipmedic_pb2 as pb
 from chipmedic_watchdog.clock import Clock
 from chipmedic_watchdog.intake.message import Batch
+from chipmedic_watchdog.intake.peers import Address, address_of
 
 CATCH_UP_SECONDS = 30.0
 """After this long a node's faults are judged even if its backlog is not in."""
@@ -117,6 +118,8 @@ class Sessions:
         self._clock = clock
         self.silence_seconds = silence_seconds
         self.live: dict[str, Session] = {}
+        self._addresses: dict[Address, Session] = {}
+        """The live ones by the other end of their connection."""
         self.away: dict[str, Away] = {}
         self._behind: dict[str, Session] = {}
         """Those of the live that were catching up when it was last asked: few, of a large fleet."""
@@ -138,6 +141,10 @@ class Sessions:
                 "hosts another node name"
             )
         self.live[session.node] = session
+        if old is not None:
+            self._forget_address(old)
+        if (address := address_of(session.peer)) is not None:
+            self._addresses[address] = session
         self._behind[session.node] = session
         if self.away.pop(session.node, None) is not None:
             self._returns.append(self._clock.elapsed())
@@ -148,6 +155,7 @@ class Sessions:
         if self.live.get(session.node) is not session:
             return None
         del self.live[session.node]
+        self._forget_address(session)
         if session.has_said_goodbye:
             return "stopped"
         now = self._clock.elapsed()
@@ -160,6 +168,28 @@ class Sessions:
             stream=session.stream,
         )  # fmt: skip
         return "silent"
+
+    def at(self, address: Address) -> Session | None:
+        """Return the live stream from this address and port."""
+        return self._addresses.get(address)
+
+    def give_up(self, session: Session, reason: str, quiet_seconds: float) -> Away | None:
+        """End a stream from which nothing comes; returns the silence to be judged now.
+
+        None if the node has another stream meanwhile.
+        """
+        if self.close(session, reason) != "silent":
+            return None
+        away = self.away[session.node]
+        away.since -= quiet_seconds
+        away.due = self._clock.elapsed()
+        session.end()
+        return away
+
+    def _forget_address(self, session: Session) -> None:
+        address = address_of(session.peer)
+        if address is not None and self._addresses.get(address) is session:
+            del self._addresses[address]
 
     def expect(self, last_seen: Mapping[str, tuple[float, str]], grace_seconds: float) -> None:
         """Wait for nodes that the store knows and that are not here yet.
