@@ -103,5 +103,5 @@ def info(size: int) -> bytes:
 )
 def test_no_message_of_the_kernel_leads_astray(message: bytes) -> None:
     """Where tcp_info is found, the numbers that are read of it lie within the message."""
-    place = heard._place_of_info(bytearray(message))
+    place = heard._place_of_info(memoryview(message))
     assert place == 0 or place + heard.LAST_DATA_RECEIVED + 4 <= len(message)

@@ -42,8 +42,8 @@ log = logging.getLogger(__name__)
 TICK_SECONDS = 0.1
 MANY_LEAST, MANY_RATIO = 3, 0.1
 """So many nodes, and this share of all, are many."""
-LISTEN_SECONDS = 0.2
-"""How often the kernel is asked whom it has not heard."""
+LISTEN_SECONDS, LISTEN_RATIO = 0.2, 0.05
+"""How often the kernel is asked whom it has not heard; the share of our time that it may take."""
 SUSPECT_SECONDS = 1.25
 """A ping comes each second. Who is late counts for how many fall quiet in one moment."""
 DEAF_SECONDS = 1.5
@@ -195,8 +195,9 @@ class Liveness:
         if self._committer.is_failing:
             return
         if now >= max(self._next_listen, self._deaf_until):
-            self._next_listen = now + LISTEN_SECONDS
             self._listen()
+            took_seconds = self._clock.elapsed() - now
+            self._next_listen = now + max(LISTEN_SECONDS, took_seconds / LISTEN_RATIO)
         away = self._sessions.away
         due = {n: a for n, a in away.items() if a.due <= now and not a.is_judged}
         if due:

@@ -27,7 +27,7 @@ from chipmedic_watchdog.intake.arrival import (
 )
 from chipmedic_watchdog.intake.board import WATCHDOG, FaultBoard, Key
 from chipmedic_watchdog.intake.bucket import Bucket
-from chipmedic_watchdog.intake.inventory import write_inventory
+from chipmedic_watchdog.intake.inventory import write_inventories
 from chipmedic_watchdog.intake.message import (
     Batch,
     ReceivedEvent,
@@ -235,8 +235,8 @@ class _Group:
         self._acknowledge(key, max(acked, hello.first_seq - 1))
 
     def _take_inventory(self, node: str, inventory: Inventory, *, is_news: bool = False) -> None:
-        if is_news or self._memory.inventories.get(node) != inventory:
-            write_inventory(self._connection, node, inventory)
+        known = self._result.inventories.get(node, self._memory.inventories.get(node))
+        if is_news or known != inventory:
             self._result.inventories[node] = inventory
 
     def _take_events(self, arrival: Arrival, events: Iterable[ReceivedEvent]) -> None:
@@ -319,7 +319,7 @@ class _Group:
         node = self._nodes.get(arrival.node)
         if node is None or node["stream"] != arrival.stream:
             return
-        node.update(state=change.state, is_changed=True)
+        node.update(state=change.state, last_seen_at=arrival.received_at, is_changed=True)
         if change.state == "silent":
             node.update(silent_since=arrival.received_at, silent_reason=change.reason)
 
@@ -330,6 +330,7 @@ class _Group:
             return  # it came back, to this watchdog or to another
         node.update(
             state="silent",
+            last_seen_at=silence.since,
             silent_since=silence.since,
             silent_reason=silence.reason,
             is_lost=not self._place.leads(self._connection),
@@ -354,6 +355,7 @@ class _Group:
         self._flush_events()
         rows = [row for row in self._nodes.values() if row.pop("is_changed", False)]
         write_rows(self._connection, schema.nodes, rows)
+        write_inventories(self._connection, self._result.inventories)
         self._reports.write()
         if self._place.is_shared:
             write_tracks(self._connection, self._reports.tracks, self._arrivals[-1].received_at)

@@ -132,15 +132,20 @@ class Reports:
         self._connection.execute(statement, list(self._nodes.values()))
 
     def _write_absent_jobs(self) -> None:
+        if not self._present:
+            return
         table = schema.job_nodes
-        for node, names in self._present.items():
-            self._connection.execute(
-                update(table)
-                .where(
-                    table.c.node == node, table.c.is_present.is_(True), table.c.job.not_in(names)
-                )
-                .values(is_present=False)
-            )
+        present = select(table.c.job, table.c.node).where(
+            table.c.node.in_(sorted(self._present)), table.c.is_present.is_(True)
+        )
+        gone = [
+            {"of_job": row.job, "of_node": row.node}
+            for row in self._connection.execute(present)
+            if row.job not in self._present[row.node]
+        ]
+        if gone:
+            which = (table.c.job == bindparam("of_job"), table.c.node == bindparam("of_node"))
+            self._connection.execute(update(table).where(*which).values(is_present=False), gone)
 
 
 def _job_row(node: str, job: JobStatus, at: float) -> dict[str, Any]:

@@ -21,19 +21,23 @@ class Thinning:
         self._coverage: dict[str, tuple[str, str, float]] = {}
         self._jobs: dict[str, tuple[JobStatus, float]] = {}
         self._names: frozenset[str] | None = None
+        self._state: tuple[int, bool] | None = None
+        self._written_at = 0.0
 
-    def __call__(self, beat: ReceivedHeartbeat, at: float) -> ReceivedHeartbeat:
-        """Return the part that is to be written."""
+    def __call__(self, beat: ReceivedHeartbeat, at: float) -> ReceivedHeartbeat | None:
+        """Return the part that is to be written; None: it says nothing new at all."""
         names = beat.job_names if beat.job_names != self._names else None
         if beat.job_names is not None:
             self._names = beat.job_names
             self._jobs = {k: v for k, v in self._jobs.items() if k in beat.job_names}
-        return replace(
-            beat,
-            coverage=tuple(c for c in beat.coverage if self._is_verdict_news(c, at)),
-            jobs=tuple(job for job in beat.jobs if self._is_job_news(job, at)),
-            job_names=names,
-        )
+        coverage = tuple(c for c in beat.coverage if self._is_verdict_news(c, at))
+        jobs = tuple(job for job in beat.jobs if self._is_job_news(job, at))
+        state = (beat.backlog_events, beat.is_spool_failing)
+        is_same = state == self._state and _is_fresh(self._written_at, at)
+        if is_same and not (coverage or jobs) and names is None:
+            return None
+        self._state, self._written_at = state, at
+        return replace(beat, coverage=coverage, jobs=jobs, job_names=names)
 
     def _is_verdict_news(self, coverage: Coverage, at: float) -> bool:
         verdict, detail, written_at = self._coverage.get(coverage.check, ("", "", 0.0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection, Executable, Table
@@ -11,11 +12,13 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 def upsert(connection: Connection, table: Table, columns: Iterable[str]) -> Executable:
     """Return an INSERT over these columns that overwrites all of them but the key."""
-    insert: Any = (
-        postgresql.insert(table)
-        if connection.dialect.name == "postgresql"
-        else sqlite.insert(table)
-    )
+    return _upsert(connection.dialect.name, table, tuple(columns))
+
+
+@cache
+def _upsert(dialect: str, table: Table, columns: tuple[str, ...]) -> Executable:
+    """To put a statement together costs as much as to run it; there are few different ones."""
+    insert: Any = postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
     key = [column.name for column in table.primary_key]
     rest = {name: insert.excluded[name] for name in columns if name not in key}
     statement: Executable = (
