@@ -131,6 +131,10 @@ SELDOM = {
     "kernel:gaudi.stuck": "habanalabs hl3: Command submission 71 has timed out!",
     "kernel:gaudi.hot": "habanalabs hl3: Received high temp H/W interrupt 71 (cause 3)",
     "kernel:gaudi.page_fault": "habanalabs hl3: MMU page fault on va 0x71",
+    "kernel:nvidia.bad_register": (
+        "NVRM: gpuHandleSanityCheckRegReadError_GM107: Possible bad register read: addr: 0x7140"
+    ),
+    "kernel:host.cpu_power": "CPU7: Package power limit notification (total events = 3)",
     "kernel:gaudi.interrupt": 'habanalabs hl3: Received H/W interrupt 71 ["TPC3_DEC"]',
 }
 """One line of each rule that is seldom seen, by code."""
@@ -202,10 +206,78 @@ WORDINGS = (
     ("habanalabs hl3: Failed to communicate with Device CPU (CPU-CP timeout)", "gaudi.init_failed"),
     ("NVRM: GPU0 RmInitAdapter: Cannot initialize GSP firmware RM", "nvidia.gsp_boot"),
     ("NVRM: installed in this system is not supported by the", "nvidia.api_mismatch"),
+    ("NVRM: rm_init_adapter(3) failed", "nvidia.init_failed"),
+    ("NVRM: GPU 0000:4a:00.0: Failed to copy vbios to system memory.", "nvidia.init_failed"),
+    ("NVRM: None of the NVIDIA graphics adapters were initialized!", "nvidia.init_failed"),
+    ("NVRM: The NVIDIA probe routine was not called for 3 device(s).", "nvidia.init_failed"),
+    ("NVRM: GPU 0000:4a:00.0 is already bound to vfio-pci.", "nvidia.init_failed"),
+    ("NVRM: _issueRpcAndWait: rpcRecvPoll timedout for fn 76!", "nvidia.gsp_heartbeat"),
+    ("NVRM: x: rpcSendMessage failed with status 0x00000065 for fn 9!", "nvidia.gsp_heartbeat"),
+    ("NVRM: Timeout after 71s of waiting for RPC response from GPU3 GSP!", "nvidia.gsp_heartbeat"),
+    ("amdgpu 0000:c6:00.0: SMU is in hanged state, failed to send smu message!", "amd.smu"),
+    ("amdgpu 0000:c6:00.0: amdgpu: GPU recovery disabled.", "amd.hung"),
+    ("[drm:mes_v11_0_x.constprop.0 [amdgpu]] *ERROR* MES failed to response msg=3", "amd.hung"),
+    ("amdgpu 0000:c6:00.0: {3} socket: 0, die: 1, 1 new poison consumption detected", "amd.poison"),
+    ("amdgpu 0000:c6:00.0: amdgpu: PCI error: detected callback, state(2)!!", "pcie.fatal"),
+    ("amdgpu 0000:c6:00.0: amdgpu: PCI error: detected callback, state(3)!!", "amd.lost"),
+    ("[drm] VRAM is lost due to GPU reset!", "amd.reset_done"),
+    ("i915 0000:4d:00.0: [drm] Resetting chip for hang on rcs0", "intel.engine_reset"),
+    ("i915 0000:4d:00.0: Resetting bcs0 after gpu hang", "intel.engine_reset"),
+    ("xe 0000:4d:00.0: [drm] Tile0: GT1: reset started", "intel.engine_reset"),
+    ("xe 0000:4d:00.0: [drm] *ERROR* GT1: reset failed (-ETIMEDOUT)", "intel.wedged"),
+    ("xe 0000:4d:00.0: [drm] GT1: Kernel-submitted job timed out", "intel.hung"),
+    ("i915 0000:4d:00.0: [drm] *ERROR* GT0: GUC: Engine reset failed on 0:0", "intel.hung"),
+    ("i915 0000:4d:00.0: [drm] *ERROR* rcs0 reset request timed out", "intel.hung"),
+    ('habanalabs hl3: Received H/W interrupt 71 ["HBM2_DERR"]', "gaudi.uncorrectable"),
+    ("accel accel3: X: ECC error detected. address: 0x0. critical 1.", "gaudi.uncorrectable"),
+    ("accel accel3: X: ECC error detected. address: 0x0. critical 0.", "gaudi.correctable"),
+    ("accel accel3: HBM3_MC1_SEI_SEVERE: err cause: read data parity", "gaudi.interrupt"),
+    ("dpc 0000:4a:01.0:pcie08: DPC containment event, status:0x1f01", "pcie.contained"),
+    ("{3}[Hardware Error]:  Error 0, type: fatal", "host.mce_uncorrected"),
+    ("acpi: Critical temperature reached (99 C), shutting down", "host.too_hot"),
+    ("nvme 0000:4a:00.0: I/O 71 QID 0 timeout, reset controller", "disk.nvme_timeout"),
+    ("nvme 0000:4a:00.0: Failed status: 0x3, reset controller", "disk.nvme_timeout"),
+    ("block nvme3n1: no usable path - requeuing I/O", "disk.path"),
+    ("ata9: COMRESET failed (errno=-16)", "disk.scsi"),
+    ("sd 3:0:4:0: [sdc] tag#9 FAILED Result: hostbyte=DID_SOFT_ERROR x", "disk.scsi"),
+    ("EXT4-fs (sdc1): error count since last fsck: 71", "fs.error"),
+    ("EXT4-fs (sdc1): previous I/O error to superblock detected", "fs.error"),
+    ("EXT4-fs (sdc1): This should not happen!! Data will be lost", "fs.error"),
+    ("JBD2: I/O error when updating journal superblock for sdc1-8.", "fs.error"),
+    ("NFSv4: state recovery failed for open file x, error = -116", "fs.nfs"),
+    ("Lustre: 7:0:(client.c:9:x()) @@@ Request sent has timed out for slow reply", "fs.cluster"),
+    ("mlx5_core 0000:4b:00.0: Health issue observed, High temperature, severity(3)", "nic.dead"),
+    ("mlx5_core 0000:4b:00.0: synd 0x8: unrecoverable hardware error", "nic.dead"),
+    (
+        "mlx5_core 0000:4b:00.0: x: Firmware over 7000 MS in initializing state, aborting",
+        "nic.dead",
+    ),
+    ("bond3: (slave eth7): link status down for active interface, disabling it", "nic.down"),
+    ("<info>  [1700000071.9] device (ib7): carrier: link disconnected", "nic.down"),
 )
 """Line and rule."""
 
+MILD = (
+    ("---[ end Kernel panic - not syncing: Fatal exception ]---", "host.panic"),
+    ("train.slice: A process of this unit has been killed by the OOM killer.", "host.oom"),
+    ("train.service: Failed with result 'oom-kill'.", "host.oom"),
+    ("{3}[Hardware Error]: Hardware error from APEI Generic Hardware Error Source: 7", "cpu_error"),
+    ("[Hardware Error]: Unified Memory Controller Ext. Error Code: 0, DRAM ECC error.", "memory"),
+    ("nvme3: Identify(0x6), Invalid Field in Command (sct 0x0 / sc 0x2) DNR", "disk_error"),
+    (
+        "pci 0000:4a:00.0: 252.048 Gb/s available PCIe bandwidth, limited by 32.0 GT/s PCIe x8 link"
+        " at 0000:49:01.0 (capable of 504.112 Gb/s with 32.0 GT/s PCIe x16 link)",
+        "pcie.degraded",
+    ),
+)
+"""Lines that say again, or say little: line and part of the kind. Shown, and no fault by itself."""
+
 DETAILS = (
+    "amdgpu 0000:c6:00.0: {3} socket: 0, die: 1, 7 poison consumption detected in total in gfx",
+    "mlx5_core 0000:4b:00.0: ext_synd 0x8a3f",
+    "pci 0000:4a:00.0: 32.000 Gb/s available PCIe bandwidth, limited by 2.5 GT/s PCIe x16 link at "
+    "0000:49:01.0 (capable of 504.112 Gb/s with 32.0 GT/s PCIe x16 link)",
+    "{3}[Hardware Error]:  Error 0, type: corrected",
     "amdgpu 0000:c6:00.0: amdgpu: Poison is created, no user action is needed.",
     "amdgpu 0000:c6:00.0: amdgpu: Dumping IP State Completed",
     "EDAC skx MC3: HANDLING MCE MEMORY ERROR",

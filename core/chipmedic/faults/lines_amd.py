@@ -56,7 +56,7 @@ RULES = (
     rule(
         "",
         _DRIVER,
-        rf"{_D}.*(?:but soft recovered|errors detected in total in|\bno (?:un)?correctable|"
+        rf"{_D}.*(?:but soft recovered|detected in total in|\bno (?:un)?correctable|"
         r"callbacks suppressed|Process information: |BACO reset|finishing device|aca entry\[|"
         r"ACA\[\d+/\d+\]|ECC is (?:not )?(?:active|present)|[Pp]oison is (?:created|generated))",
     ),
@@ -64,7 +64,7 @@ RULES = (
         "amd.lost",
         _DRIVER,
         rf"{_D}.*(?:device lost from bus|SMU: response:0xFFFFFFFF|[Dd]evice is lost|"
-        r"PCI error: device unavailable)",
+        r"PCI error: (?:device unavailable|detected callback, state\(3\)))",
     ),
     rule("amd.athub", _DRIVER, rf"{_D}.*(?<!no )uncorrectable hardware error ?\(ERREVENT_ATHUB"),
     rule(
@@ -115,7 +115,12 @@ RULES = (
         rf"{_D}.*GPU reset begin ?!?(?:\.? ?Source: *(?P<source>\d))?",
         _by_source,
     ),
-    rule("amd.reset_done", _DRIVER, rf"{_D}.*GPU reset(?:\(\d+\))? succeeded"),
+    rule(
+        "amd.reset_done",
+        (*_DRIVER, "VRAM is lost"),
+        rf"{_D}.*(?:GPU reset(?:\(\d+\))? succeeded|wedged, but recovered)|"
+        r"VRAM is lost due to GPU reset",
+    ),
     rule(
         "amd.too_hot",
         _DRIVER,
@@ -134,7 +139,8 @@ RULES = (
         "amd.smu",
         ("SMU", *_DRIVER),
         r"SMU: I'm not done with your previous command|Failed to export SMU metrics table|"
-        rf"{_D}.*SMU is unresponsive|{_D}.*[Ff]ailed to (?:enable|disable) (?:requested dpm|"
+        rf"{_D}.*SMU (?:is unresponsive|is in hanged state|may be not in the right state)|"
+        rf"{_D}.*[Ff]ailed to (?:enable|disable) (?:requested dpm|"
         rf"smu) features",
     ),
     rule(
@@ -142,7 +148,9 @@ RULES = (
         (*_DRIVER, "MES might", "Queue preemption", "process queues", "cp might"),
         r"MES might be in unrecoverable state|Failed to (?:evict|restore) (?:process )?queues?|"
         r"Queue preemption (?:failed|time ?out)|cp might be in an? unrecoverable state|"
-        rf"{_D}.*(?:MES failed to respond to msg|[Ff]ailed to remove (?:hardware )?queue)",
+        rf"{_D}.*(?:MES failed to respon(?:d|se)(?: to)? msg|"
+        r"[Ff]ailed to remove (?:hardware )?queue|Failed to quiesce KFD|GPU recovery disabled)|"
+        r"\[drm:mes_\S+.*MES failed to respon",
     ),
     rule("amd.mailbox", "ACK should not assert", r"trn=\d+ ACK should not assert"),
     rule(

@@ -10,12 +10,14 @@ import re
 from dataclasses import replace
 
 from chipmedic.faults.finding import Finding
-from chipmedic.faults.rule import normal_pci, rule
+from chipmedic.faults.rule import as_row, normal_pci, rule
 from chipmedic.model import Action, Severity
 
 _IN_CONTAINER = re.compile(
     r"CONSTRAINT_MEMCG|emory cgroup out of memory|killed as a result of limit"
 )
+_TOLD_AGAIN = re.compile(r"by the OOM killer|result 'oom-kill'")
+"""What systemd says of a kill that the kernel has told of."""
 
 
 def _contained(match: re.Match[str], finding: Finding) -> Finding:
@@ -23,6 +25,8 @@ def _contained(match: re.Match[str], finding: Finding) -> Finding:
 
     The first line of such a kill does not say which it is; the next ones do.
     """
+    if _TOLD_AGAIN.search(finding.message):
+        return replace(finding, severity=Severity.INFO)
     if _IN_CONTAINER.search(finding.message) or "invoked oom-killer" in finding.message:
         return replace(finding, severity=Severity.WARNING)
     return finding
@@ -41,10 +45,29 @@ def _page_recovered(match: re.Match[str], finding: Finding) -> Finding:
     return finding
 
 
+def _once(match: re.Match[str], finding: Finding) -> Finding:
+    """The line that ends the report of a panic repeats its reason."""
+    del match
+    is_end = "end Kernel panic" in finding.message
+    return replace(finding, severity=Severity.INFO) if is_end else finding
+
+
+def _of_firmware(match: re.Match[str], finding: Finding) -> Finding:
+    """The first line of a record by the firmware does not say how grave it is; the next one does.
+
+    Nor does the name that an AMD decoder gives to the record before it.
+    """
+    if match["source"]:
+        return replace(finding, severity=Severity.INFO)
+    if match["decoded"]:
+        return replace(as_row(finding, "kernel:host.memory_corrected"), severity=Severity.INFO)
+    return finding
+
+
 RULES = (
     # crash
     rule("host.sysrq_crash", "sysrq", r"sysrq: .*Trigger a crash"),
-    rule("host.panic", "Kernel panic", r"Kernel panic - not syncing"),
+    rule("host.panic", "Kernel panic", r"Kernel panic - not syncing", _once),
     rule(
         "host.oops",
         (
@@ -91,10 +114,12 @@ RULES = (
             "Killed process",
             "Kill process",
             "Task in ",
+            "OOM killer",
+            "'oom-kill'",
         ),
         r"ut of memory(?:\s*\([^)]*\))?: Kill|oom-kill:constraint=|invoked oom-killer|"
         r"Out of memory and no killable processes|^Task in \S+ killed as a result of limit|"
-        r"^Kill(?:ed)? process \d+ \(",
+        r"^Kill(?:ed)? process \d+ \(|killed by the OOM killer|[Rr]esult 'oom-kill'",
         _contained,
     ),
     rule("host.no_pages", "page allocation", r"page allocation (?:failure: order:|stalls for )"),
@@ -102,7 +127,8 @@ RULES = (
     rule(
         "",
         "[Hardware Error]",
-        r"Corrected error, no action required|event severity: (?:corrected|info)",
+        r"Corrected error, no action required|event severity: (?:corrected|info)|"
+        r"Error \d+, type: corrected",
     ),
     rule("", "Memory failure", r"Injecting memory failure|recovery action for clean .*: Recovered"),
     rule(
@@ -144,14 +170,21 @@ RULES = (
         r"SError Interrupt on CPU\d|[Ss]ynchronous [Ee]xternal [Aa]bort|"
         r"NMI: (?:PCI system error|IOCK error|memory parity error)|"
         r"\[Hardware Error\]: Machine check: |"
-        r"MC\d+_STATUS\[[^\]]*\|UE\||\[Hardware Error\]: event severity: (?:fatal|recoverable)",
+        r"MC\d+_STATUS\[[^\]]*\|UE\||\[Hardware Error\]: (?:event severity:| *Error \d+, type:) "
+        r"(?:fatal|recoverable)",
     ),
     rule(
         "host.mce_raw",
         "[Hardware Error]",
         r"\[Hardware Error\]: CPU ?\d+: Machine Check(?: Exception)?:",
     ),
-    rule("host.mce_logged", "[Hardware Error]", r"\[Hardware Error\]: Machine check events logged"),
+    rule(
+        "host.mce_logged",
+        "[Hardware Error]",
+        r"\[Hardware Error\]: (?:Machine check events logged|(?P<source>Hardware error from APEI)|"
+        r"(?P<decoded>.*DRAM ECC error))",
+        _of_firmware,
+    ),
     rule("host.nmi_unknown", "NMI received", r"NMI received for unknown reason"),
     rule(
         "host.iommu",
@@ -166,10 +199,11 @@ RULES = (
         "temperature above threshold",
         r"temperature above threshold, cpu clock throttled",
     ),
+    rule("host.cpu_power", "power limit notification", r"power limit notification \(total events"),
     rule(
         "host.too_hot",
-        "critical temperature",
-        r"thermal.*critical temperature reached|critical temperature reached.*shutting down",
+        "ritical temperature",
+        r"thermal.*critical temperature reached|[Cc]ritical temperature reached.*shutting down",
     ),
     # user processes
     rule(

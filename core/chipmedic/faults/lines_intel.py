@@ -26,9 +26,9 @@ RULES = (
     rule("", "GPU hang", r"GPU hangs can indicate a bug|Please file a _?new_? bug report"),
     rule(
         "intel.wedged",
-        ("wedged", "Failed to reset "),
+        ("wedged", "Failed to reset ", ": reset failed"),
         rf"declared device (?P<pci>{BDF}) as wedged|device wedged, needs recovery|"
-        r"\b(?:i915|xe) .*Failed to reset (?:chip|GPU)",
+        r"\b(?:i915|xe) .*Failed to reset (?:chip|GPU)|\bxe .*GT\d+: reset failed",
     ),
     rule(
         "intel.lost",
@@ -52,15 +52,27 @@ RULES = (
     rule("intel.iommu", "IOMMU catastrophic", r"IOMMU catastrophic error"),
     rule(
         "intel.hung",
-        ("GPU HANG", "GPU hang", "Xe device coredump", "stuck on", "Timedout job", "SIGID="),
+        (
+            "GPU HANG",
+            "GPU hang",
+            "Xe device coredump",
+            "stuck on",
+            "Timedout job",
+            "job timed out",
+            "SIGID=",
+            "Engine reset",
+            "reset request timed",
+        ),
         r"SIGID=\d+ .*Engine '\w+' hung|\bGPU HANG: ecode|context reset due to GPU hang|"
         r"Xe device coredump has been created|"
-        r"\bstuck on \w+ ring|Timedout job",
+        r"\bstuck on \w+ ring|Timedout job|\bxe .*\bjob timed out|"
+        r"\bi915 .*(?:Engine reset failed|reset request timed out)",
     ),
     rule(
         "intel.engine_reset",
-        ("Engine reset: ", "Resetting "),
-        r"Engine reset: engine_class=|Resetting \w+ for (?:preemption time ?out|stopped heartbeat)",
+        ("Engine reset", "Resetting ", ": reset ", "trying reset from"),
+        r"Engine reset: engine_class=|\bxe .*GT\d+: (?:reset (?:queued|started)|trying reset from)|"
+        r"Resetting \w+ (?:for (?:preemption time ?out|stopped heartbeat|hang on)|after gpu hang)",
     ),
     rule(
         "intel.guc",
@@ -120,7 +132,6 @@ RULES = (
         "gaudi.hot", _GAUDI_NEEDLES, rf"{_GAUDI}.*Received high temp H/W interrupt", _gaudi_device
     ),
     rule("gaudi.page_fault", _GAUDI_NEEDLES, rf"{_GAUDI}.*page fault on va", _gaudi_device),
-    rule("gaudi.interrupt", _GAUDI_NEEDLES, rf"{_GAUDI}.*Received H/W interrupt", _gaudi_device),
     rule(
         "gaudi.reset_begin",
         _GAUDI_NEEDLES,
@@ -136,8 +147,20 @@ RULES = (
     rule(
         "gaudi.uncorrectable",
         _GAUDI_NEEDLES,
-        rf"{_GAUDI}.*(?:ECC event.*(?:critical|DERR|uncorrectable)|\bDERR\b)",
+        rf"{_GAUDI}.*(?:ECC event.*(?:critical|DERR|uncorrectable)|_?DERR\b|"
+        r"ECC error detected.* critical 1\b)",
         _gaudi_device,
     ),
-    rule("gaudi.correctable", _GAUDI_NEEDLES, rf"{_GAUDI}.*(?:ECC event|\bSERR\b)", _gaudi_device),
+    rule(
+        "gaudi.correctable",
+        _GAUDI_NEEDLES,
+        rf"{_GAUDI}.*(?:ECC event|_?SERR\b|ECC error detected)",
+        _gaudi_device,
+    ),
+    rule(
+        "gaudi.interrupt",
+        _GAUDI_NEEDLES,
+        rf"{_GAUDI}.*(?:Received H/W interrupt|\b[Ee]rr(?:or)? cause: |System Error Interrupt)",
+        _gaudi_device,
+    ),
 )

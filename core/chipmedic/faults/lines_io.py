@@ -7,9 +7,11 @@ both here.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from chipmedic.faults.finding import Finding
 from chipmedic.faults.rule import rule
+from chipmedic.model import Action, Severity
 
 _IGNORED_DISK = re.compile(r"\bdev (?:loop|fd|sr|ram|zram)\d")
 
@@ -17,6 +19,15 @@ _IGNORED_DISK = re.compile(r"\bdev (?:loop|fd|sr|ram|zram)\d")
 def _real_disk(match: re.Match[str], finding: Finding) -> Finding | None:
     """Leave out loop devices, floppies and the like: an unplugged image is no sick disk."""
     return None if _IGNORED_DISK.search(finding.message) else finding
+
+
+def _real_error(match: re.Match[str], finding: Finding) -> Finding | None:
+    """Mildly note an NVMe command that is no access: drives refuse what a tool asks of them."""
+    finding_of_disk = _real_disk(match, finding)
+    is_refused = "(sct 0x" in finding.message and " @ LBA " not in finding.message
+    if finding_of_disk is None or not is_refused:
+        return finding_of_disk
+    return replace(finding, severity=Severity.INFO, action=Action.NONE)
 
 
 RULES = (
@@ -34,7 +45,11 @@ RULES = (
         r"mpt\dsas_cm\d+: .*(?:fault_state\(|SAS host is non-operational)|"
         r"megaraid_sas .*in FAULT state",
     ),
-    rule("disk.path", "Failing path", r"multipath: .*Failing path"),
+    rule(
+        "disk.path",
+        ("Failing path", "no usable path"),
+        r"multipath: .*Failing path|\b(?P<device>nvme\d\w*): no usable path - requeuing I/O",
+    ),
     rule(
         "disk.offline",
         ("offline device", "Device offlined", "hostbyte=DID_"),
@@ -52,7 +67,8 @@ RULES = (
         "disk.nvme_timeout",
         "nvme",
         r"(?P<device>nvme\d\w*): (?:I/O .*[Tt]imeout|controller is down; will reset|"
-        r"frozen state error detected)",
+        r"frozen state error detected)|"
+        r"\bnvme [0-9a-f:.]+: (?:I/O .*[Tt]imeout|Failed status: )",
     ),
     rule(
         "disk.io_error",
@@ -68,7 +84,7 @@ RULES = (
         r"md: super_written gets error|"
         r"Buffer I/O error on dev(?:ice)? (?P<device_buffer>[\w-]+)|"
         r"attempt to access beyond end of device|\(sct 0x[0-9a-f]+ / sc 0x",
-        _real_disk,
+        _real_error,
     ),
     rule(
         "disk.scsi",
@@ -78,9 +94,12 @@ RULES = (
             "failed command",
             "Unrecovered read error",
             "exception Emask",
+            "COMRESET failed",
+            "hostbyte=DID_",
         ),
         r"Sense Key : (?:Medium|Hardware) Error|\bata\d+(?:\.\d+)?: failed command|"
-        r"Unrecovered read error|\bata\d+(?:\.\d+)?: exception Emask",
+        r"Unrecovered read error|\bata\d+(?:\.\d+)?: exception Emask|"
+        r"\bata\d+: COMRESET failed|hostbyte=DID_(?:ERROR|SOFT_ERROR|ABORT|RESET)\b",
     ),
     # file systems
     rule(
@@ -93,25 +112,35 @@ RULES = (
         "fs.error",
         ("EXT4-fs", "EXT3-fs", "XFS", "BTRFS", "JBD2", "Aborting journal", "F2FS"),
         r"EXT[34]-fs error(?: \(device (?P<device>[\w-]+)\))?|"
-        r"EXT4-fs \(\S+\): (?:I/O error while writing|Delayed block allocation failed)|"
+        r"EXT4-fs \(\S+\): (?:I/O error while writing|Delayed block allocation failed|"
+        r"previous I/O error to superblock|failed to convert unwritten extents|"
+        r"error (?:count since last fsck: [1-9]|loading journal)|.*Data will be lost)|"
         r"EXT4-fs warning \(device [\w-]+\): .*I/O error|"
         r"XFS \(\S+\): .*(?:[Ss]hut(?:ting)? ?down|[Mm]etadata I/O [Ee]rror|[Ll]og I/O [Ee]rror|"
         r"[Cc]orruption|Internal error|writeback error)|"
         r"BTRFS:? (?:error|critical)|Aborting journal on device|"
-        r"JBD2: (?:Detected IO errors|Error )|"
+        r"JBD2: (?:Detected IO errors|Error |I/O error )|"
         r"F2FS-fs.*corrupt",
     ),
     rule(
         "fs.nfs",
-        ("not responding", "Lock reclaim failed", "NFS: state manager", "has not responded in"),
+        (
+            "not responding",
+            "Lock reclaim failed",
+            "NFS: state manager",
+            "state recovery failed",
+            "has not responded in",
+        ),
         r"(?:nfs|nfs4|lockd|NFS|rpc): server (?P<device>\S+) not responding|Lock reclaim failed|"
-        r"NFS: state manager: .* failed|CIFS: .*has not responded in \d+ seconds",
+        r"NFS: state manager: .* failed|NFSv4: state recovery failed|"
+        r"CIFS: .*has not responded in \d+ seconds",
     ),
     rule(
         "fs.cluster",
         ("LustreError", "Lustre:", "LNetError", "ceph:", "libceph", "GPFS "),
         r"LustreError: .*(?:evicted by|was evicted|operation \w+ to node .* failed: rc = -)|"
-        r"Lustre(?:Error)?: .*Connection to .* was lost|LNetError: .*[Tt]imed out|"
+        r"Lustre(?:Error)?: .*(?:Connection to .* was lost|Request sent has (?:timed out|failed))|"
+        r"LNetError: .*[Tt]imed out|"
         r"ceph: .*mds\d+ (?:hung|caps (?:went )?stale|reconnect denied)|"
         r"libceph: osd\d+ (?:.*(?:connect error)|down$)|"
         r"GPFS (?:Deadman Switch timer .* expired|logAssertFailed)",

@@ -45,13 +45,16 @@ RULES = (
             "No done completion",
             "Error (timeout",
             "Keep alive watchdog",
+            "Health issue observed",
+            ": synd 0x",
+            "initializing state",
         ),
         r"health compromised|[Ff]irmware internal error|"
         r"timeout\. Will cause a leak of a command resource|"
         r"(?:bnxt_en|ice|hns3|mlx5)\S* .*[Ff]irmware is not responding|"
         r"mlx5_core .*(?:poll_health.*Fatal error \d+ detected|handling bad device here|"
         r"health recovery (?:flow aborted|failed)|No done completion|PCI slot is unavailable|"
-        r"print_health_info.*: synd 0x0*[1-9a-f])|"
+        r"Health issue observed|\bsynd 0x0*[1-9a-f]|Firmware over \d+ MS in .* state, aborting)|"
         r"bnxt_en .*Error \(timeout: ?\d+\) msg|\bena .*Keep alive watchdog timeout",
     ),
     rule(
@@ -85,13 +88,18 @@ RULES = (
             "link down",
             "definitely down",
             "without any active interface",
+            "status down for",
+            "link disconnected",
         ),
         rf"mlx[45]_core {BDF}:? (?P<device>[\w.-]+): (?:Port: (?P<port>\d+) )?Link (?:DOWN|down)|"
         rf"mlx[45]_core {BDF}: (?:Port: \d+ )?Link (?:DOWN|down)|"
         r"(?<!SATA )\bLink DOWN$|\bNIC Link is [Dd]own|Link is [Dd]own$|\bhns3 .*\blink down$|"
         r"status definitely down for interface (?P<device_bonded>[\w.-]+)|"
         r"\(slave (?P<device_slave>[\w.-]+)\): link status definitely down|"
-        r"(?P<device_bond>[\w.-]+): now running without any active interface",
+        r"(?P<device_bond>[\w.-]+): now running without any active interface|"
+        r"\(slave (?P<device_failing>[\w.-]+)\): link status down for |"
+        r"link status down for (?:active )?interface (?P<device_lost>[\w.-]+)|"
+        r"device \((?P<device_managed>[\w.-]+)\): (?:carrier: )?link disconnected",
         _with_port,
     ),
     rule("nic.down", "ost carrier", r"(?P<device>[\w.@-]+): [Ll]ost carrier", _real_port),

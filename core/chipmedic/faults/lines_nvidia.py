@@ -159,7 +159,8 @@ RULES = (
     rule(
         "nvidia.gsp_heartbeat",
         "NVRM",
-        r"NVRM: .*(?:GSP RM heartbeat timed out|Heartbeat timed out)",
+        r"NVRM: .*(?:GSP RM heartbeat timed out|Heartbeat ?[tT]imed ?[oO]ut|rpcRecvPoll timed ?out|"
+        r"rpcSendMessage failed with status 0x0*65\b|Timeout .*waiting for RPC .*from GPU\d* ?GSP)",
     ),
     rule("nvidia.power_cable", "NVRM", r"NVRM: .*does not have the necessary power cables"),
     rule(
@@ -193,8 +194,10 @@ RULES = (
     rule(
         "nvidia.init_failed",
         ("NVRM", "nvidia-nvswitch", "probe of", "probe with driver"),
-        r"NVRM: .*(?:RmInitAdapter failed|rm_init_adapter failed|probe routine failed for|"
-        r"failed to copy vbios|None of the NVIDIA devices were (?:probed|initialized)|"
+        r"NVRM: .*(?:RmInitAdapter failed|rm_init_adapter(?:\(\d+\))? failed|"
+        r"probe routine (?:failed|was not called) for|already bound to \S+|request_irq\(\) failed|"
+        r"[Ff]ailed to copy vbios|"
+        r"None of the NVIDIA (?:devices|graphics adapters) were (?:probed|initialized)|"
         r"PCI I/O region assigned to your NVIDIA device is invalid|BAR\d is 0M @|"
         r"[Cc]an't find an IRQ for your NVIDIA card|RmInitNvDevice failed)|"
         rf"nvidia {BDF}: probe with driver nvidia failed|nvidia: probe of {BDF} failed|"
@@ -205,6 +208,7 @@ RULES = (
         "NVRM",
         r"NVRM: .*[pP]ostRxDetL\w+.*[Ff]ailed|NVRM: .*PostRxDetectLinkMask",
     ),
+    rule("nvidia.bad_register", "NVRM", r"NVRM: .*Possible bad register read"),
     rule(
         "pcie.no_recovery_gpu",
         "AER",

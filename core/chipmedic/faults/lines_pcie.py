@@ -6,11 +6,34 @@ both here. The address is that of the reporting port, which stands first in most
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
+from chipmedic.faults.finding import Finding
 from chipmedic.faults.rule import BDF, rule
+from chipmedic.model import Action, Severity
 
 _NARROW_DRIVERS = (
     r"(?:mlx5_core|mlx4_core|nvidia|amdgpu|hycu|hydcu|bnxt_en|ice|hns3|habanalabs|i915|xe|nvme)"
 )
+
+_FAST_GIGABITS = 100
+"""Accelerators, their network cards and drives can do more; what is slower is a BMC or the like."""
+
+
+def _by_width(match: re.Match[str], finding: Finding) -> Finding | None:
+    """Judge what the kernel itself says of a device before its driver has woken it.
+
+    A link at low speed only sleeps then; one that lacks lanes is told of, and the driver decides.
+    """
+    if not match["core"]:
+        return finding
+    if not match["gigabits"] or float(match["gigabits"]) < _FAST_GIGABITS:
+        return None
+    if match["width"] == match["full_width"]:
+        return None
+    return replace(finding, severity=Severity.INFO, action=Action.NONE)
+
 
 RULES = (
     rule(
@@ -27,6 +50,11 @@ RULES = (
         r"severity=Uncorrect(?:ed|able) \(Fatal\)|severity=Fatal)|"
         r"AER: (?:Multiple )?Uncorrect(?:ed|able) \(Fatal\)|severity=Uncorrect(?:ed|"
         r"able) \(Fatal\)",
+    ),
+    rule(
+        "pcie.fatal",
+        "PCI error",
+        rf"\bamdgpu (?P<pci>{BDF}): .*PCI error: detected callback, state\(2\)",
     ),
     rule(
         "pcie.nonfatal",
@@ -51,8 +79,8 @@ RULES = (
     ),
     rule(
         "pcie.contained",
-        "DPC: ",
-        r"DPC: (?:containment event|.*unmasked uncorrectable error detected|"
+        "DPC",
+        r"DPC:? (?:containment event|.*unmasked uncorrectable error detected|"
         r"ERR_(?:FATAL|NONFATAL|UNCOR) (?:detected|received))",
     ),
     rule(
@@ -77,6 +105,9 @@ RULES = (
     rule(
         "pcie.narrow",
         "PCIe bandwidth, limited",
-        rf"\b{_NARROW_DRIVERS} (?P<pci>{BDF}): [\d.]+ Gb/s available PCIe bandwidth, limited by",
+        rf"\b(?:{_NARROW_DRIVERS}|(?P<core>pci)) (?P<pci>{BDF}): [\d.]+ Gb/s available PCIe "
+        r"bandwidth, limited by (?:.*? x(?P<width>\d+) link at .*"
+        r"\(capable of (?P<gigabits>\d+)\S* Gb/s with .* x(?P<full_width>\d+) link)?",
+        _by_width,
     ),
 )

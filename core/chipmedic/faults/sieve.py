@@ -1,6 +1,6 @@
 """The lines of a large log that hold one of many texts, at the speed of a block search.
 
-Looking for each of 160 texts in each line costs ten times what reading the file does. So a block is
+Looking for each of 190 texts in each line costs ten times what reading the file does. So a block is
 searched as a whole, in two ways, of which neither loses a line:
 
 - Log lines repeat but for their numbers: of a block only those lines are searched that, without
