@@ -167,9 +167,16 @@ async def test_many_that_fall_quiet_together_are_waited_for(watch: Watch) -> Non
     await watch.pass_(0.5)
     assert watch.unreachable() == set()
     assert len(watch.sessions.live) == 20, "no stream was broken"
+    watch.quiet.clear()  # it is over; one of them is heard a little later than the others
+    watch.hear_nothing(2, seconds=3.4)
+    await watch.pass_(1.0)
+    assert watch.unreachable() == set()
     watch.hear_nothing(1, 2, 3, seconds=6.1)
     await watch.pass_(0.5)
     assert watch.unreachable() == {"n1", "n2", "n3"}
+    watch.hear_nothing(4, seconds=2.3)
+    await watch.pass_(3.0)
+    assert watch.unreachable() == {"n1", "n2", "n3", "n4"}, "the pause is no excuse for ever"
 
 
 async def test_after_a_pause_of_its_own_the_watchdog_listens_first(watch: Watch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 
 class Bell:
@@ -13,6 +14,7 @@ class Bell:
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
+        self._answered_at = 0.0
 
     def ring(self) -> None:
         """Wake the loop that waits, now or at its next wait."""
@@ -39,4 +41,12 @@ class Bell:
         except TimeoutError:
             return False
         self._event.clear()
+        self._answered_at = time.monotonic()
         return True
+
+    def rest_seconds(self, most: float) -> float:
+        """Return how long to wait before the next look, so that looks take a quarter of the time.
+
+        A bell that rings all the time must not keep everybody else from the interpreter.
+        """
+        return min(most, 3 * (time.monotonic() - self._answered_at))

@@ -46,6 +46,8 @@ LISTEN_SECONDS, LISTEN_RATIO = 0.2, 0.05
 """How often the kernel is asked whom it has not heard; the share of our time that it may take."""
 SUSPECT_SECONDS = 1.25
 """A ping comes each second. Who is late counts for how many fall quiet in one moment."""
+PAUSE_TAIL_SECONDS = 2.0
+"""Not all are heard again in the same moment."""
 DEAF_SECONDS = 1.5
 """After so long a pause of our own, of the whole machine perhaps, the network gets as long to bring
 what was under way."""
@@ -87,7 +89,7 @@ class Liveness:
         self._unanswered = unanswered
         self._alive = alive
         self._unheard = unheard or _unheard
-        self._next_listen = self._deaf_until = 0.0
+        self._next_listen = self._deaf_until = self._pause_until = 0.0
         self._bell = Bell()
         self.settings = settings
         self.stream_port = 0
@@ -215,7 +217,9 @@ class Liveness:
             if (session := self._sessions.at(address)) is not None
         ]
         known = len(self._sessions.live) + len(self._sessions.away)
-        is_pause = len(suspects) >= max(MANY_LEAST, MANY_RATIO * known)
+        if len(suspects) >= max(MANY_LEAST, MANY_RATIO * known):
+            self._pause_until = self._clock.elapsed() + PAUSE_TAIL_SECONDS
+        is_pause = self._clock.elapsed() < self._pause_until
         limit = max(self.settings.many_seconds if is_pause else 0.0, self.settings.quiet_seconds)
         for session, (received, sent) in suspects:
             if received < limit or (sent < SENT_SECONDS and received < SENT_NOTHING_SECONDS):

@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 BEAT_SECONDS = 2.0
 """Recoveries end and catch-ups finish without a ring."""
+REST_SECONDS = 0.25
+"""A ring waits no longer than this, however long the looks take."""
 
 Written = list[tuple[str, IncidentChange]]
 
@@ -63,9 +65,9 @@ class IncidentEngine:
 
     async def run(self) -> None:
         """Work until cancelled."""
-        wait_seconds = BEAT_SECONDS
+        wait_seconds, rest_seconds = BEAT_SECONDS, 0.0
         while True:
-            await self._bell.wait(wait_seconds)
+            await self._bell.wait(wait_seconds, at_least_seconds=rest_seconds)
             try:
                 is_waiting = await self.look()
             except StoreError as e:
@@ -75,6 +77,7 @@ class IncidentEngine:
             self._health.end("incidents")
             # A fault that settles needs one more look and nobody will ring for it.
             wait_seconds = max(self.settings.settle_seconds, 0.05) if is_waiting else BEAT_SECONDS
+            rest_seconds = self._bell.rest_seconds(REST_SECONDS)
 
     async def look(self) -> bool:
         """Correlate once; returns whether faults wait for a later look."""

@@ -38,6 +38,7 @@ WITNESS_WAIT_SECONDS = 1.0
 WITNESS_OLDEST_SECONDS, WITNESS_TRUSTED_SECONDS = 15.0, 60.0
 LOOK_SECONDS = 0.1
 """Heartbeats ring the bell all the time; more often than this it does not look."""
+REST_SECONDS = 0.5
 RECONCILE_SECONDS = 60.0
 """How often the world is asked whether our isolations still hold."""
 
@@ -107,7 +108,10 @@ class RecoverLoop:
                     if str(e) != self._trouble:
                         LOGGER.error("recovery waits for the store: why=%s", e)  # noqa: TRY400
                     self._trouble = str(e)
-                await self._bell.wait(self._settings.poll_seconds, at_least_seconds=LOOK_SECONDS)
+                await self._bell.wait(
+                    self._settings.poll_seconds,
+                    at_least_seconds=max(LOOK_SECONDS, self._bell.rest_seconds(REST_SECONDS)),
+                )
 
     async def _look(self, group: asyncio.TaskGroup) -> None:
         """Decide about every open incident and start what is to be carried out."""
