@@ -25,10 +25,11 @@ from chipmedic_watchdog.lead.leader import Lead
 from chipmedic_watchdog.lead.person import begin_act
 from chipmedic_watchdog.ledger.figures import LedgerReader
 from chipmedic_watchdog.ledger.text import LANGUAGES
-from chipmedic_watchdog.metrics import Metrics, StoreFigures
+from chipmedic_watchdog.metrics import Metrics
 from chipmedic_watchdog.notify.settings import NotifySettings
 from chipmedic_watchdog.store import audit
 from chipmedic_watchdog.store.database import Database
+from chipmedic_watchdog.store_figures import StoreFigures
 from chipmedic_watchdog.version import own_version
 from chipmedic_watchdog.web import acts, details, route_trial, silences, trial
 from chipmedic_watchdog.web.access import Doors, authorize, require_json, require_role

@@ -11,9 +11,9 @@ from sqlalchemy import ColumnElement, Connection, and_, case, func, select
 
 from chipmedic.faults.kinds import KINDS
 from chipmedic_watchdog.ledger.figures import LedgerFigures, LedgerReader
-from chipmedic_watchdog.metrics import StoreFigures
 from chipmedic_watchdog.recover import figures as recovery_figures
 from chipmedic_watchdog.store import schema
+from chipmedic_watchdog.store_figures import StoreFigures
 from chipmedic_watchdog.web.listing import severity_word
 
 STRANGE_KINDS_MAX = 50

@@ -1,0 +1,1 @@
+"""The parts of the daemon, a file per concern: each makes its own from the configuration."""
