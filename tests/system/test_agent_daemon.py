@@ -25,6 +25,7 @@ import pytest
 
 from chipmedic_proto.v1 import chipmedic_pb2 as pb
 from fake_watchdog import FakeWatchdog
+from small_disk import fill, small_disk
 from waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.system
@@ -353,18 +354,13 @@ def test_check_config_says_everything_that_is_wrong(folder: Path) -> None:
     assert (right.returncode, right.stdout) == (0, f"{config}: ok\n")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small file system, which needs root")
 async def test_a_full_disk_loses_nothing_and_is_told(
     folder: Path, agents: list[AgentProcess], watchdog: FakeWatchdog
 ) -> None:
     agent = AgentProcess(folder, steps=1)
     agents.append(agent)
-    state = folder / "state"
-    state.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(state)], check=True)
-    try:
-        with contextlib.suppress(OSError):
-            (state / "ballast").write_bytes(b"x" * 262144)
+    with small_disk(folder / "state", "256k") as state:
+        ballast = fill(state)
         agent.configure(watchdog=watchdog.address)
         agent.start()
         await watchdog.until(lambda: len(watchdog.events) == CHIPS)
@@ -372,7 +368,7 @@ async def test_a_full_disk_loses_nothing_and_is_told(
         status, text = agent.page("/healthz")
         assert (status, json.loads(text)["status"]) == (503, "failing")
         assert "chipmedic_spool_failing 1.0" in agent.page("/metrics")[1]
-        (state / "ballast").unlink()
+        ballast.unlink()
         await asyncio.to_thread(
             agent.until_healthy, lambda report: not report["spool"]["trouble"], 20
         )
@@ -382,5 +378,3 @@ async def test_a_full_disk_loses_nothing_and_is_told(
         await watchdog.until(lambda: len(watchdog.hellos) >= 2 and len(watchdog.snapshots) >= 2)
         assert len(watchdog.snapshots[-1].open) == CHIPS
         agent.close()
-    finally:
-        subprocess.run(["umount", "-l", str(state)], check=True)

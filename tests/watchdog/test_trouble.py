@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,36 +20,17 @@ from chipmedic_watchdog.store.database import Database, open_engine
 from chipmedic_watchdog.store.migrate import migrate
 from fake_agent import FakeAgent, a_fault, event
 from intake_rig import Intake
+from small_disk import fill, small_disk
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small tmpfs needs root")
-    place = tmp_path / "small"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)]
-    done = subprocess.run(mount, capture_output=True, text=True)
-    if done.returncode != 0:
-        pytest.skip(f"no tmpfs can be mounted here: {done.stderr.strip()}")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
+def disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path / "small", "4m") as place:
+        yield place
 
 
-def fill(place: Path) -> Path:
-    filler = place / "filler"
-    with filler.open("wb", buffering=0) as file:
-        for size in (65536, 4096):
-            try:
-                while True:
-                    file.write(b"x" * size)
-            except OSError:
-                pass
-    return filler
-
-
-async def test_a_full_disk_loses_nothing(small_disk) -> None:
-    engine = open_engine(f"sqlite:///{small_disk}/watchdog.db")
+async def test_a_full_disk_loses_nothing(disk) -> None:
+    engine = open_engine(f"sqlite:///{disk}/watchdog.db")
     migrate(engine)
     database = Database(engine)
     recovered: list[int] = []
@@ -60,7 +39,7 @@ async def test_a_full_disk_loses_nothing(small_disk) -> None:
         async with FakeAgent(intake.address) as agent:
             await agent.events(event(1, a_fault()))
             await agent.acked(1)
-            filler = fill(small_disk)
+            filler = fill(disk)
             for start in range(2, 1002, 100):
                 events = (event(n, a_fault(f"chip:GPU-{n}")) for n in range(start, start + 100))
                 await agent.events(*events)

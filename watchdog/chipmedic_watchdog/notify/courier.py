@@ -10,8 +10,9 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
 from chipmedic.errors import DeliveryFailed, StoreError
@@ -21,6 +22,7 @@ from chipmedic_watchdog.bell import Bell
 from chipmedic_watchdog.notify import digest, outbox
 from chipmedic_watchdog.notify.channels.retry import RetryLater
 from chipmedic_watchdog.notify.limits import Maximum, Portion, Sent, portion
+from chipmedic_watchdog.notify.receipts import Receipts
 from chipmedic_watchdog.notify.settings import NotifySettings
 from chipmedic_watchdog.notify.standing import ChannelState, last_success
 from chipmedic_watchdog.store.database import Store
@@ -61,6 +63,10 @@ class Courier:
         self._bell = Bell()
         self._hanging = 0
         self._trouble = ""
+        self._store_trouble = ""
+        self._is_refused = False
+        """Whether the store has refused a write since the last look."""
+        self._receipts = Receipts(database)
         self._sent: deque[Sent] = deque(maxlen=SENT_KEPT)
         self._refresh_at = 0.0
         self._moved_at = time.monotonic()
@@ -86,8 +92,10 @@ class Courier:
                 is_first = False
                 await self._refresh()
                 wait_seconds = await self._deliver_due()
+                if not self._is_refused:
+                    self._note_store("")
             except StoreError as e:
-                LOGGER.warning("outbox not read or written: channel=%s why=%s", self.name, e)
+                self._note_store(str(e))
                 wait_seconds = STORE_RETRY_SECONDS
             await self._bell.wait(wait_seconds)
 
@@ -116,13 +124,17 @@ class Courier:
         while True:
             now = self._now()
             self._bell.hush()
+            self._is_refused = False
+            await self._write(self._receipts.write)
             pending, next_at = await self._due(now)
+            pending = [one for one in pending if one.notice.id not in self._receipts]
             part = portion(pending, self._sent, self._maximum, now)
             if part.over:
                 await self._put_into_digest(part)
             if not part.now:
                 times = [at for at in (next_at, part.room_at or None) if at is not None]
-                return max(0.01, min([BEAT_SECONDS, *(at - now for at in times)]))
+                longest = STORE_RETRY_SECONDS if self._is_refused else BEAT_SECONDS
+                return max(0.01, min([longest, *(at - now for at in times)]))
             await self._deliver_in_order(part.now)
 
     async def _deliver_in_order(self, turns: Sequence[outbox.Pending]) -> None:
@@ -136,7 +148,9 @@ class Courier:
 
     async def _put_into_digest(self, part: Portion) -> None:
         ids = [one.notice.id for one in part.over]
-        await self._database.write(lambda c: digest.put_off(c, ids, part.room_at))
+        await self._write(
+            lambda: self._database.write(lambda c: digest.put_off(c, ids, part.room_at))
+        )
 
     async def _due(self, now: float) -> tuple[list[outbox.Pending], float | None]:
         """Return what may be delivered now, the digest whose time has come among it."""
@@ -147,7 +161,9 @@ class Courier:
             return pending, next_at
         if digest_at > now:
             return pending, digest_at if next_at is None else min(next_at, digest_at)
-        await self._database.write(lambda c: digest.gather(c, self.name, self._settings, now))
+        gather = partial(digest.gather, channel=self.name, settings=self._settings, now=now)
+        if not await self._write(lambda: self._database.write(gather)):
+            return pending, next_at
         return await self._database.read(lambda c: outbox.due(c, self.name, now))
 
     async def _refresh(self) -> None:
@@ -182,7 +198,8 @@ class Courier:
         self._moved_at = time.monotonic()
         now = self._note_success()
         self._sent.append(Sent(now, pending.node))
-        await self._database.write(lambda c: outbox.record_delivery(c, notice.id, receipt, now))
+        self._receipts.note(notice.id, receipt, now)
+        await self._write(self._receipts.write)
         if self._trouble:
             LOGGER.warning("channel delivers again: channel=%s", self.name)
             self._trouble = ""
@@ -192,6 +209,19 @@ class Courier:
             now - pending.created_at,
             receipt,
         )
+        return True
+
+    async def _write(self, work: Callable[[], Awaitable[object]]) -> bool:
+        """Write something down; while the store refuses, the rest is delivered all the same.
+
+        Who is to be told must not wait for our disk, and must not be told twice for it either.
+        """
+        try:
+            await work()
+        except StoreError as e:
+            self._is_refused = True
+            self._note_store(str(e))
+            return False
         return True
 
     async def _call(self, work: Callable[[], Result]) -> Result:
@@ -227,6 +257,12 @@ class Courier:
                 c, pending.notice.id, str(error), next_attempt_at=next_at
             )
         )
+
+    def _note_store(self, trouble: str) -> None:
+        """Tell the log when the store's trouble begins or changes."""
+        if trouble and trouble != self._store_trouble:
+            LOGGER.warning("outbox not read or written: channel=%s why=%s", self.name, trouble)
+        self._store_trouble = trouble
 
     def _note_success(self) -> float:
         now = self._now()

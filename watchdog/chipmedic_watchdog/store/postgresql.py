@@ -31,6 +31,9 @@ REMEDIES = (
     ("failed to resolve host", "see the host in the address"),
     ("permission denied", "the database must belong to the watchdog's user"),
     ("read-only transaction", "that is a standby: name the primary"),
+    ("disk is full", "make room on the file system of the store"),
+    ("disk I/O error", "is its file system full (make room), or does the disk fail (see dmesg)?"),
+    ("No space left on device", "make room on the file system of the server's data"),
 )
 NO_DATABASE = ("database", "does not exist")
 
