@@ -51,6 +51,9 @@ class JobCourse:
     owner: int | None
     """Uid of the user whose job it is."""
     seen_at: float
+    ended_at: float | None = None
+    """When it was first seen that none of its processes lives; None: one does, or none was seen."""
+    has_lived: bool = False
     is_owner_proven: bool = False
     """True: a process of this user holds a chip for the job; until then the first to speak owns
     it."""
@@ -93,8 +96,16 @@ class JobCourse:
         member = self._with(who, at)
         member.is_holder = member.is_holder or is_holder
 
+    def look(self, now: float, *, is_alive: bool) -> None:
+        """Note whether any of its processes lives."""
+        if is_alive:
+            self.has_lived, self.ended_at = True, None
+        elif self.has_lived and self.ended_at is None:
+            self.ended_at = now
+
     def hear(self, beat: Beat) -> None:
         """Take in what a rank told."""
+        self.ended_at = None  # whoever speaks lives, be it where its process cannot be seen
         if beat.sender is not None:
             member = self._with(beat.sender, beat.at)
             if beat.rank is not None and member.who.rank != beat.rank:

@@ -3,8 +3,9 @@
 Chip processes come from the vendors' collectors, progress from the socket or the age of the job's
 log, everything else from `/proc`. What comes out is a scan of the source `jobs`; the hang detector
 judges it. Labels of a `JobStatus` that this module sets: `rank_steps`, `behind`, `gone_ranks`,
-`processes`, `partitions`, `returned`, `longest_step_seconds`, `log`, `log_at`, `log_trouble`, and
-the marks of `processes.identify`.
+`processes`, `partitions`, `returned`, `longest_step_seconds`, `log`, `log_at`, `log_trouble`,
+`ended_at` (when its last process here was first missed; the node's clock), and the marks of
+`processes.identify`.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ from chipmedic_agent.progress import Beat
 
 FORGET_SECONDS = 600.0
 """A job without living processes is kept so long: its senders may be short-lived."""
+END_TOLD_SECONDS = 60.0
+"""So long the end of a job is reported that told nothing of itself: when it was says whether a
+fault that is seen later can have been its cause."""
 JOBS_MAX = 256
 CLAIMS_MAX = 1024
 """Sessions whose job is known by their beats alone; of more the oldest are forgotten."""
@@ -103,7 +107,9 @@ class JobTracker:
             elif now - course.seen_at >= FORGET_SECONDS:
                 self._drop(job)
                 continue
-            if alive or course.step is not None or course.phase is not None:
+            course.look(now, is_alive=bool(alive) or job in holders)
+            has_ended = course.ended_at is not None and now - course.ended_at < END_TOLD_SECONDS
+            if alive or has_ended or course.step is not None or course.phase is not None:
                 chips = tuple(sorted(holders.get(job, ())))
                 statuses.append(self._status(job, course, alive, stats, chips, now))
         self._at_work = at_work
@@ -271,6 +277,8 @@ class JobTracker:
     ) -> JobStatus:
         labels = dict(alive[0].labels) if alive else {}
         labels |= course.labels(stats, now)
+        if course.ended_at is not None:
+            labels["ended_at"] = f"{course.ended_at:.3f}"
         if back := self._returned(job, alive, now):
             labels["returned"] = back
         if slices := self._slices(alive):

@@ -184,7 +184,7 @@ def test_a_reused_pid_is_another_process() -> None:
     machine.start(500, {"CHIPMEDIC_JOB": "new"}, started=9999)
     status = look(machine, ("GPU-1", 500), at=102, tracker=tracker)
     assert status["local:new"].pids == (500,)
-    assert "local:old" not in status
+    assert status["local:old"].pids == ()
 
 
 def test_steps_of_the_ranks_make_the_step_of_the_job() -> None:
@@ -292,6 +292,33 @@ def test_a_job_whose_processes_have_ended_has_none() -> None:
     machine.end(500)
     assert look(machine, at=102, tracker=tracker)["slurm:41"].pids == ()
     assert look(machine, at=900, tracker=tracker) == {}
+
+
+def test_the_end_of_a_job_is_told_once_and_for_a_minute_where_it_told_no_step() -> None:
+    machine = Machine()
+    machine.start(500, SLURM)
+    tracker = JobTracker(machine.host, machine)
+    status = look(machine, ("GPU-0", 500), tracker=tracker)["slurm:41"]
+    assert "ended_at" not in status.labels
+    machine.end(500)
+    for at in (102, 104, 161):
+        status = look(machine, at=at, tracker=tracker)["slurm:41"]
+        assert (status.pids, status.labels["ended_at"]) == ((), "102.000")
+    assert look(machine, at=162, tracker=tracker) == {}
+    machine.start(700, SLURM | {"SLURM_RESTART_COUNT": "3"})
+    status = look(machine, ("GPU-0", 700), at=170, tracker=tracker)["slurm:41"]
+    assert "ended_at" not in status.labels
+    assert status.attempt == 3
+
+
+def test_a_job_whose_processes_cannot_be_seen_has_no_end() -> None:
+    """Beats come from a container's own process ids; that none of them is known proves nothing."""
+    machine = Machine()
+    tracker = JobTracker(machine.host, machine)
+    machine.beats.append(Beat(at=99, pid=0, uid=1000, job="train", step=5))
+    for at in (100, 110):
+        status = look(machine, at=at, tracker=tracker)["local:train"]
+        assert "ended_at" not in status.labels
 
 
 def test_nobody_speaks_for_anothers_job() -> None:
@@ -476,7 +503,9 @@ def test_a_real_process_is_followed_into_its_stop(tmp_path: Path) -> None:
         process.wait()
         if process.stdout is not None:
             process.stdout.close()
-    assert tracker.scan(time.time()).jobs == ()
+    (status,) = tracker.scan(time.time()).jobs
+    assert status.pids == ()
+    assert "ended_at" in status.labels
 
 
 @given(st.text(max_size=200))

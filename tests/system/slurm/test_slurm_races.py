@@ -10,6 +10,7 @@ import asyncio
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from chipmedic_watchdog.recover.settings import SlurmSettings
 from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.store.database import Database
 from system.slurm.cluster import NODES, Cluster
-from system.slurm.watching import bad_chip, recovering, rows, state
+from system.slurm.watching import bad_chip, bad_line, correlating, put, recovering, rows, state
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
 
@@ -165,3 +166,29 @@ async def test_killed_at_every_act_it_does_each_of_them_once(
     )  # fmt: skip
     assert [row["node"] for row in rows(database, schema.isolations)] == ["chip-a1"]
     assert others(cluster) <= {"idle", "allocated"}
+
+
+@pytest.mark.parametrize(("seconds_before", "restarts"), [(60.0, "0"), (3.0, "1")])
+async def test_a_job_that_had_crashed_before_its_node_broke_is_left_to_its_user(
+    cluster: Cluster, database: Database, seconds_before: float, restarts: str
+) -> None:
+    """For Slurm both have FAILED; what tells them apart is when they ended."""
+    begun = cluster.folder / "once"
+    begun.unlink(missing_ok=True)
+    job = cluster.submit("-N1", script=f"[ -e {begun} ] && exec sleep 600; touch {begun}; exit 1")
+    await asyncio.to_thread(
+        cluster.wait, "it has crashed", lambda: cluster.job(job)["JobState"] == "FAILED"
+    )
+    node = cluster.job(job)["NodeList"]
+    ended_at = time.time() - seconds_before
+    put(
+        database, schema.job_nodes, job=f"slurm:{job}", node=node, node_at=ended_at,
+        received_at=ended_at, pids=[], labels={"ended_at": str(ended_at)},
+    )  # fmt: skip
+    async with recovering(cluster, database) as loop, correlating(database, loop):
+        bad_line(database, node)
+        await state(database, "done")
+    assert cluster.job(job)["Restarts"] == restarts
+    assert cluster.states()[node].startswith("drain")
+    (incident,) = rows(database, schema.incidents)
+    assert incident["jobs"] == ([f"slurm:{job}"] if restarts == "1" else [])

@@ -70,6 +70,17 @@ def bad_chip(database: Database, node: str, job: str) -> None:
     put(database, schema.job_nodes, job=job, node=node, node_at=now, received_at=now, pids=[1])
 
 
+def bad_line(database: Database, node: str) -> None:
+    """What the intake writes when the kernel of a node tells of a broken chip."""
+    now = time.time()
+    put(
+        database, schema.faults, node=node, component="chip:GPU-77", kind="memory.uncorrectable",
+        severity=3, action="reset_chip", node_since=now, opened_at=now, updated_at=now,
+        summary="2 uncorrectable memory errors", source="kernel_log", codes=["xid:48"],
+        state="open",
+    )  # fmt: skip
+
+
 @asynccontextmanager
 async def recovering(
     cluster: Cluster, database: Database, **settings: Any

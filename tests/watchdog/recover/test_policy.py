@@ -286,3 +286,34 @@ def test_on_probation_a_warning_of_the_hardware_is_enough(
     decided = decide(replace(case(weak), on_probation=frozenset(on_probation)), ACT, BOTH)
     assert decided.nodes == leaving
     assert ("on probation" in decided.reason) == bool(leaving)
+
+
+@pytest.mark.parametrize(
+    ("ended_at", "source", "jobs"),
+    [
+        (None, "kernel_log", ("slurm:7",)),  # it lives, or nobody knows
+        (130.0, "kernel_log", ("slurm:7",)),  # it outlived the chip
+        (95.0, "kernel_log", ("slurm:7",)),  # it died of it, and the line came a moment later
+        (40.0, "kernel_log", ()),  # its own program ended it; a minute later the chip broke
+        (40.0, "nvidia", ("slurm:7",)),  # here the chip was only looked at a minute later
+    ],
+)
+def test_a_job_that_had_ended_before_the_fault_is_not_started_again(
+    ended_at: float | None, source: str, jobs: tuple[str, ...]
+) -> None:
+    broken = fault("memory.uncorrectable", source=source, began_at=100.0)
+    found = case(broken)
+    found = replace(
+        found, placements=tuple(replace(p, ended_at=ended_at) for p in found.placements)
+    )
+    decision = decide(found, ACT, BOTH)
+    assert (decision.nodes, decision.jobs) == (("n1",), jobs)
+
+
+def test_a_job_is_judged_by_the_fault_for_which_its_node_leaves() -> None:
+    """A warning that was there while the job ran does not make the later fault its cause."""
+    warning = fault("link.errors", component="link:GPU-11/3", opened_at=20.0, source="kernel_log")
+    broken = fault("memory.uncorrectable", source="kernel_log")
+    found = case(warning, broken)
+    found = replace(found, placements=tuple(replace(p, ended_at=40.0) for p in found.placements))
+    assert decide(found, ACT, BOTH).jobs == ()

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from chipmedic_watchdog.incidents.seen_late import had_ended
+
 NODE_UNREACHABLE = "node.unreachable"
 
 
@@ -30,6 +32,8 @@ class FaultFact:
     summary: str = ""
     codes: tuple[str, ...] = ()
     job: str | None = None
+    source: str = ""
+    """The check that saw it."""
 
     @cached_property
     def chip(self) -> str | None:
@@ -84,6 +88,19 @@ class Placement:
     chips: frozenset[str] = frozenset()
     is_left: bool = False
     """The job has been started again since, elsewhere: what is wrong here hurts it no more."""
+    ended_at: float | None = None
+    """When its processes here had ended, the watchdog's clock; None: they live, or nobody knows."""
+
+    def is_hurt_by(self, fault: FaultFact) -> bool:
+        """Whether a fault of this node hurts the job: by its chip where it has one.
+
+        A job that names no chips may hold any of them.
+        """
+        if self.is_left or not (fault.chip is None or not self.chips or fault.chip in self.chips):
+            return False
+        return not had_ended(
+            self.ended_at, kind=fault.kind, source=fault.source, began_at=fault.began_at
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,13 +140,7 @@ class Picture:
         """Return the jobs that a fault hurts: by its chip where it has one, else by its node."""
         if fault.job is not None:
             return {fault.job}
-        here = self.jobs_by_node.get(fault.node, ())
-        # A job that names no chips may hold any of them.
-        return {
-            p.job
-            for p in here
-            if not p.is_left and (fault.chip is None or not p.chips or fault.chip in p.chips)
-        }
+        return {p.job for p in self.jobs_by_node.get(fault.node, ()) if p.is_hurt_by(fault)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

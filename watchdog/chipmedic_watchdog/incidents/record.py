@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -23,7 +24,8 @@ from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.store.upsert import upsert
 
 LATE_JOB_SECONDS = 300.0
-"""A job that its node no longer reports still counts as hurt by a fault for this long."""
+"""A job that its node no longer reports still counts as hurt by a fault for this long, where nobody
+has told when it ended."""
 CHUNK = 5_000
 """Values in one IN list; SQLite takes 32,766."""
 
@@ -86,7 +88,6 @@ def fault_facts(connection: Connection, *conditions: Any) -> list[tuple[FaultFac
 
 
 def _fact(row: Any) -> FaultFact:
-    skew_seconds = 0.0 if row.source == WATCHDOG else row.skew_seconds or 0.0
     return FaultFact(
         id=row.id,
         node=row.node,
@@ -95,13 +96,20 @@ def _fact(row: Any) -> FaultFact:
         severity=row.severity,
         state=row.state,
         opened_at=row.opened_at,
-        # A node's clock may be ahead: nothing began after we heard of it.
-        began_at=min(row.node_since - skew_seconds, row.opened_at),
+        began_at=began_at(row),
         cleared_at=row.cleared_at,
         summary=row.summary,
         codes=tuple(row.codes),
         job=row.job,
+        source=row.source,
     )
+
+
+def began_at(row: Any) -> float:
+    """Return when a fault began, by the watchdog's clock; `row` is of `faults`, with the skew."""
+    skew_seconds = 0.0 if row.source == WATCHDOG else row.skew_seconds or 0.0
+    # A node's clock may be ahead: nothing began after we heard of it.
+    return float(min(row.node_since - skew_seconds, row.opened_at))
 
 
 def _incidents(connection: Connection, resolved_since: float) -> list[IncidentFact]:
@@ -172,9 +180,11 @@ def _placements(
     nodes = sorted({fault.node for fault in faults})
     jobs = sorted({fault.job for fault in faults if fault.job is not None})
     rows: dict[tuple[str, str], Any] = {}
+    placed = table.outerjoin(schema.nodes, table.c.node == schema.nodes.c.node)
+    skew = schema.nodes.c.skew_seconds
     for column, names in ((table.c.node, nodes), (table.c.job, jobs)):
         for part in _chunks(names):
-            query = select(table).where(column.in_(part), is_current)
+            query = select(table, skew).select_from(placed).where(column.in_(part), is_current)
             rows |= {(row.job, row.node): row for row in connection.execute(query)}
     newest = newest_attempts(connection, {job for job, _ in rows})
     return tuple(
@@ -183,6 +193,7 @@ def _placements(
             node=row.node,
             chips=frozenset(row.chips),
             is_left=has_left(row, newest[row.job], now),
+            ended_at=ended_at(row),
         )
         for row in rows.values()
     )
@@ -207,7 +218,21 @@ def has_left(row: Any, newest: int, now: float) -> bool:
     if row.attempt < newest:
         return True
     last_step_at = row.received_at if row.step_at is None else row.step_at
-    return not row.pids and last_step_at < now - LATE_JOB_SECONDS
+    is_told = ended_at(row) is not None
+    return not (row.pids or is_told) and last_step_at < now - LATE_JOB_SECONDS
+
+
+def ended_at(row: Any) -> float | None:
+    """Return when the processes of a job on a node had ended, by the watchdog's clock, as it told.
+
+    `row` is of `job_nodes`, with the node's `skew_seconds`.
+    """
+    told = str(row.labels.get("ended_at", ""))
+    try:
+        at = float(told) - (row.skew_seconds or 0.0)
+    except ValueError:
+        return None
+    return at if not row.pids and math.isfinite(at) else None
 
 
 def _chunks(values: Sequence[str]) -> Iterable[Sequence[str]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from chipmedic.model import Action, Severity
 from chipmedic.recoverer import NodeView
+from chipmedic_watchdog.incidents.seen_late import had_ended
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,10 +22,19 @@ class FaultView:
     severity: Severity
     action: Action
     opened_at: float
+    began_at: float | None = None
+    """When it began, by the watchdog's clock; None: when it was heard of."""
+    source: str = ""
+    """The check that saw it."""
     codes: tuple[str, ...] = ()
     job: str | None = None
     is_open: bool = True
     """False: its check cannot look any more; the condition is unknown."""
+
+    def is_after(self, ended_at: float | None) -> bool:
+        """Whether it began when a job's processes had ended already, for a reason of their own."""
+        began_at = self.opened_at if self.began_at is None else self.began_at
+        return had_ended(ended_at, kind=self.kind, source=self.source, began_at=began_at)
 
     @property
     def chip(self) -> str | None:
@@ -42,6 +52,9 @@ class Placement:
     received_at: float
     is_present: bool
     """Processes of its newest start live there, as the node has reported last."""
+    ended_at: float | None = None
+    """When its processes there had ended, by the watchdog's clock; None: they live, or nobody
+    knows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, Row, Select, Table, func, select
 
 from chipmedic.model import Action, Severity
 from chipmedic.recoverer import StepKind
+from chipmedic_watchdog.incidents.record import began_at, ended_at
 from chipmedic_watchdog.recover import book
 from chipmedic_watchdog.recover.case import Case, FaultView, IncidentView, Placement
 from chipmedic_watchdog.recover.modes import partitions_of
@@ -69,7 +70,7 @@ def known_nodes(connection: Connection) -> list[str]:
 def keeps_out(connection: Connection, node: str, *, by_person: bool = False) -> str | None:
     """Return the kind of a fault because of which a node must stay out, or None."""
     table = schema.faults
-    query = select(table).where(table.c.node == node, table.c.state != "cleared")
+    query = _with_skew(table).where(table.c.node == node, table.c.state != "cleared")
     faults = [_fault(row) for row in connection.execute(query)]
     fault = may_return(node, faults, by_person=by_person)
     return None if fault is None else fault.kind
@@ -96,11 +97,19 @@ def _handled(connection: Connection, incident: str, reopened_count: int) -> froz
 
 def _faults(connection: Connection, incidents: Iterable[str]) -> dict[str, list[FaultView]]:
     table = schema.faults
-    query = select(table).where(table.c.incident.in_(list(incidents)), table.c.state != "cleared")
+    of_incidents = table.c.incident.in_(list(incidents))
+    query = _with_skew(table).where(of_incidents, table.c.state != "cleared")
     found: dict[str, list[FaultView]] = {}
     for row in connection.execute(query.order_by(table.c.id)):
         found.setdefault(row.incident, []).append(_fault(row))
     return found
+
+
+def _with_skew(table: Table) -> Select[Any]:
+    """Return the query of a table's rows, each with how far its node's clock is ahead of ours."""
+    nodes = schema.nodes
+    joined = table.outerjoin(nodes, table.c.node == nodes.c.node)
+    return select(table, nodes.c.skew_seconds).select_from(joined)
 
 
 def _is_placed(connection: Connection, job: str) -> bool:
@@ -122,13 +131,14 @@ def _placements(
     newest_of = func.max(table.c.attempt).label("newest")
     attempts = select(table.c.job, newest_of).where(of_jobs).group_by(table.c.job)
     newest = {row.job: row.newest for row in connection.execute(attempts)}
-    query = select(table).where(of_jobs, table.c.node.in_(list(nodes)))
+    query = _with_skew(table).where(of_jobs, table.c.node.in_(list(nodes)))
     return [
         Placement(
             job=row.job,
             node=row.node,
             received_at=row.received_at,
             is_present=row.is_present and bool(row.pids) and row.attempt >= newest[row.job],
+            ended_at=ended_at(row),
         )
         for row in connection.execute(query)
     ]
@@ -156,6 +166,8 @@ def _fault(row: Row[Any]) -> FaultView:
         severity=Severity(row.severity),
         action=Action(row.action),
         opened_at=row.opened_at,
+        began_at=began_at(row),
+        source=row.source,
         codes=tuple(row.codes),
         job=row.job,
         is_open=row.state == "open",

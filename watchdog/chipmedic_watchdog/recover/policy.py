@@ -242,18 +242,33 @@ def _jobs_to_restart(
         for job in (fault.job,) if fault.job else case.incident.jobs:
             since[job] = max(since.get(job, 0.0), fault.opened_at)
     if leaving:
-        begun = min(f.opened_at for f in faults if f.node in leaving)
+        there = [f for f in faults if f.node in leaving]
+        begun = min(f.opened_at for f in there)
         for job in case.incident.jobs:
-            if _was_on(job, leaving, case):
+            if _was_on(job, there, case):
                 since[job] = max(since.get(job, 0.0), begun)
     return tuple(sorted(job for job, at in since.items() if not _was_restarted(job, at, case)))
 
 
-def _was_on(job: str, nodes: frozenset[str], case: Case) -> bool:
-    """Whether the job ran on one of the nodes; a job of which no node is known is taken to have."""
+def _was_on(job: str, faults: Collection[FaultView], case: Case) -> bool:
+    """Whether the job was on a node when one of these faults began there that make it leave.
+
+    A job of which no node is known is taken to have been; one that had ended before was not.
+    """
     if job not in case.placed_jobs:
         return True
-    return any(placement.job == job and placement.node in nodes for placement in case.placements)
+    grave = [f for f in faults if _makes_leave(f, case)]
+    return any(
+        placement.job == job
+        and placement.node == fault.node
+        and not fault.is_after(placement.ended_at)
+        for placement in case.placements
+        for fault in grave
+    )
+
+
+def _makes_leave(fault: FaultView, case: Case) -> bool:
+    return fault.kind == "node.unreachable" or _asks_for_hardware(fault, case.on_probation)
 
 
 def _was_restarted(job: str, since: float, case: Case) -> bool:

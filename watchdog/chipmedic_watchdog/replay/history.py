@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from chipmedic.errors import StoreError
 from chipmedic.model import Action
 from chipmedic_watchdog.incidents.picture import FaultFact, Placement
-from chipmedic_watchdog.incidents.record import LATE_JOB_SECONDS, fault_facts
+from chipmedic_watchdog.incidents.record import LATE_JOB_SECONDS, ended_at, fault_facts
 from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.store.database import open_engine
 
@@ -157,7 +157,12 @@ def _placements(connection: Connection, since: float) -> Iterator[Stretch]:
             select(progress.job, func.min(progress.at).label("at")).group_by(progress.job)
         )
     }
-    rows: Any = connection.execute(select(table).where(table.c.received_at >= since))
+    nodes = schema.nodes
+    placed = table.outerjoin(nodes, table.c.node == nodes.c.node)
+    query = select(table, nodes.c.skew_seconds).select_from(placed)
+    rows: Any = connection.execute(query.where(table.c.received_at >= since))
     for row in rows:
-        placement = Placement(job=row.job, node=row.node, chips=frozenset(row.chips))
+        placement = Placement(
+            job=row.job, node=row.node, chips=frozenset(row.chips), ended_at=ended_at(row)
+        )
         yield begun.get(row.job, 0.0), row.received_at + LATE_JOB_SECONDS, placement
