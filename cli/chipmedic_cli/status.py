@@ -135,6 +135,7 @@ WAITS = {
     "hold": "goes on when the hold ends",
     "breaker": "goes on when the breaker lets it",
     "budget": "goes on when the budget is free",
+    "fault": "goes on when that fault is over",
 }
 """What ends the wait of a recovery that a limit holds."""
 

@@ -97,6 +97,9 @@ class RecoveryRequest:
     that is not here is queued again."""
     leaving: tuple[str, ...] = ()
     """Nodes that the jobs must leave: those to isolate, and those that are isolated already."""
+    let_in: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Nodes of which earlier recoveries kept each job off and which are in service again, as the
+    scheduler names them: a job that is kept off ever more nodes ends up without any."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

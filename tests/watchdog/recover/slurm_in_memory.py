@@ -115,7 +115,7 @@ class SlurmWorld(FakeHost):
             self.acts.append(f"shrink to {values['NodeList']}")
             self._script()
         elif "ExcNodeList" in values:
-            self.excluded = values["ExcNodeList"].split(",")
+            self.excluded = [name for name in values["ExcNodeList"].split(",") if name]
         elif "ReservationName" in values:
             self.reservation = values["ReservationName"]
         elif values == {"StartTime": "now"}:

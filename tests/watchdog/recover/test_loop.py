@@ -320,6 +320,30 @@ async def test_a_node_whose_fault_came_back_meanwhile_is_offered_again(database:
         await eventually(lambda: world.drained == {})
 
 
+async def test_a_return_that_another_fault_held_up_goes_on_when_that_is_over(
+    database: Database,
+) -> None:
+    """It came after the question, in an incident of its own."""
+    world = World()
+    await isolated(database, world)
+    async with running(database, world, replace(ACT, return_mode=Mode.PROPOSE)) as loop:
+        await eventually(lambda: recoveries(database)[-1] == ("rec-000002", "proposed"))
+        put_incident(database, identity="inc-000002", kind="chip.lost", jobs=[])
+        put_fault(database, kind="chip.lost", component="chip:GPU-12", incident="inc-000002")
+        database.write_now(lambda c: approvals.approve(c, "rec-000002", who="mei", now=NOW))
+        loop.wake()
+        await eventually(lambda: dict(recoveries(database))["rec-000002"] == "held")
+        await settle()
+        assert dict(recoveries(database))["rec-000002"] == "held"
+        assert world.drained
+        change(database, schema.faults, schema.faults.c.kind == "chip.lost", state="cleared")
+        over = schema.incidents.c.id == "inc-000002"
+        change(database, schema.incidents, over, state="resolved", resolved_at=NOW)
+        loop.wake()
+        await eventually(lambda: dict(recoveries(database))["rec-000002"] == "done")
+    assert world.drained == {}
+
+
 async def test_an_old_proposal_does_not_give_back_what_somebody_took_out_since(
     database: Database,
 ) -> None:

@@ -14,6 +14,7 @@ from chipmedic.errors import DeliveryFailed
 from chipmedic.recoverer import Rung
 from chipmedic_watchdog.recover import book
 from chipmedic_watchdog.recover.engine import Engine
+from chipmedic_watchdog.recover.rungs import nodes_to_let_in
 from chipmedic_watchdog.recover.settings import Mode, RecoverSettings, SlurmSettings
 from chipmedic_watchdog.recover.slurm import Slurm
 from chipmedic_watchdog.store import schema
@@ -97,6 +98,33 @@ def carry_out(database: Database, world: SlurmWorld, settings: SlurmSettings) ->
     asyncio.run(engine.carry_out("rec-000001"))
     (row,) = rows(database, schema.recoveries)
     return str(row["state"])
+
+
+def test_a_node_that_is_back_in_service_takes_the_job_again(database: Database) -> None:
+    """Else a job that has had four faults would be kept off four nodes, of which three are well."""
+    plain = replace(SETTINGS, spare_reservation="")
+    world = SlurmWorld(excluded=["n4"])  # its user's own wish
+    begin(database, ["n1"])
+    assert carry_out(database, world, plain) == "done"
+    assert set(world.excluded) == {"n1", "n4"}
+    assert let_in(database) == (), "n1 is out of service"
+
+    values = {"returned_at": NOW + 10}
+    database.write_now(lambda c: c.execute(schema.isolations.update().values(**values)))
+    world.nodes["n1"] = ""
+    assert let_in(database) == ("n1",)
+    for table in (schema.recoveries, schema.faults, schema.counters):
+        database.write_now(lambda c, table=table: c.execute(table.delete()))
+    steps = schema.recovery_steps
+    database.write_now(lambda c: c.execute(steps.update().values(recovery="rec-000009")))
+    begin(database, ["n2"])
+    assert carry_out(database, world, plain) == "done"
+    assert set(world.excluded) == {"n2", "n4"}
+    assert world.job_nodes == ["n1", "n3"]
+
+
+def let_in(database: Database) -> tuple[str, ...]:
+    return database.read_now(lambda c: nodes_to_let_in(c, "slurm:7"))
 
 
 STORIES: dict[str, tuple[dict[str, Any], list[str], SlurmSettings, list[str]]] = {

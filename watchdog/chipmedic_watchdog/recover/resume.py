@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from sqlalchemy import Connection, select
 
 from chipmedic.recoverer import NodeView
-from chipmedic_watchdog.recover import book, safety
+from chipmedic_watchdog.recover import book, cases, safety
 from chipmedic_watchdog.recover.policy import Decision
 from chipmedic_watchdog.recover.settings import RecoverSettings
 from chipmedic_watchdog.recover.transitions import end
@@ -56,7 +56,7 @@ def go_on(
     left = [
         stored for stored in book.steps(connection, identity) if stored.state not in book.FINISHED
     ]
-    if not left:
+    if not left or (recovery.is_return and _is_kept_out(connection, recovery)):
         return False
     if decision is not None and not _is_wanted(left, {*decision.nodes, *decision.jobs}):
         book.change(
@@ -81,6 +81,14 @@ def _newest(history: Collection[book.Recovery]) -> str:
 
 def _is_wanted(left: Collection[book.StoredStep], wanted: Collection[str]) -> bool:
     return all(stored.step.target in wanted for stored in left)
+
+
+def _is_kept_out(connection: Connection, recovery: book.Recovery) -> bool:
+    by_person = "approved_by" in recovery.evidence
+    return any(
+        cases.keeps_out(connection, node, by_person=by_person) is not None
+        for node in recovery.nodes
+    )
 
 
 def _is_resolved(connection: Connection, incident: str) -> bool:

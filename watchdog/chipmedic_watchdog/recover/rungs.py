@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from chipmedic.errors import DeliveryFailed, JobGone
 from chipmedic.recoverer import Laddered, Recoverer, RecoveryRequest, Rung, Step, StepKind
@@ -14,6 +14,7 @@ from chipmedic_watchdog.recover import book
 from chipmedic_watchdog.recover.adapters import call
 from chipmedic_watchdog.recover.ladder import Choice, JobFacts, Use, next_rung
 from chipmedic_watchdog.recover.settings import RecoverSettings
+from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.store.database import Store
 
 ONE_WAY: Mapping[Rung, str] = {Rung.REQUEUE: "", Rung.HOLD: ""}
@@ -86,7 +87,10 @@ class Planner:
             choice = await self._choose(job, now, failed)
             if choice.rung is Rung.HOLD:
                 return JobPlan(job=job, choice=choice, steps=[_hold(job, choice.words)])
-            asked = replace(self.request, nodes=(), jobs=(job,), rungs={job: choice.rung})
+            let_in = await self.database.read(lambda c: nodes_to_let_in(c, job))
+            asked = replace(
+                self.request, nodes=(), jobs=(job,), rungs={job: choice.rung}, let_in={job: let_in}
+            )
             steps = await self._plan(asked)
         except JobGone:
             raise
@@ -132,6 +136,32 @@ class Planner:
 def rung_uses(connection: Connection, job: str, since: float) -> Collection[Use]:
     """Return which rungs were taken for a job since then."""
     return [Use(rung=rung, at=at) for rung, at in book.rungs_since(connection, job, since)]
+
+
+def nodes_to_let_in(connection: Connection, job: str) -> tuple[str, ...]:
+    """Return the nodes that our restarts kept a job off and that we hold isolated no more.
+
+    What its user excludes is not among them: a step says which nodes were excluded before it.
+    """
+    table, isolations = schema.recovery_steps, schema.isolations
+    mine = select(table.c.arguments).where(
+        table.c.kind == StepKind.RESTART.value,
+        table.c.target == job,
+        table.c.started_at.is_not(None),
+    )
+    kept_off: set[str] = set()
+    for arguments in connection.execute(mine).scalars():
+        if "excluded_before" in arguments:
+            kept_off |= _names(arguments, "exclude") - _names(arguments, "excluded_before")
+    open_ = select(isolations.c.node, isolations.c.undo).where(isolations.c.returned_at.is_(None))
+    out = {
+        name for row in connection.execute(open_) for name in (row.node, row.undo.get("node", ""))
+    }
+    return tuple(sorted(kept_off - out))
+
+
+def _names(arguments: Mapping[str, str], key: str) -> set[str]:
+    return {name for name in arguments.get(key, "").split(",") if name}
 
 
 def _hold(job: str, words: str) -> Step:

@@ -32,11 +32,13 @@ class HeldBy(StrEnum):
     HOLD = "hold"
     BREAKER = "breaker"
     BUDGET = "budget"
+    FAULT = "fault"
+    """A fault that is open again on a node that was to be given back."""
     ATTEMPTS = "attempts"
     """It waits for a person: what was tried so often does not get well by trying."""
 
 
-FREES_ITSELF = (HeldBy.HOLD, HeldBy.BREAKER, HeldBy.BUDGET)
+FREES_ITSELF = (HeldBy.HOLD, HeldBy.BREAKER, HeldBy.BUDGET, HeldBy.FAULT)
 """What these hold goes on by itself as soon as they let it."""
 
 

@@ -90,7 +90,8 @@ def _check_need(connection: Connection, recovery: book.Recovery, target: str) ->
         by_person = "approved_by" in recovery.evidence
         kind = cases.keeps_out(connection, target, by_person=by_person)
         if kind is not None:
-            raise Held(f"return {target}: {kind} is open on it again")
+            words = f"return {target}: {kind} is open on it again"
+            raise Held(words, safety.HeldBy.FAULT)
     elif _is_resolved(connection, recovery.incident):
         raise Stopped("the incident is resolved")
 

@@ -12,7 +12,8 @@ Each trap below was measured on Slurm 22.05:
   failed at once is queued again.
 - The last task of an array has the array's own number: `scontrol requeue` of that number requeues
   every task. A task is named `<array>_<task>`.
-- `ExcNodeList` is replaced, not appended to: it is read and merged.
+- `ExcNodeList` is replaced, not appended to: it is read and merged, and what earlier restarts of
+  ours put into it goes out again when the node is back in service.
 - A dead slurmd does not kill the job: where an old node does not answer, its processes may still
   write to the checkpoint. Then the job is not started again before the node is fenced.
 """
@@ -99,7 +100,8 @@ class Slurm:
         if rung in STEPPING:
             return self._stepping.plan(job, rung, leaving, request.reason)
         spares = self._settings.spare_reservation if rung is Rung.SPARE else ""
-        return self._restart.plan(job, leaving, request.reason, reservation=spares)
+        let_in = request.let_in.get(job, ())
+        return self._restart.plan(job, leaving, request.reason, reservation=spares, let_in=let_in)
 
     def do(self, step: Step) -> StepResult:
         """Do the next thing that a step needs; see `Recoverer.do`."""

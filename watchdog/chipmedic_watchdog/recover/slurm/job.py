@@ -8,6 +8,8 @@ the job was started again, whoever did it and whichever of our processes was kil
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from chipmedic.errors import DeliveryFailed
 from chipmedic.recoverer import ENDED, Step, StepKind, StepResult
 from chipmedic_watchdog.recover.settings import SlurmSettings
@@ -34,10 +36,19 @@ class SlurmRestart:
         self._ended_at: dict[tuple[str, int], float] = {}
         """When a run was first seen to have ended; after our own restart it is seen anew."""
 
-    def plan(self, name: str, excluded: list[str], reason: str, *, reservation: str = "") -> Step:
+    def plan(
+        self,
+        name: str,
+        excluded: list[str],
+        reason: str,
+        *,
+        reservation: str = "",
+        let_in: Collection[str] = (),
+    ) -> Step:
         """Plan the restart of `slurm:<number>`, away from the excluded nodes.
 
-        With a `reservation` (of kind FLEX) it may use that one's nodes, too.
+        With a `reservation` (of kind FLEX) it may use that one's nodes, too. Of `let_in` it was
+        kept off by us and need not be any more.
 
         Raises:
             DeliveryFailed: the job is not known, or it is just ending.
@@ -49,7 +60,10 @@ class SlurmRestart:
             raise DeliveryFailed(f"job {number} is just ending; planned when that is over")
         # A job that waits was started again already (NODE_FAIL requeues by itself).
         count = job.restarts - 1 if job.state == "PENDING" else job.restarts
-        exclude = f" ExcNodeList={','.join(excluded)}" if excluded else ""
+        present = self._commands.excluded(job.address)
+        theirs = [node for node in present if node not in let_in]
+        wanted = [*theirs, *(node for node in excluded if node not in theirs)]
+        exclude = f" ExcNodeList={','.join(wanted)}" if wanted != present else ""
         exclude += f" ReservationName={reservation}" if reservation else ""
         return Step(
             kind=StepKind.RESTART,
@@ -63,6 +77,8 @@ class SlurmRestart:
                 "restarts": str(count),
                 "nodes": ",".join(job.nodes),
                 "exclude": ",".join(excluded),
+                "excluded_before": ",".join(theirs),
+                "let_in": ",".join(let_in),
                 "reservation": reservation,
                 "requeue": "1" if job.may_requeue else "0",
             },
@@ -127,8 +143,10 @@ class SlurmRestart:
                 self._commands.hold(job.address)
             raise
         present = self._commands.excluded(job.address)
-        if missing := [node for node in wanted if node not in present]:
-            self._commands.update_job(job.address, ExcNodeList=",".join([*present, *missing]))
+        theirs = [node for node in present if node not in _names(step, "let_in")]
+        excluded = [*theirs, *(node for node in wanted if node not in theirs)]
+        if set(excluded) != set(present):
+            self._commands.update_job(job.address, ExcNodeList=",".join(excluded))
         spares = step.arguments.get("reservation", "")
         if spares and self._commands.reservation_of(job.address) != spares:
             self._commands.update_job(job.address, ReservationName=spares)
@@ -186,4 +204,4 @@ def _run(job: SlurmJob) -> tuple[str, int]:
 
 
 def _names(step: Step, key: str) -> list[str]:
-    return [name for name in step.arguments[key].split(",") if name]
+    return [name for name in step.arguments.get(key, "").split(",") if name]
