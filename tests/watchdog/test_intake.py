@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import subprocess
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from chipmedic.errors import ConfigError, DeliveryFailed
 from chipmedic.model import Chip, Coverage, JobStatus, Verdict
 from chipmedic_proto import codec
 from chipmedic_proto.v1 import chipmedic_pb2 as pb
+from chipmedic_simulator.tcp_proxy import TcpProxy
 from chipmedic_watchdog.access.served import Served, from_files
 from chipmedic_watchdog.config import StreamSettings
 from chipmedic_watchdog.intake.bucket import Bucket
@@ -20,6 +22,7 @@ from chipmedic_watchdog.intake.orders import collect_now
 from chipmedic_watchdog.store import schema
 from fake_agent import FakeAgent, a_coverage, a_fault, a_snapshot, event
 from intake_rig import Intake
+from waiting import eventually
 
 CLEARED = pb.TRANSITION_CLEARED
 
@@ -250,6 +253,24 @@ class TestSessions:
             away = intake.sessions.away["node-1"]
             assert away.due - intake.sessions._clock.elapsed() > 2.0, "it waits as it was told"
         assert len(intake.rows(schema.events)) == 512, "what it took in was kept"
+
+    async def test_the_last_message_is_left_out_where_an_earlier_one_does_not_go_out(
+        self, intake, caplog
+    ) -> None:
+        """gRPC refuses a second message while the first is under way to who reads nothing."""
+        proxy = await TcpProxy(intake.address, random.Random(0)).start()
+        async with FakeAgent(proxy.address):
+            session = intake.sessions.live["node-1"]
+            proxy.is_frozen = True
+            large = pb.WatchdogMessage(command=pb.Command(id="x" * 8_000_000))
+            session.send(large)
+            session.send(large)
+            await eventually(lambda: len(session.outbox) == 1)
+            session.end(pb.WatchdogMessage(retry_after=pb.RetryAfter(seconds=1.0, reason="test")))
+            await eventually(lambda: "node-1" not in intake.sessions.live)
+            proxy.is_frozen = False
+        await proxy.stop()
+        assert "raised in core" not in caplog.text
 
 
 class TestOrders:

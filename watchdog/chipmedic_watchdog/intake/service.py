@@ -40,6 +40,10 @@ WRITE_SECONDS = 30.0
 SERVICE, CONNECT, RENEW = "chipmedic.v1.Watchdog", "Connect", "Renew"
 
 
+class _Stuck(Exception):
+    """A message does not go out, and gRPC takes none behind it."""
+
+
 class StreamService:
     """Serves every agent."""
 
@@ -114,6 +118,10 @@ class StreamService:
         except Unstorable as e:
             reason = str(e)
             await context.abort(grpc.StatusCode.INTERNAL, reason)
+        except _Stuck:
+            reason = "it read nothing any more"
+            # Not even a status goes out behind a message that does not; gRPC ends the call itself.
+            raise asyncio.CancelledError(reason) from None
         except asyncio.CancelledError:
             reason = "the connection was lost"
             raise
@@ -188,12 +196,16 @@ class StreamService:
         try:
             ends: set[asyncio.Future[Any]] = {reader, writer, session.closing}
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            session.mute()
+            # gRPC takes one message at a time: what is being written must be out before the last.
+            await asyncio.wait({writer}, timeout=GOODBYE_SECONDS)
         finally:
             for task in (reader, writer):
                 if not task.done():
                     task.cancel()
             outcomes = await asyncio.gather(reader, writer, return_exceptions=True)
         last = session.closing.result() if session.closing.done() else None
+        is_stuck = isinstance(outcomes[1], asyncio.CancelledError)
         for outcome in outcomes:
             if isinstance(outcome, TooFast):
                 session.wait_seconds = outcome.wait_seconds
@@ -201,8 +213,10 @@ class StreamService:
                 last = pb.WatchdogMessage(
                     retry_after=pb.RetryAfter(seconds=outcome.wait_seconds, reason=str(outcome))
                 )
-            elif isinstance(outcome, Exception) and not _is_lost_stream(outcome):
+            elif isinstance(outcome, Exception) and not (is_stuck or _is_lost_stream(outcome)):
                 raise outcome
+        if is_stuck:
+            raise _Stuck
         if last is not None:
             with contextlib.suppress(asyncio.InvalidStateError, grpc.RpcError):
                 await context.write(last)
@@ -239,14 +253,14 @@ class StreamService:
     async def _write(self, session: Session, context: Context) -> None:
         """Send what waits; of acknowledgements only the newest."""
         sent_seq = session.acked_seq
-        while True:
+        while not session.is_muted:
             session.has_outgoing.clear()
-            while session.outbox:
+            if session.outbox:
                 await self._say(context, session.outbox.popleft())
-            if session.acked_seq > sent_seq:
+            elif session.acked_seq > sent_seq:
                 sent_seq = session.acked_seq
                 await self._say(context, pb.WatchdogMessage(ack=pb.Ack(seq=sent_seq)))
-            if not session.outbox and session.acked_seq == sent_seq:
+            else:
                 await session.has_outgoing.wait()
 
     async def _say(self, context: Context, words: pb.WatchdogMessage) -> None:

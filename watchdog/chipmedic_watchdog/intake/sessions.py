@@ -56,6 +56,8 @@ class Session:
     """Done: the stream must end, after this last message."""
     outbox: deque[pb.WatchdogMessage] = field(default_factory=deque)
     has_outgoing: asyncio.Event = field(default_factory=asyncio.Event)
+    is_muted: bool = False
+    """Nothing more is said but the last message."""
     commands: dict[str, asyncio.Future[pb.CommandResult]] = field(default_factory=dict)
 
     @property
@@ -87,6 +89,11 @@ class Session:
             is_whole &= event.seq <= self.received_seq + 1
             self.received_seq = max(self.received_seq, event.seq)
         return not is_whole
+
+    def mute(self) -> None:
+        """Say nothing more than what is being said now."""
+        self.is_muted = True
+        self.has_outgoing.set()
 
     def end(self, last: pb.WatchdogMessage | None = None) -> None:
         """Ask the stream to end."""
