@@ -36,30 +36,42 @@ logger = logging.getLogger(__name__)
 
 
 def open_channel(
-    target: str, tls: TlsSettings, joined: Credentials | None = None
+    target: str, tls: TlsSettings, joined: Credentials | None = None, *, through: str = ""
 ) -> grpc.aio.Channel:
     """Make a channel; nothing is connected yet.
 
-    Files of the settings count before the certificate that was joined for.
+    Files of the settings count before the certificate that was joined for. `through` is what to
+    connect to instead, when that leads to the target; who answers must be the target all the same.
 
     Raises:
         OSError: a file of the TLS settings cannot be read.
     """
+    options: tuple[tuple[str, int | str], ...] = OPTIONS
+    address = through or target
+    if through:
+        options = (*OPTIONS, *_in_the_name_of(target))
     if tls.ca_file is None and joined is not None:
         shown = grpc.ssl_channel_credentials(
             joined.authority.encode(), joined.key.encode(), joined.certificate.encode()
         )
-        return grpc.aio.secure_channel(target, shown, options=OPTIONS)
+        return grpc.aio.secure_channel(address, shown, options=options)
     if tls.ca_file is None:
         if not is_loopback(split_address(target)[0]):
             logger.warning("stream is not encrypted: watchdog=%s; run chipmedic agent join", target)
-        return grpc.aio.insecure_channel(target, options=OPTIONS)
+        return grpc.aio.insecure_channel(address, options=options)
     credentials = grpc.ssl_channel_credentials(
         root_certificates=Path(tls.ca_file).read_bytes(),
         private_key=_bytes_of(tls.key_file),
         certificate_chain=_bytes_of(tls.certificate_file),
     )
-    return grpc.aio.secure_channel(target, credentials, options=OPTIONS)
+    return grpc.aio.secure_channel(address, credentials, options=options)
+
+
+def _in_the_name_of(target: str) -> tuple[tuple[str, str], ...]:
+    return (
+        ("grpc.default_authority", target),
+        ("grpc.ssl_target_name_override", split_address(target)[0]),
+    )
 
 
 def _bytes_of(path: str | None) -> bytes | None:

@@ -104,6 +104,8 @@ def _degraded(world: World, coverage: list[Coverage], now: float) -> list[str]:
     is_away = world.uplink.is_configured and link.watchdog is None
     if is_away and now - link.since > DISCONNECTED_SECONDS:
         reasons.append(f"no watchdog for {now - link.since:.0f} s: {link.trouble}")
+    if world.uplink.path_trouble:
+        reasons.append(world.uplink.path_trouble)
     if world.membership is not None and world.membership.trouble:
         reasons.append(f"certificate: {world.membership.trouble}")
     if not reload.is_successful:

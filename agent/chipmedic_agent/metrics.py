@@ -167,6 +167,11 @@ class AgentMetrics(Collector):
             ),
             ("spool_failing", "1 while events are only in memory.", float(journal.is_failing)),
             ("uplink_connected", "1 while a stream is open.", float(link.watchdog is not None)),
+            (
+                "uplink_large_packets_lost",
+                "1 while large packets vanish on the way to a watchdog (MTU).",
+                float(bool(self._world.uplink.path_trouble)),
+            ),
         ):
             yield GaugeMetricFamily(f"chipmedic_{name}", help_text, value=float(value))
         if self._world.uplink.is_configured:

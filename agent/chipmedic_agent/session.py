@@ -28,8 +28,15 @@ UNACKNOWLEDGED_SECONDS = 120.0
 below the program), but whoever should read at its end may be gone."""
 FAREWELL_SECONDS = 2.0
 """How long the end may take: what is ready is sent, then Goodbye."""
+SMALL_BYTES = 1000
+"""A message that fits into any packet."""
+STUCK_SECONDS = 8.0
+"""A stream that a lost packet holds up ends within this: pings are not answered."""
 PACE_SECONDS = (0.5, 600.0)
 """What a watchdog may ask for as heartbeat and snapshot periods."""
+
+UNANSWERED = "ping timeout"
+"""In gRPC's words when nobody answers (1.85)."""
 
 logger = logging.getLogger(__name__)
 
@@ -41,13 +48,20 @@ class StreamLost(ChipmedicError):
     """The stream has ended; the caller connects again."""
 
     def __init__(
-        self, why: str, *, wait_seconds: float | None = None, is_ours: bool = False
+        self,
+        why: str,
+        *,
+        wait_seconds: float | None = None,
+        is_ours: bool = False,
+        is_unanswered: bool = False,
     ) -> None:
         super().__init__(why)
         self.wait_seconds = wait_seconds
         """What the watchdog asked for; None: the caller's own backoff."""
         self.is_ours = is_ours
         """We ended it, to begin anew at once."""
+        self.is_unanswered = is_unanswered
+        """Nothing came any more, and nobody has said why."""
 
 
 class Session:
@@ -76,6 +90,9 @@ class Session:
         self._welcomed = welcomed
         self._epoch = journal.epoch
         self._sent_seq = 0
+        self._is_welcome = False
+        self._large_at = -math.inf
+        """When the last message was written that may need a large packet."""
         self._owed_since = math.inf
         """Since when something that was sent is not acknowledged."""
         self._snapshot_at = 0.0
@@ -110,7 +127,8 @@ class Session:
                 await self._write(self._reporter.hello())
                 message = await self._read()
         except TimeoutError:
-            raise StreamLost(f"no welcome within {WELCOME_SECONDS:g} s") from None
+            why = f"no welcome within {WELCOME_SECONDS:g} s"
+            raise StreamLost(why, is_unanswered=True) from None
         match message.WhichOneof("body"):
             case "welcome":
                 await self._welcome(message.welcome)
@@ -130,7 +148,13 @@ class Session:
         self._sent_seq = max(acked, self._journal.first_seq - 1)
         self._heartbeat_seconds = _pace(welcome.heartbeat_seconds, self._heartbeat_seconds)
         self._snapshot_seconds = _pace(welcome.snapshot_seconds, self._snapshot_seconds)
+        self._is_welcome = True
         self._welcomed()
+
+    @property
+    def may_be_stuck(self) -> bool:
+        """Whether something was under way that a path which loses large packets would hold up."""
+        return not self._is_welcome or time.monotonic() - self._large_at < STUCK_SECONDS
 
     def knows_new_chips(self) -> bool:
         """Tell whether the inventory has changed since the watchdog heard of it."""
@@ -188,10 +212,12 @@ class Session:
             pass
 
     async def _write(self, message: pb.AgentMessage) -> None:
+        if message.ByteSize() > SMALL_BYTES:
+            self._large_at = time.monotonic()
         try:
             await self._call.write(message)
         except (asyncio.InvalidStateError, grpc.aio.AioRpcError, grpc.aio.UsageError) as e:
-            raise StreamLost(await self._reason(e)) from e
+            raise await self._lost(e) from e
 
     # -- listening
 
@@ -218,18 +244,21 @@ class Session:
         try:
             message = await self._call.read()
         except (asyncio.InvalidStateError, grpc.aio.AioRpcError, grpc.aio.UsageError) as e:
-            raise StreamLost(await self._reason(e)) from e
+            raise await self._lost(e) from e
         if not isinstance(message, pb.WatchdogMessage):  # grpc.aio.EOF
-            raise StreamLost(await self._reason(None))
+            raise await self._lost(None)
         return message
 
-    async def _reason(self, error: BaseException | None) -> str:
+    async def _lost(self, error: BaseException | None) -> StreamLost:
         """Say in the other side's words why the stream has ended."""
         if not isinstance(error, grpc.aio.AioRpcError) and not self._call.done():
-            return "the stream is closed"
+            return StreamLost("the stream is closed")
         code = await self._call.code()
         details = await self._call.details()
-        return f"{code.name.lower()}: {details}" if details else code.name.lower()
+        why = f"{code.name.lower()}: {details}" if details else code.name.lower()
+        # Without a word and without an error: it was given up for dead, as nothing came from us.
+        is_given_up = code is grpc.StatusCode.OK
+        return StreamLost(why, is_unanswered=is_given_up or UNANSWERED in why)
 
     # -- obeying
 

@@ -10,14 +10,18 @@ import random
 import time
 from dataclasses import dataclass
 
+import grpc.aio
+
 from chipmedic_agent.channel import open_channel
 from chipmedic_agent.config import AgentSettings, split_address
 from chipmedic_agent.journal import Journal
 from chipmedic_agent.membership import Membership, NoCertificate
+from chipmedic_agent.narrow_way import NarrowWay
 from chipmedic_agent.orders import Orders
 from chipmedic_agent.reporter import Reporter
 from chipmedic_agent.session import Session, StreamLost
 from chipmedic_agent.targets import Targets
+from chipmedic_agent.ways import Ways
 from chipmedic_proto.v1.chipmedic_pb2_grpc import WatchdogStub
 
 STEADY_SECONDS = 10.0
@@ -68,12 +72,18 @@ class Uplink:
         """Why there is no stream to each watchdog, as it was logged."""
         self._changed = asyncio.Event()
         self._targets = Targets(settings.watchdogs, settings.node)
+        self._ways = Ways(self.begin_anew)
         journal.on_change = self._wake.set
 
     @property
     def is_configured(self) -> bool:
         """Whether there is a watchdog to be connected to."""
         return bool(self._settings.watchdogs)
+
+    @property
+    def path_trouble(self) -> str:
+        """What is wrong on the way to a watchdog; empty: nothing that is known."""
+        return self._ways.trouble
 
     def apply(self, settings: AgentSettings) -> None:
         """Take over watchdogs, labels, pace and encryption: the stream begins anew."""
@@ -99,6 +109,12 @@ class Uplink:
 
     async def run(self) -> None:
         """Stay connected until `end`."""
+        try:
+            await self._stay_connected()
+        finally:
+            await self._ways.close()
+
+    async def _stay_connected(self) -> None:
         while not self._is_ending:
             self._changed.clear()
             if not self._settings.watchdogs:
@@ -151,14 +167,9 @@ class Uplink:
                 return
 
     async def _speak_to(self, target: str) -> None:
-        try:
-            joined = await self._membership.shown() if self._membership is not None else None
-            channel = open_channel(target, self._settings.tls, joined)
-        except NoCertificate as e:
-            raise StreamLost(str(e)) from e
-        except OSError as e:
-            raise StreamLost(f"tls: {e.filename}: {e.strerror}") from e
-        try:
+        is_narrow = self._ways.is_narrow(target)
+        async with contextlib.AsyncExitStack() as stack:
+            channel = await self._open(target, stack, is_narrow=is_narrow)
             session = Session(
                 WatchdogStub(channel).Connect(),  # type: ignore[no-untyped-call]
                 journal=self._journal,
@@ -172,11 +183,31 @@ class Uplink:
             going_back = asyncio.create_task(self._go_back(target), name="go back")
             try:
                 await session.run()
+            except StreamLost as e:
+                if e.is_unanswered and session.may_be_stuck and not is_narrow:
+                    self._ways.suspect(target)
+                raise
             finally:
+                self._session = None
                 going_back.cancel()
-        finally:
-            self._session = None
-            await channel.close(None)
+
+    async def _open(
+        self, target: str, stack: contextlib.AsyncExitStack, *, is_narrow: bool
+    ) -> grpc.aio.Channel:
+        """Make a channel that is closed with the stack; nothing is connected yet."""
+        through = ""
+        if is_narrow:
+            way = await stack.enter_async_context(NarrowWay(*split_address(target)))
+            through = way.target
+        try:
+            joined = await self._membership.shown() if self._membership is not None else None
+            channel = open_channel(target, self._settings.tls, joined, through=through)
+        except NoCertificate as e:
+            raise StreamLost(str(e)) from e
+        except OSError as e:
+            raise StreamLost(f"tls: {e.filename}: {e.strerror}") from e
+        stack.push_async_callback(channel.close, None)
+        return channel
 
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ from watchdog_process import WatchdogProcess
 pytestmark = pytest.mark.system
 
 HERE, THERE, MOVED = "10.77.0.1", "10.77.0.2", "10.77.0.3"
+AT_ONCE = "[liveness]\nstartup_grace_seconds = 0\nrestart_seconds = 1\nmany_seconds = 1\n"
+"""Not for a second chance of the network: the verdict is what is waited for."""
 RUN = "from chipmedic_agent.main import run; run()"
 
 
@@ -139,15 +142,19 @@ def net() -> Iterator[Net]:
 
 @pytest.fixture
 def site(net: Net, tmp_path: Path) -> Iterator[Site]:
+    with running_site(net, tmp_path) as made:
+        yield made
+
+
+@contextmanager
+def running_site(net: Net, tmp_path: Path, config: str = AT_ONCE) -> Iterator[Site]:
+    """Run both daemons, each on its side; `config` is the watchdog's."""
     watchdog = WatchdogProcess(
-        tmp_path / "watchdog",
-        # Not for a second chance of the network: the verdict is what is waited for.
-        "[liveness]\nstartup_grace_seconds = 0\nrestart_seconds = 1\nmany_seconds = 1\n",
-        prefix=("ip", "netns", "exec", net.head),
+        tmp_path / "watchdog", config, prefix=("ip", "netns", "exec", net.head)
     )
     watchdog.start(stream=f"{HERE}:0", timeout_seconds=90)
-    config = tmp_path / "agent.toml"
-    config.write_text(
+    agent_config = tmp_path / "agent.toml"
+    agent_config.write_text(
         f'node = "node-1"\nwatchdogs = ["{watchdog.address}"]\nhost_root = "{tmp_path}/root"\n'
         f'state_directory = "{tmp_path}/state"\nprogress_socket = "{tmp_path}/beats"\n'
         "[http]\nenabled = false\n"
@@ -155,7 +162,17 @@ def site(net: Net, tmp_path: Path) -> Iterator[Site]:
     kernel_log = SimulatedKernelLog(tmp_path / "root")
     with (tmp_path / "agent.log").open("wb") as log:
         agent = subprocess.Popen(
-            ["ip", "netns", "exec", net.node, sys.executable, "-c", RUN, "--config", str(config)],
+            [
+                "ip",
+                "netns",
+                "exec",
+                net.node,
+                sys.executable,
+                "-c",
+                RUN,
+                "--config",
+                str(agent_config),
+            ],
             stdout=log,
             stderr=log,
         )
