@@ -17,6 +17,7 @@ from chipmedic_collectors.reading.command_line import CommandLine
 from chipmedic_collectors.reading.csv_rows import read_query
 from chipmedic_collectors.reading.judging import note_silence
 from chipmedic_collectors.reading.language import Language, Layout
+from chipmedic_collectors.reading.topology import matrix_of
 from chipmedic_collectors.reading.tree import Node, read_xml
 from chipmedic_collectors.tool_collector import Plan, Question, ToolCollector
 from chipmedic_collectors.usual_metrics import LOAD
@@ -177,6 +178,7 @@ READER = Language(
         Layout(_is_log, _read_log),
         Layout(_is_list, _read_list),
         Layout(_is_query, _read_query),
+        matrix_of("GPU"),
     ),
 ).reader()
 

@@ -19,6 +19,7 @@ from chipmedic_collectors.reading.command_line import CommandLine
 from chipmedic_collectors.reading.fields import FieldMap
 from chipmedic_collectors.reading.judging import label, mark_lost, worsen
 from chipmedic_collectors.reading.language import Language, Layout, sentence
+from chipmedic_collectors.reading.topology import matrix_of
 from chipmedic_collectors.tool_collector import Plan, Question, ToolCollector
 from chipmedic_collectors.usual_metrics import LOAD
 from chipmedic_collectors.values import identity, integer, normalise_pci, number
@@ -27,7 +28,8 @@ VENDOR = "metax"
 _BANNER = re.compile(r"(?P<whose>(?:MX|HT)-SMI|Kernel Mode Driver Version:)\s*(?P<version>[^\s|]+)")
 _ATTACHED = re.compile(r"^\s*Attached GPUs\s*:\s*(\d{1,4})\b", re.MULTILINE)
 _GPU = re.compile(
-    r"\s*GPU#(?P<index>\d{1,4})\s+(?P<name>\S+)"
+    r"\s*GPU#(?P<index>\d{1,4})\s+"
+    r"(?P<name>\S+ \S+(?=\s{2,}|\s*$|\s[0-9A-Fa-f:]+\.[0-7])|\S+)"
     r"(?:\s+(?P<pci>[0-9A-Fa-f:]+\.[0-7]))?(?P<rest>.*)$"
 )
 _UUID = re.compile(r"\(UUID:\s*([^)]+)\)")
@@ -37,6 +39,8 @@ _KEYS: FieldMap = {
     "memory/vis_vram total": fields.MEMORY_TOTAL,
     "memory/vis_vram used": fields.MEMORY_USED,
     "utilization/gpu": fields.UTILIZATION,
+    "board power(w)/total": fields.POWER,
+    "board power/total": fields.POWER,
     "pcba serial number": fields.SERIAL,
     "serial number": fields.SERIAL,
 }
@@ -152,7 +156,7 @@ READER = Language(
         re.MULTILINE,
     ),
     version=re.compile(r"^(?:mx|ht)-smi\s+version:\s*(\S+)", re.MULTILINE),
-    layouts=(Layout(_is_box, _read_box), Layout(_is_list, _read_list)),
+    layouts=(Layout(_is_box, _read_box), Layout(_is_list, _read_list), matrix_of("GPU")),
     sentences=(sentence(ProblemKind.DRIVER_DOWN, r"libmxsml|metax.*driver.*(?:not|fail)"),),
 ).reader()
 

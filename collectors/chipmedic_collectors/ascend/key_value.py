@@ -123,7 +123,9 @@ class _Sorter:
 
 def is_key_value(text: str) -> bool:
     """Say whether the text has lines of this layout."""
-    return any(_LINE.match(line) or _PROCESS.search(line) for line in text.splitlines())
+    return any(
+        _LINE.match(line) or _PROCESS.search(line) or _IDLE in line for line in text.splitlines()
+    )
 
 
 def is_pair(line: str) -> bool:

@@ -22,6 +22,7 @@ from chipmedic_collectors.reading.command_line import CommandLine
 from chipmedic_collectors.reading.judging import note_silence, worsen
 from chipmedic_collectors.reading.language import Language, Layout, sentence
 from chipmedic_collectors.reading.samples import Samples
+from chipmedic_collectors.reading.topology import matrix_of
 from chipmedic_collectors.reading.tree import Node, read_xml
 from chipmedic_collectors.reading.xpu_smi import INTEL_WORDS
 from chipmedic_collectors.values import (
@@ -280,6 +281,7 @@ READER = Language(
         Layout(_is_monitor, _read_monitor),
         Layout(text_forms.is_log, text_forms.read_log),
         Layout(text_forms.is_list, text_forms.read_list),
+        matrix_of("XPU"),
     ),
     sentences=(
         sentence(ProblemKind.NO_DEVICES, r"Initialize default context for dev -1 fail"),

@@ -34,7 +34,10 @@ def read_rows(
         cells = _cells(line)
         if _is_header(cells, columns, known):
             columns = cells
-        elif columns and len(cells) == len(columns):
+            continue
+        if len(cells) == len(columns) + 1 and not cells[-1]:
+            cells = cells[:-1]  # some versions end each row with a comma
+        if columns and len(cells) == len(columns):
             yield list(zip(columns, cells, strict=True))
         elif columns and len(cells) > 1:
             is_cut = position == len(lines) - 1 and len(cells) < len(columns)

@@ -50,6 +50,15 @@ _SENTENCES: tuple[Sentence, ...] = (
     ),
 )
 """What tools of any maker say; a vendor's own sentences come first."""
+_INSTEAD = frozenset(
+    {
+        ProblemKind.DRIVER_DOWN,
+        ProblemKind.NO_DEVICES,
+        ProblemKind.PERMISSION,
+        ProblemKind.UNSUPPORTED,
+    }
+)
+"""A tool that says so has not answered in the wrong form: it has not answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +110,10 @@ class Language:
         elif self.version is not None and command.has(*_VERSION_WORDS):
             found = self.version.search(answer)
             report.tool_version = found[1] if found else None
-        for problem in complaints if report.chips else complaints + doubtful:
+        told = complaints if report.chips else complaints + doubtful
+        if not report.chips and any(problem.kind in _INSTEAD for problem in told):
+            report.problems = [p for p in report.problems if p.kind is not ProblemKind.MALFORMED]
+        for problem in told:
             report.add_problem(problem.kind, problem.message)
         _note_shell(run, report)
         _note_exit(run, report)

@@ -297,3 +297,9 @@ def test_tables_without_states_name_the_gpus() -> None:
     partitions = "CURRENT_PARTITION:\nGPU_ID  MEMORY  ACCELERATOR_TYPE\n0       NPS1    CPX\n"
     assert [chip.index for chip in read("amd-smi partition -c", partitions).chips] == [0]
     assert kinds(read("amd-smi topology", "ACCESS TABLE:\n")) == [ProblemKind.TRUNCATED]
+
+
+def test_a_tool_that_was_refused_has_not_answered_in_the_wrong_form() -> None:
+    text = "User is missing the following required groups: render.\n{'error': 'NO_PERM'}\n"
+    assert kinds(read("amd-smi static", text, exit_code=255)) == [ProblemKind.PERMISSION]
+    assert ProblemKind.MALFORMED in kinds(read("amd-smi static --json", "{'error': 'odd'}\n"))

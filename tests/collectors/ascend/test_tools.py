@@ -238,6 +238,9 @@ def test_processes_of_a_chip() -> None:
         "\tNPU ID : 3\n\tNo process in device.\n", "npu-smi info -t proc-mem -i 3"
     ).chips
     assert idle.processes == []
+    alone = answer("\tNo process in device.\n", "npu-smi info -t proc-mem -i 3 -c 1")
+    assert [(chip.index, chip.die, chip.processes) for chip in alone.chips] == [(3, 1, [])]
+    assert alone.problems == []
 
 
 def test_hccs_links_that_are_not_wired_are_left_out() -> None:

@@ -83,10 +83,10 @@ def test_dump_reads_columns_by_name_and_blanks_as_nothing() -> None:
     assert (second.utilization_ratio, second.power_watts) == (None, None)
 
 
-def test_dump_with_a_trailing_comma_costs_one_row() -> None:
-    text = f"{HEADER}\n06:00:01.000, 0, 5, 30, 50, 9\n06:00:01.000, 1, 5, 30, 50, 9,\n"
+def test_dump_whose_rows_end_with_a_comma_is_read_and_one_with_a_cell_too_many_is_not() -> None:
+    text = f"{HEADER}\n06:00:01.000, 0, 5, 30, 50, 9,\n06:00:01.000, 1, 5, 30, 50, 9, 7\n"
     report = read(text, "xpu-smi dump -d -1 -m 0,1,3,18")
-    assert [chip.index for chip in report.chips] == [0]
+    assert [(chip.index, chip.power_watts) for chip in report.chips] == [(0, 30)]
     assert kinds(report) == [ProblemKind.MALFORMED]
 
 

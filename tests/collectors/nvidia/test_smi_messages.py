@@ -94,6 +94,7 @@ def test_a_mode_that_no_chip_is_in_is_not_the_absence_of_chips(text: str) -> Non
         ("Failed to initialize NVML: Driver Not Loaded", None, "driver_down"),
         ("NVIDIA-SMI couldn't find libnvidia-ml.so library in your system.", 12, "driver_down"),
         ("Failed to initialize NVML: Insufficient Permissions", 4, "permission"),
+        ("NVIDIA-SMI has failed because you do not have permission to run it.", 4, "permission"),
         ("Failed to initialize NVML: GPU access blocked by the operating system", 17, "permission"),
         ("No devices were found", 6, "no_devices"),
         ("No devices were found", 0, "no_devices"),

@@ -107,6 +107,29 @@ def test_metax_blocks() -> None:
     assert report.problems == []
 
 
+def test_metax_name_of_two_words_and_board_power() -> None:
+    text = (
+        "Attached GPUs      : 1\n"
+        "GPU#4  MetaX C500  0000:08:00.0\n    Board Power(W)\n"
+        "        12VIN/AUX   : 30.1 W\n        Total       : 57.3 W\n"
+    )
+    (chip,) = read(text, "mx-smi --show-board-power").chips
+    assert (chip.name, chip.pci, chip.power_watts) == ("MetaX C500", "0000:08:00.0", 57.3)
+
+
+@pytest.mark.parametrize(
+    ("command", "word", "vendor"),
+    [("mx-smi", "GPU", "metax"), ("ixsmi", "GPU", "iluvatar"), ("xpu_smi", "XPU", "kunlun")],
+)
+def test_the_matrix_of_connections_names_the_chips(command: str, word: str, vendor: str) -> None:
+    header = f"        {word}0    {word}1    NUMA Affinity\n"
+    text = f"{header}{word}0    X       PIX     0\n{word}1    PIX     X       0\n\nLegend:\n"
+    report = read(text, f"{command} topo -m")
+    assert (report.vendor, report.problems) == (vendor, [])
+    assert [chip.index for chip in report.chips] == [0, 1]
+    assert kinds(read(header, f"{command} topo -m")) == [ProblemKind.TRUNCATED]
+
+
 def test_mthreads_table_with_performance_column() -> None:
     report = read(recorded("mthreads-gmi-s5000-2.4.txt"), "mthreads-gmi")
     busy, idle = report.chips
