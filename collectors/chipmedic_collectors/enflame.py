@@ -6,7 +6,6 @@ of two digits (`00:2d:00.0`).
 
 from __future__ import annotations
 
-import json
 import re
 from typing import ClassVar
 
@@ -17,6 +16,7 @@ from chipmedic_collectors.reading import box, cells, fields
 from chipmedic_collectors.reading.blocks import read_blocks
 from chipmedic_collectors.reading.command_line import CommandLine
 from chipmedic_collectors.reading.fields import FieldMap
+from chipmedic_collectors.reading.json_text import first_document, has_json
 from chipmedic_collectors.reading.judging import note_silence, worsen
 from chipmedic_collectors.reading.language import Language, Layout
 from chipmedic_collectors.reading.samples import Samples
@@ -150,16 +150,17 @@ def _add_device(index: int, pairs: list[tuple[str, str]], report: ToolReport) ->
 
 
 def _is_json(text: str, command: CommandLine) -> bool:
-    return text.lstrip().startswith("{")
+    return has_json(text)
 
 
 def _read_json(text: str, command: CommandLine, report: ToolReport) -> None:
     """Read `--json-format`: the keys of `-q`, in sections."""
     try:
-        answer = json.loads(text)
-    except (ValueError, RecursionError) as e:
+        answer = first_document(text)
+    except ValueError as e:
         report.add_problem(ProblemKind.TRUNCATED, f"the JSON is not whole: {e}")
         return
+    answer = answer if isinstance(answer, dict) else {}
     devices = answer.get("devices")
     for device in devices if isinstance(devices, list) else []:
         index = integer(str(device.get("id", ""))) if isinstance(device, dict) else None

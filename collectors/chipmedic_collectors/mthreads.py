@@ -6,7 +6,6 @@ Three lines per card under three header lines, bars between the columns only. Me
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any, ClassVar
 
@@ -17,6 +16,7 @@ from chipmedic_collectors.reading import cells, fields
 from chipmedic_collectors.reading.blocks import read_blocks
 from chipmedic_collectors.reading.command_line import CommandLine
 from chipmedic_collectors.reading.fields import FieldMap
+from chipmedic_collectors.reading.json_text import first_document, has_json
 from chipmedic_collectors.reading.judging import note_silence
 from chipmedic_collectors.reading.language import Language, Layout
 from chipmedic_collectors.tool_collector import Plan, Question, ToolCollector
@@ -121,16 +121,17 @@ def _read_processes(text: str, report: ToolReport) -> bool:
 
 
 def _is_json(text: str, command: CommandLine) -> bool:
-    return text.lstrip().startswith("{")
+    return has_json(text)
 
 
 def _read_json(text: str, command: CommandLine, report: ToolReport) -> None:
     """Read `-q -j`: keys as in the text form, some with blanks around them."""
     try:
-        answer = json.loads(text)
-    except (ValueError, RecursionError) as e:
+        answer = first_document(text)
+    except ValueError as e:
         report.add_problem(ProblemKind.TRUNCATED, f"the JSON is not whole: {e}")
         return
+    answer = answer if isinstance(answer, dict) else {}
     report.driver_version = identity(str(answer.get("Driver Version", "")))
     gpus = answer.get("GPU")
     for gpu in gpus if isinstance(gpus, list) else []:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from importlib.metadata import entry_points
 
 from chipmedic.tool_report import ProblemKind, ToolReader, ToolReport, ToolRun
+from chipmedic.tool_text import as_printed
 
 GROUP = "chipmedic.tool_readers"
 UNKNOWN_VENDOR = "unknown"
@@ -39,6 +40,7 @@ def read_tool_run(run: ToolRun, readers: Iterable[ToolReader]) -> ToolReport:
     A run that nobody knows is a report of vendor `unknown` with a problem, not an error: a script
     learns from it what was run and that nothing is known.
     """
+    run = as_printed(run)
     surest: ToolReader | None = None
     certainty = 0
     for reader in readers:

@@ -86,7 +86,7 @@ _STATES = {"u": True, "up": True, "d": False, "down": False}
 
 def fill_chip(chip: ChipReport, tree: Tree) -> None:
     """Fill a chip from its tree; what is there already stays."""
-    texts = _in_groups(_texts(tree))
+    texts = _in_groups(_of_chip(_texts(tree)))
     for attribute, read, ends in _FIELDS:
         values = (read(text) for end in ends for text in _at(texts, end))
         if getattr(chip, attribute) is None:
@@ -110,6 +110,16 @@ def fill_report(report: ToolReport, tree: Tree) -> None:
 
 def _texts(tree: Tree) -> Texts:
     return {path: text_of(value) for path, value in walk(tree) if path and is_leaf(value)}
+
+
+def _of_chip(texts: Texts) -> Texts:
+    """Leave out what is said of a process: its `gfx` is the time that it had, not the chip's."""
+    names = {"gfx"} if ("pid",) in texts else set()
+    return {
+        path: text
+        for path, text in texts.items()
+        if not path[0].startswith("process") and path[0] not in names
+    }
 
 
 def _at(texts: Texts, end: str) -> list[str]:

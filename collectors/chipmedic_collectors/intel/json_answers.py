@@ -6,7 +6,6 @@ question about one device answers with its object, about all with a list.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +14,7 @@ from chipmedic_collectors.intel import facts
 from chipmedic_collectors.reading import fields
 from chipmedic_collectors.reading.cells import counter
 from chipmedic_collectors.reading.command_line import CommandLine
+from chipmedic_collectors.reading.json_text import first_document, has_json
 from chipmedic_collectors.reading.samples import Samples
 from chipmedic_collectors.values import identity, integer, memory_bytes, process_id
 
@@ -55,14 +55,14 @@ _ERRNO = {
 
 def is_json(text: str, command: CommandLine) -> bool:
     """Say whether this is JSON or its beginning."""
-    return text.lstrip().startswith(("{", "["))
+    return has_json(text)
 
 
 def read_json(text: str, command: CommandLine, report: ToolReport) -> None:
     """Read an answer; one that is no whole JSON was cut."""
     try:
-        answer = json.loads(text)
-    except (ValueError, RecursionError) as e:
+        answer = first_document(text)
+    except ValueError as e:
         report.add_problem(ProblemKind.TRUNCATED, f"the JSON is not whole: {e}")
         return
     samples = Samples(report)

@@ -107,8 +107,11 @@ def _processes(section: Node) -> list[ProcessReport]:
 
 
 def _is_monitor(text: str, command: CommandLine) -> bool:
-    first = next((line.split() for line in text.splitlines() if line.strip()), [])
-    return len(first) > 4 and normalise_pci(first[0]) is not None and first[1].isdecimal()
+    return any(_is_monitored(line.split()) for line in text.splitlines())
+
+
+def _is_monitored(row: list[str]) -> bool:
+    return len(row) > _INDEX_FIELD and normalise_pci(row[0]) is not None and row[1].isdecimal()
 
 
 def _read_monitor(text: str, command: CommandLine, report: ToolReport) -> None:
@@ -118,6 +121,8 @@ def _read_monitor(text: str, command: CommandLine, report: ToolReport) -> None:
     """
     samples = Samples(report)
     lines = [line for line in text.splitlines() if line.strip()]
+    while lines and not _is_monitored(lines[0].split()):
+        lines.pop(0)  # a warning
     rows = [_split_row(line) for line in lines]
     for row, line in zip(rows, lines, strict=True):
         is_device = bool(row) and normalise_pci(row[0]) is not None

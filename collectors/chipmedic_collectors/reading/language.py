@@ -32,7 +32,7 @@ _SENTENCES: tuple[Sentence, ...] = (
     ),
     sentence(ProblemKind.CHIP_LOST, r"is lost\b|fallen off the bus"),
     sentence(
-        ProblemKind.CHIP_LOST, r"(?:invalid|no such) device|device (?:id )?(?:was )?not found"
+        ProblemKind.CHIP_LOST, r"(?:invalid|no such) device|device (?:id |\d+ )?(?:was )?not found"
     ),
     sentence(
         ProblemKind.DRIVER_DOWN,

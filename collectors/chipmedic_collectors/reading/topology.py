@@ -11,7 +11,9 @@ from chipmedic_collectors.reading.language import Layout
 
 def matrix_of(word: str) -> Layout:
     """Return the layout of a matrix whose rows and columns are named `GPU0`, `XPU0`, ..."""
-    header = re.compile(rf"^\s+{word}0(?:\s+{word}\d+)*(?:\s{{2,}}\S.*)?\s*$", re.MULTILINE)
+    header = re.compile(
+        rf"^\s*{word}0(?:\s+{word}\d+)*(?:\s{{2,}}(?:CPU|NUMA|Node|NIC|mlx).*)?\s*$", re.MULTILINE
+    )
     row = re.compile(rf"^\s*{word}(\d{{1,4}})\s+(?!{word}\d)[A-Z]", re.MULTILINE)
 
     def fits(text: str, command: CommandLine) -> bool:

@@ -303,3 +303,20 @@ def test_a_tool_that_was_refused_has_not_answered_in_the_wrong_form() -> None:
     text = "User is missing the following required groups: render.\n{'error': 'NO_PERM'}\n"
     assert kinds(read("amd-smi static", text, exit_code=255)) == [ProblemKind.PERMISSION]
     assert ProblemKind.MALFORMED in kinds(read("amd-smi static --json", "{'error': 'odd'}\n"))
+
+
+def test_the_time_of_a_process_on_the_engine_is_not_how_busy_the_chip_is() -> None:
+    text = (
+        "GPU: 3\n    PROCESS_INFO:\n        NAME: train\n        PID: 71\n"
+        "        MEM_USAGE: 2.0 GB\n        USAGE:\n            GFX: 0 ns\n            ENC: 0 ns\n"
+    )
+    rows = "gpu,name,pid,vram_mem,mem_usage,gfx,enc\n3,train,71,2147483648,2147483648,0,0\n"
+    for answer, command in ((text, "amd-smi process"), (rows, "amd-smi process --csv")):
+        chip = only(read(command, answer))
+        assert (chip.index, chip.utilization_ratio) == (3, None)
+        assert chip.processes == [ProcessReport(71, "train", 2048 * MIB)]
+
+
+def test_a_device_that_is_not_there() -> None:
+    report = read("amd-smi static -g 9", "ERROR: Device 9 not found\n", exit_code=3)
+    assert kinds(report) == [ProblemKind.CHIP_LOST]

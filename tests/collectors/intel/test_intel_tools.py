@@ -274,3 +274,9 @@ def test_offline_pages_are_counted_per_device() -> None:
         ("0000:1b:00.0", 0),
     ]
     assert report.problems == []
+
+
+def test_a_warning_above_the_json_costs_nothing() -> None:
+    text = "WARNING: the daemon is older\n" + health(core_temperature="OK") + "\n[done]\n"
+    (chip,) = read(text, "xpu-smi health -l -j").chips
+    assert chip.health is Health.OK

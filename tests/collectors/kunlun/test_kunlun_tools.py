@@ -74,6 +74,11 @@ def test_machine_form_is_positional() -> None:
     assert report.problems == []
 
 
+def test_machine_form_below_a_warning() -> None:
+    report = read(f"WARNING: the driver is older\n{ROW}\n", "xpu_smi -m")
+    assert ([chip.power_watts for chip in report.chips], report.problems) == ([231], [])
+
+
 def test_machine_form_of_old_cards_is_in_milliwatts() -> None:
     two = f"{K200}\n{K200.replace(' 0 0 02', ' 0 1 02')}\n"
     report = read(two, "xpu_smi -m")
