@@ -254,6 +254,22 @@ WORDINGS = (
     ),
     ("bond3: (slave eth7): link status down for active interface, disabling it", "nic.down"),
     ("<info>  [1700000071.9] device (ib7): carrier: link disconnected", "nic.down"),
+    ("traps: PANIC: double fault, error_code: 0x0", "host.oops"),
+    ("EDAC amd64 MC3: CE ERROR_ADDRESS= 0x71abcdef0", "host.memory_corrected"),
+    ("corrected DIMM memory error count exceeded threshold: 71 in 24h", "host.memory_corrected"),
+    ("DMAR:[DMA Write] Request device [4b:00.1] fault addr 71000", "host.iommu"),
+    ("x 0000:4b:00.0: AMD-Vi: Event logged [IO_PAGE_FAULT domain=0x7 address=0x1]", "host.iommu"),
+    ("arm-smmu-v3 arm-smmu-v3.7.auto: event 0x10 received:", "host.iommu"),
+    ("pcieport 0000:4a:01.0: pciehp: Slot(9): Cannot train link: status 0x1", "pcie.gone"),
+    ("pci 0000:4a:00.0: unknown header type 7f, ignoring device", "pcie.no_answer"),
+    ("md/raid:md3: read error not correctable (sector 71 on sdc1).", "disk.raid"),
+    ("Device: /dev/sdc [SAT], 7 Currently unreadable (pending) sectors", "disk.scsi"),
+    ("XFS (sdc1): xfs_log_force: error -5 returned.", "fs.error"),
+    ("CIFS VFS: Server store-3 has not responded in 120 seconds. Reconnecting...", "fs.nfs"),
+    ("libceph: mon3 192.0.2.7:6789 session lost, hunting for new mon", "fs.cluster"),
+    ("e1000e 0000:4b:00.0 eth7: Detected Hardware Unit Hang:", "nic.tx_timeout"),
+    ("ib7: transmit timeout: latency 7100 msecs", "nic.tx_timeout"),
+    ("amdgpu: qcm fence wait loop timeout expired", "amd.hung"),
 )
 """Line and rule."""
 
@@ -273,6 +289,10 @@ MILD = (
 """Lines that say again, or say little: line and part of the kind. Shown, and no fault by itself."""
 
 DETAILS = (
+    "Device: /dev/sdc [SAT], SMART Usage Attribute: 194 Temperature_Celsius changed from 71 to 72",
+    "DMAR: DRHD: handling fault status reg 2",
+    "md/raid1:md3: active with 2 out of 2 mirrors",
+    "NVRM: kgspHealthCheck_TU102: ****************** GSP-CrashCat Report ******************",
     "amdgpu 0000:c6:00.0: {3} socket: 0, die: 1, 7 poison consumption detected in total in gfx",
     "mlx5_core 0000:4b:00.0: ext_synd 0x8a3f",
     "pci 0000:4a:00.0: 32.000 Gb/s available PCIe bandwidth, limited by 2.5 GT/s PCIe x16 link at "

@@ -331,7 +331,7 @@ def test_what_says_little_is_shown_and_no_fault(line: str, kind: str) -> None:
 def test_the_needles_miss_no_line_that_a_rule_finds() -> None:
     for line in [*(line for line, _, _ in FAULTS), *SELDOM.values()]:
         assert is_candidate(line), line
-    assert len(NEEDLES) < 200
+    assert len(NEEDLES) < 220
 
 
 @settings(max_examples=examples(200))

@@ -21,7 +21,7 @@ _EVENT_HEALTH = (Health.OK, Health.WARNING, Health.CRITICAL, Health.CRITICAL)
 _WORSE = (Health.OK, Health.WARNING, Health.CRITICAL)
 _ECC = re.compile(
     r"(?:(?P<memory>ddr|hbm) )?(?P<bits>single|double)[ -]bit (?P<what>error count"
-    r"|aggregate total err cnt|isolated pages count|next-isolated pages count)"
+    r"|aggregate total err cnt|isolated pages count|next[- ]isolated pages count)"
 )
 _DIE_PARTS = 5
 

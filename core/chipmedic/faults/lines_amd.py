@@ -145,9 +145,10 @@ RULES = (
     ),
     rule(
         "amd.hung",
-        (*_DRIVER, "MES might", "Queue preemption", "process queues", "cp might"),
+        (*_DRIVER, "qcm fence", "MES might", "Queue preemption", "process queues", "cp might"),
         r"MES might be in unrecoverable state|Failed to (?:evict|restore) (?:process )?queues?|"
-        r"Queue preemption (?:failed|time ?out)|cp might be in an? unrecoverable state|"
+        r"Queue preemption (?:failed|time ?out)|qcm fence wait loop timeout|"
+        r"cp might be in an? unrecoverable state|"
         rf"{_D}.*(?:MES failed to respon(?:d|se)(?: to)? msg|"
         r"[Ff]ailed to remove (?:hardware )?queue|Failed to quiesce KFD|GPU recovery disabled)|"
         r"\[drm:mes_\S+.*MES failed to respon",

@@ -78,11 +78,13 @@ RULES = (
             "Unable to handle",
             "Internal error",
             "recursive fault but",
+            "PANIC: double",
         ),
         r"BUG: unable to handle|\bOops: |Internal error: |(?<!traps: )general protection fault[,:]|"
         r"^(?:divide error|invalid opcode|stack segment|double fault|bounds): 0000 \[#|"
         r"kernel BUG at |"
-        r"Unable to handle kernel |BUG: kernel NULL pointer|Fixing recursive fault but reboot",
+        r"Unable to handle kernel |BUG: kernel NULL pointer|Fixing recursive fault but reboot|"
+        r"PANIC: double fault",
     ),
     rule("host.bad_page", "BUG: Bad ", r"BUG: Bad (?:page (?:state|map|cache)|rss-counter state) "),
     # the processor stands still
@@ -155,8 +157,9 @@ RULES = (
     ),
     rule(
         "host.memory_corrected",
-        ("EDAC", "CMCI storm", "_STATUS["),
-        r"EDAC \S+ ?\S*: ?\d+ CE |EDAC \S+: CE (?:page|row|-)|CMCI storm detected|"
+        ("EDAC", "CMCI storm", "_STATUS[", "memory error count exceeded"),
+        r"EDAC \S+ ?\S*: ?\d+ CE |EDAC \S+: CE (?:page|row|-)|EDAC \S+ MC\d+: CE |"
+        r"CMCI storm detected|corrected \w+ memory error count exceeded threshold|"
         r"MC\d+_STATUS\[[^\]]*\|CE\|",
     ),
     rule(
@@ -188,10 +191,11 @@ RULES = (
     rule("host.nmi_unknown", "NMI received", r"NMI received for unknown reason"),
     rule(
         "host.iommu",
-        ("AMD-Vi", "DMAR"),
+        ("AMD-Vi", "DMAR", "arm-smmu"),
         r"AMD-Vi: .*Event logged \[\w+ (?:domain=\w+ )?device=(?P<pci>[0-9a-f:.]+)|"
-        r"AMD-Vi: Completion-Wait loop timed out|"
-        r"DMAR: \[(?:DMA|INTR)[^\]]*\] Request device \[(?P<device_address>[0-9a-f:.]+)\]",
+        r"AMD-Vi: (?:Completion-Wait loop timed out|Event logged \[\w*FAULT )|"
+        r"arm-smmu\S* .*\bevent 0x[0-9a-f]+ received|"
+        r"DMAR: ?\[(?:DMA|INTR)[^\]]*\] Request device \[(?P<device_address>[0-9a-f:.]+)\]",
         _at_address,
     ),
     rule(

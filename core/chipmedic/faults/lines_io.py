@@ -35,9 +35,10 @@ RULES = (
     rule("", ("nvme", "Shutdown"), r"nvme.*(?:Abort status: 0x0\b|Shutdown timeout set to)"),
     rule(
         "disk.raid",
-        ("Disk failure on", "megaraid_sas"),
+        ("Disk failure on", "megaraid_sas", "md/raid"),
         r"md/raid\S*: Disk failure on (?P<device>\S+?),?(?: |$)|"
-        r"megaraid_sas .* is now (?:OFFLINE|DEGRADED|FAILED)",
+        r"megaraid_sas .* is now (?:OFFLINE|DEGRADED|FAILED)|"
+        r"md/raid\S*: ?(?:read error not correctable|.*[Tt]oo many read errors)",
     ),
     rule(
         "disk.controller",
@@ -95,10 +96,13 @@ RULES = (
             "Unrecovered read error",
             "exception Emask",
             "COMRESET failed",
+            "unreadable (pending) sectors",
+            "FAILED SMART",
             "hostbyte=DID_",
         ),
         r"Sense Key : (?:Medium|Hardware) Error|\bata\d+(?:\.\d+)?: failed command|"
         r"Unrecovered read error|\bata\d+(?:\.\d+)?: exception Emask|"
+        r"[1-9]\d* Currently unreadable \(pending\) sectors|FAILED SMART self-check|"
         r"\bata\d+: COMRESET failed|hostbyte=DID_(?:ERROR|SOFT_ERROR|ABORT|RESET)\b",
     ),
     # file systems
@@ -117,7 +121,8 @@ RULES = (
         r"error (?:count since last fsck: [1-9]|loading journal)|.*Data will be lost)|"
         r"EXT4-fs warning \(device [\w-]+\): .*I/O error|"
         r"XFS \(\S+\): .*(?:[Ss]hut(?:ting)? ?down|[Mm]etadata I/O [Ee]rror|[Ll]og I/O [Ee]rror|"
-        r"[Cc]orruption|Internal error|writeback error)|"
+        r"[Cc]orruption|Internal error|writeback error|"
+        r"xfs_log_force: error)|"
         r"BTRFS:? (?:error|critical)|Aborting journal on device|"
         r"JBD2: (?:Detected IO errors|Error |I/O error )|"
         r"F2FS-fs.*corrupt",
@@ -133,7 +138,7 @@ RULES = (
         ),
         r"(?:nfs|nfs4|lockd|NFS|rpc): server (?P<device>\S+) not responding|Lock reclaim failed|"
         r"NFS: state manager: .* failed|NFSv4: state recovery failed|"
-        r"CIFS: .*has not responded in \d+ seconds",
+        r"CIFS:? .*has not responded in \d+ seconds",
     ),
     rule(
         "fs.cluster",
@@ -142,7 +147,7 @@ RULES = (
         r"Lustre(?:Error)?: .*(?:Connection to .* was lost|Request sent has (?:timed out|failed))|"
         r"LNetError: .*[Tt]imed out|"
         r"ceph: .*mds\d+ (?:hung|caps (?:went )?stale|reconnect denied)|"
-        r"libceph: osd\d+ (?:.*(?:connect error)|down$)|"
+        r"libceph: (?:osd\d+ (?:.*(?:connect error)|down$)|mon\d+ .*session lost)|"
         r"GPFS (?:Deadman Switch timer .* expired|logAssertFailed)",
     ),
 )

@@ -59,10 +59,12 @@ RULES = (
     ),
     rule(
         "nic.tx_timeout",
-        ("transmit queue", "TX timeout"),
+        ("transmit queue", "TX timeout", "Unit Hang", "transmit timeout: latency"),
         r"NETDEV WATCHDOG: (?P<device>[\w.@-]+) \([\w-]+\): transmit queue|"
         r"(?P<device_newer>[\w.@-]+): NETDEV WATCHDOG: .*transmit queue \d+ timed out|"
-        r"(?P<device_driver>[\w.@-]+): TX timeout (?:detected|on (?:channel|queue))",
+        r"(?P<device_driver>[\w.@-]+): TX timeout (?:detected|on (?:channel|queue))|"
+        r"(?P<device_hung>[\w.@-]+): Detected (?:Tx|Hardware) Unit Hang|"
+        r"(?P<device_ipoib>[\w.@-]+): transmit timeout: latency",
     ),
     rule(
         "nic.module_hot",

@@ -86,16 +86,16 @@ RULES = (
     rule(
         "pcie.gone",
         "pciehp",
-        r"pciehp: Slot\([^)]*\): (?:Link Down|Card not present)|pciehp .*(?:Link Down|"
-        r"Card not present)",
+        r"pciehp: Slot\([^)]*\): (?:Link Down|Card not present|Cannot train link|"
+        r"Failed to check link status)|pciehp .*(?:Link Down|Card not present)",
     ),
     rule(
         "pcie.no_answer",
-        (" ready ", "hange power state"),
+        (" ready ", "hange power state", "unknown header type 7f"),
         r"not ready \d+ms after .*; giving up|"
         r"[Uu]nable to change power state from \S+ to \S+, device inaccessible|"
         r"can't change power state from .*config space inaccessible|"
-        r"Refused to change power state",
+        r"Refused to change power state|unknown header type 7f",
     ),
     rule(
         "pcie.retrained",
