@@ -27,6 +27,8 @@ from chipmedic_proto.v1 import chipmedic_pb2 as pb
 PATH = "/chipmedic.v1.Watchdog/Connect"
 PING_SECONDS, ANSWER_SECONDS = 1.0, 3.0
 """As the agent's own channel asks, and the time that it gives for the answer."""
+LOOK_SECONDS = 0.2
+"""How often it is seen whether an agent has to ping, a second after it last read something."""
 BATCH = 10
 """Events of one batch: a fault is raised, counted up, and cleared."""
 BACKOFF_SECONDS = 3.0
@@ -197,7 +199,7 @@ class Fleet:
             await self.turns(self.given.events / BATCH, self.send)
 
     async def pings(self) -> None:
-        await self.turns(self.given.agents / PING_SECONDS, self.ping)
+        await self.turns(self.given.agents / LOOK_SECONDS, self.ping)
 
     async def turns(self, per_second: float, act: Callable[[Agent], None]) -> None:
         """Call `act` for one agent after the other, so often in all."""
@@ -224,7 +226,7 @@ class Fleet:
 
     def ping(self, agent: Agent) -> None:
         if agent.stream is not None:
-            agent.stream.ping(0.9 * PING_SECONDS, ANSWER_SECONDS)  # turns come a little early
+            agent.stream.ping(PING_SECONDS - LOOK_SECONDS / 2, ANSWER_SECONDS)
 
     def report(self) -> None:
         counts = self.counts

@@ -44,16 +44,16 @@ MANY_LEAST, MANY_RATIO = 3, 0.1
 """So many nodes, and this share of all, are many."""
 LISTEN_SECONDS, LISTEN_RATIO = 0.2, 0.05
 """How often the kernel is asked whom it has not heard; the share of our time that it may take."""
-SUSPECT_SECONDS = 1.25
-"""A ping comes each second. Who is late counts for how many fall quiet in one moment."""
+OVERDUE_SECONDS = 1.25
+"""A ping comes a second after an agent last read something, so who has said nothing for longer and
+was told nothing either is late. It counts for how many fall quiet in one moment."""
+TOLD_SECONDS = 5.0
+"""After so long without a word it excuses nobody that we still tell him something."""
 PAUSE_TAIL_SECONDS = 2.0
 """Not all are heard again in the same moment."""
 DEAF_SECONDS = 1.5
 """After so long a pause of our own, of the whole machine perhaps, the network gets as long to bring
 what was under way."""
-SENT_SECONDS, SENT_NOTHING_SECONDS = 1.0, 5.0
-"""What we send lets an agent put off its ping by a second; after five without any word it counts no
-more."""
 QUIET = "it pings no more on an open connection: the host, its agent or the network stands still"
 LAG_SECONDS = 0.3
 """Time in which the loop did not listen for longer than this is no silence of the nodes."""
@@ -211,18 +211,21 @@ class Liveness:
 
     def _listen(self) -> None:
         """Judge those from which the kernel has heard nothing for too long."""
-        suspects = [
-            (session, heard)
-            for address, heard in self._unheard(self.stream_port, SUSPECT_SECONDS).items()
+        late = [
+            (session, received)
+            for address, (received, sent) in self._unheard(
+                self.stream_port, OVERDUE_SECONDS
+            ).items()
+            if sent >= OVERDUE_SECONDS or received >= TOLD_SECONDS
             if (session := self._sessions.at(address)) is not None
         ]
         known = len(self._sessions.live) + len(self._sessions.away)
-        if len(suspects) >= max(MANY_LEAST, MANY_RATIO * known):
+        if len(late) >= max(MANY_LEAST, MANY_RATIO * known):
             self._pause_until = self._clock.elapsed() + PAUSE_TAIL_SECONDS
         is_pause = self._clock.elapsed() < self._pause_until
         limit = max(self.settings.many_seconds if is_pause else 0.0, self.settings.quiet_seconds)
-        for session, (received, sent) in suspects:
-            if received < limit or (sent < SENT_SECONDS and received < SENT_NOTHING_SECONDS):
+        for session, received in late:
+            if received < limit:
                 continue
             if (away := self._sessions.give_up(session, QUIET, received)) is not None:
                 away.is_judged = True
