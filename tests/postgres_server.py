@@ -48,9 +48,9 @@ class PostgresServer:
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
 
     @classmethod
-    def create(cls) -> PostgresServer:
+    def create(cls, place: Path | None = None) -> PostgresServer:
         """Make a new cluster of databases; the path of its socket must be a short one."""
-        folder = Path(tempfile.mkdtemp(prefix="chipmedic-pg-"))
+        folder = place or Path(tempfile.mkdtemp(prefix="chipmedic-pg-"))
         if os.geteuid() == 0:
             os.chown(folder, NOBODY, NOBODY)
         server = cls(folder)
@@ -60,6 +60,7 @@ class PostgresServer:
         server._call(
             "initdb", "--pgdata", str(folder / "data"), "--username", USER, "--encoding", "UTF8",
             "--locale", "C", "--auth", "scram-sha-256", "--pwfile", str(password), "--no-sync",
+            "--wal-segsize", "1",
         )  # fmt: skip
         return server
 
@@ -94,6 +95,11 @@ class PostgresServer:
                 time.sleep(0.05)
             else:
                 return
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended by itself."""
+        return self.process is not None and self.process.poll() is None
 
     def stop(self, number: int = signal.SIGINT) -> None:
         """Stop it: SIGINT ends the sessions (fast), SIGQUIT is a crash of all of its processes."""

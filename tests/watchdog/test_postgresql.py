@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -23,6 +25,8 @@ from chipmedic_watchdog.store.schema import METADATA
 from fake_agent import FakeAgent, a_fault, event
 from intake_rig import Intake, rows
 from postgres_server import PASSWORD, PostgresServer
+from small_disk import fill, small_disk
+from waiting import eventually
 
 
 @pytest.fixture
@@ -217,3 +221,46 @@ def test_a_stopped_watchdogs_transaction_holds_nobody_up_for_long(
         assert rows(database, counters)[0]["value"] == 3
         connection.invalidate()
     stopped.dispose()
+
+
+@pytest.fixture
+def cramped_server() -> Iterator[PostgresServer]:
+    """A server whose data lie on a small disk."""
+    with (
+        tempfile.TemporaryDirectory(prefix="chipmedic-pg-") as folder,
+        small_disk(Path(folder) / "data", "64m") as disk,
+    ):
+        Path(folder).chmod(0o755)
+        server = PostgresServer.create(disk)
+        server.start()
+        yield server
+        server.stop()
+
+
+async def test_a_full_disk_of_the_server_loses_nothing(cramped_server: PostgresServer) -> None:
+    """It refuses single writes, or ends altogether and is started again by its supervisor."""
+    server = cramped_server
+    engine = open_engine(server.url(server.new_database()))
+    migrate(engine)
+    database = Database(engine)
+    count = 8_001
+    async with Intake(database).running() as intake, FakeAgent(intake.address) as agent:
+        await agent.events(event(1, a_fault()))
+        await agent.acked(1)
+        filler = await asyncio.to_thread(fill, server.folder)
+        for start in range(2, count, 500):
+            await agent.events(*(event(n, a_fault()) for n in range(start, start + 500)))
+        await eventually(lambda: "store" in intake.health.problems)
+        promised = agent.acked_seq
+        assert intake.counted("store_failing") == 1
+        await asyncio.sleep(1)
+        assert agent.acked_seq == promised < count
+        assert not agent.is_over
+        filler.unlink()
+        if not server.is_running:
+            await asyncio.to_thread(server.start)
+        await agent.acked(count)
+        assert intake.health.status == "ok"
+        seqs = sorted(e["seq"] for e in intake.rows(schema.events))
+    assert seqs == list(range(1, count + 1))
+    database.close()
