@@ -197,7 +197,8 @@ def _nodes(nodes: list[dict[str, Any]], faults: list[dict[str, Any]]) -> Table:
         made.add_row(
             plain(node["node"]),
             coloured(node["state"]),
-            f"{age(node['last_seen_at'])} ago",
+            # An open stream is heard each second; what of it is written down is older.
+            "now" if node["state"] == "connected" else f"{age(node['last_seen_at'])} ago",
             plain(shortened(sorted(mine))),
         )
     return made
