@@ -23,6 +23,19 @@ OPTIONS = (
     ("grpc.use_local_subchannel_pool", 1),
 )
 
+STOPPABLE_AGENT = """
+import asyncio, sys
+sys.path.insert(0, sys.argv[1])
+from fake_agent import FakeAgent
+async def main():
+    agent = FakeAgent(sys.argv[2], node=sys.argv[3])
+    await agent.start()
+    print("connected", flush=True)
+    await asyncio.sleep(120)
+asyncio.run(main())
+"""
+"""A process for `python -c`: folder of the tests, address, node."""
+
 
 def a_fault(
     component: str = "chip:GPU-a",

@@ -30,6 +30,7 @@ class Intake:
     address: str = ""
     settings: StreamSettings = field(default_factory=lambda: StreamSettings(listen="127.0.0.1:0"))
     credentials: grpc.ServerCredentials | None = None
+    kernel_tells: bool | None = None
     metrics: Metrics = field(default_factory=Metrics)
     health: Health = field(default_factory=Health)
     sessions: Sessions = field(default_factory=lambda: Sessions(Clock(), 2.0))
@@ -48,7 +49,12 @@ class Intake:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Intake]:
-        server, port = build_server(self.service, self.settings.listen, self.credentials)
+        server, port = build_server(
+            self.service,
+            self.settings.listen,
+            self.credentials,
+            kernel_tells=self.kernel_tells,
+        )
         self.address = f"127.0.0.1:{port}"
         await server.start()
         committing = asyncio.create_task(self.committer.run())

@@ -19,7 +19,7 @@ from sqlalchemy import select
 from chipmedic_proto.v1 import chipmedic_pb2 as pb
 from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.store.database import Database, open_engine
-from fake_agent import FakeAgent, a_fault, event
+from fake_agent import STOPPABLE_AGENT, FakeAgent, a_fault, event
 from waiting import until
 from watchdog_process import WatchdogProcess
 
@@ -84,19 +84,6 @@ async def test_kill_9_in_a_burst_loses_and_doubles_nothing(watchdog, tmp_path) -
         f"chip:GPU-{chip}": BURST // 100 for chip in range(10)
     }
     assert {f["state"] for f in faults} == {"cleared"}
-
-
-STOPPABLE_AGENT = """
-import asyncio, sys
-sys.path.insert(0, sys.argv[1])
-from fake_agent import FakeAgent
-async def main():
-    agent = FakeAgent(sys.argv[2], node=sys.argv[3])
-    await agent.start()
-    print("connected", flush=True)
-    await asyncio.sleep(120)
-asyncio.run(main())
-"""
 
 
 def start_agent(watchdog: WatchdogProcess, node: str) -> subprocess.Popen[bytes]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import grpc
@@ -20,7 +22,7 @@ from chipmedic_watchdog.config import StreamSettings
 from chipmedic_watchdog.intake.bucket import Bucket
 from chipmedic_watchdog.intake.orders import collect_now
 from chipmedic_watchdog.store import schema
-from fake_agent import FakeAgent, a_coverage, a_fault, a_snapshot, event
+from fake_agent import STOPPABLE_AGENT, FakeAgent, a_coverage, a_fault, a_snapshot, event
 from intake_rig import Intake
 from waiting import eventually
 
@@ -271,6 +273,21 @@ class TestSessions:
             proxy.is_frozen = False
         await proxy.stop()
         assert "raised in core" not in caplog.text
+
+    async def test_where_the_kernel_does_not_tell_pings_end_the_stream_of_who_stands_still(
+        self, database
+    ) -> None:
+        async with Intake(database, kernel_tells=False).running() as intake:
+            agent = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", STOPPABLE_AGENT, Path(__file__).parents[1], intake.address,
+                "node-1", stdout=subprocess.PIPE,
+            )  # fmt: skip
+            await eventually(lambda: intake.sessions.live)
+            agent.send_signal(signal.SIGSTOP)
+            await eventually(lambda: not intake.sessions.live)
+            assert set(intake.sessions.away) == {"node-1"}
+            agent.kill()
+            await agent.communicate()
 
 
 class TestOrders:

@@ -48,16 +48,18 @@ def build_server(
     credentials: grpc.ServerCredentials | None = None,
     *,
     handshake_seconds: float = 20.0,
+    kernel_tells: bool | None = None,
 ) -> tuple[aio.Server, int]:
     """Return a server that is bound and not yet started, and its port.
 
-    A connection has `handshake_seconds` for TLS and the first words of HTTP/2.
+    A connection has `handshake_seconds` for TLS and the first words of HTTP/2. `kernel_tells` says
+    whether silence is seen elsewhere; None: it is tried.
 
     Raises:
         ChipmedicError: the address cannot be bound.
     """
     handshake = ("grpc.server_handshake_timeout_ms", int(handshake_seconds * 1000))
-    pings = KERNEL_TELLS if is_told() else PINGS_TELL
+    pings = KERNEL_TELLS if (is_told() if kernel_tells is None else kernel_tells) else PINGS_TELL
     server = aio.server(options=(*OPTIONS, *pings, handshake))
     server.add_generic_rpc_handlers((service.handler(),))
     try:
