@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import grpc
 from grpc import aio
 
@@ -9,6 +11,8 @@ from chipmedic.errors import ChipmedicError
 from chipmedic_watchdog.intake.heard import is_told
 from chipmedic_watchdog.intake.message import MESSAGE_MAX_BYTES
 from chipmedic_watchdog.intake.service import StreamService
+
+log = logging.getLogger(__name__)
 
 OPTIONS = (
     ("grpc.keepalive_permit_without_calls", 1),
@@ -59,7 +63,14 @@ def build_server(
         ChipmedicError: the address cannot be bound.
     """
     handshake = ("grpc.server_handshake_timeout_ms", int(handshake_seconds * 1000))
-    pings = KERNEL_TELLS if (is_told() if kernel_tells is None else kernel_tells) else PINGS_TELL
+    if kernel_tells is None:
+        kernel_tells = is_told()
+    if not kernel_tells:
+        log.warning(
+            "the kernel does not list its sockets here (AF_NETLINK): silent hosts are told by pings, "
+            "which cost more and end every stream in a pause of the network"
+        )
+    pings = KERNEL_TELLS if kernel_tells else PINGS_TELL
     server = aio.server(options=(*OPTIONS, *pings, handshake))
     server.add_generic_rpc_handlers((service.handler(),))
     try:
