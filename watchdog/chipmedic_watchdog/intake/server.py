@@ -67,7 +67,7 @@ def build_server(
         kernel_tells = is_told()
     if not kernel_tells:
         log.warning(
-            "the kernel does not list its sockets here (AF_NETLINK): silent hosts are told by pings, "
+            "the kernel does not list its sockets here (AF_NETLINK): pings tell of silent hosts, "
             "which cost more and end every stream in a pause of the network"
         )
     pings = KERNEL_TELLS if kernel_tells else PINGS_TELL
