@@ -131,6 +131,7 @@ SELDOM = {
     "kernel:gaudi.stuck": "habanalabs hl3: Command submission 71 has timed out!",
     "kernel:gaudi.hot": "habanalabs hl3: Received high temp H/W interrupt 71 (cause 3)",
     "kernel:gaudi.page_fault": "habanalabs hl3: MMU page fault on va 0x71",
+    "kernel:nvidia.driver_error": "NVRM: gpuPowerManagementEnter: GSP unload failed: 0x71",
     "kernel:nvidia.bad_register": (
         "NVRM: gpuHandleSanityCheckRegReadError_GM107: Possible bad register read: addr: 0x7140"
     ),
@@ -270,6 +271,9 @@ WORDINGS = (
     ("e1000e 0000:4b:00.0 eth7: Detected Hardware Unit Hang:", "nic.tx_timeout"),
     ("ib7: transmit timeout: latency 7100 msecs", "nic.tx_timeout"),
     ("amdgpu: qcm fence wait loop timeout expired", "amd.hung"),
+    ("[ascend] [devdrv] [x 71] Failed to send a message to the device", "ascend.driver_error"),
+    ("NVRM: osInitNvMapping: *** Cannot attach gpu", "nvidia.init_failed"),
+    ("XFS (sdc1): Metadata CRC error detected at xfs_agf_read_verify+0x71/0x90", "fs.error"),
 )
 """Line and rule."""
 

@@ -113,7 +113,7 @@ def _fill_ecc(chip: ChipReport, fields: Fields) -> None:
     isolated = [n for (_, what), n in sums.items() if what == "isolated pages count"]
     isolated += _counts(fields, "hbm isolated page count")
     chip.retired_pages = sum(isolated) if isolated else None
-    pending = [n for (_, what), n in sums.items() if what == "next-isolated pages count"]
+    pending = [n for (_, what), n in sums.items() if what.startswith("next")]
     pending += _counts(fields, "hbm pending retire page count")
     chip.remap_pending = any(pending) if pending else None
 

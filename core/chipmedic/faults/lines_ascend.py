@@ -91,5 +91,10 @@ RULES = (
         r"\bret=-?110\b)",
         _with_device,
     ),
-    rule("ascend.driver_error", _ASCEND, r"\[ascend\].{0,40}\[ERROR\]", _with_device),
+    rule(
+        "ascend.driver_error",
+        _ASCEND,
+        r"\[ascend\].*(?:\[ERROR\]|\b[Ff]ail(?:ed)?\b|\b[Ee]rror\b|\b[Aa]bnormal\b)",
+        _with_device,
+    ),
 )

@@ -122,7 +122,7 @@ RULES = (
         r"EXT4-fs warning \(device [\w-]+\): .*I/O error|"
         r"XFS \(\S+\): .*(?:[Ss]hut(?:ting)? ?down|[Mm]etadata I/O [Ee]rror|[Ll]og I/O [Ee]rror|"
         r"[Cc]orruption|Internal error|writeback error|"
-        r"xfs_log_force: error)|"
+        r"xfs_log_force: error|Metadata CRC error)|"
         r"BTRFS:? (?:error|critical)|Aborting journal on device|"
         r"JBD2: (?:Detected IO errors|Error |I/O error )|"
         r"F2FS-fs.*corrupt",

@@ -196,7 +196,7 @@ RULES = (
         ("NVRM", "nvidia-nvswitch", "probe of", "probe with driver"),
         r"NVRM: .*(?:RmInitAdapter failed|rm_init_adapter(?:\(\d+\))? failed|"
         r"probe routine (?:failed|was not called) for|already bound to \S+|request_irq\(\) failed|"
-        r"[Ff]ailed to copy vbios|"
+        r"[Ff]ailed to copy vbios|osInitNvMapping(?: failed|: .*Cannot attach)|"
         r"None of the NVIDIA (?:devices|graphics adapters) were (?:probed|initialized)|"
         r"PCI I/O region assigned to your NVIDIA device is invalid|BAR\d is 0M @|"
         r"[Cc]an't find an IRQ for your NVIDIA card|RmInitNvDevice failed)|"
@@ -207,6 +207,12 @@ RULES = (
         "nvidia.link_training",
         "NVRM",
         r"NVRM: .*[pP]ostRxDetL\w+.*[Ff]ailed|NVRM: .*PostRxDetectLinkMask",
+    ),
+    rule(
+        "nvidia.driver_error",
+        "NVRM",
+        r"NVRM: (?!.*(?:nvAssert|nvCheck|VGA arbiter|serverFree|not found))"
+        r".*\b(?:[Ff]ailed|[Ff]ailure|[Tt]imed ?out)\b",
     ),
     rule("nvidia.bad_register", "NVRM", r"NVRM: .*Possible bad register read"),
     rule(
