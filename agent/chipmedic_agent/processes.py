@@ -123,6 +123,9 @@ def _job(environ: Mapping[str, str], cgroup: str, labels: dict[str, str]) -> str
         labels["torchrun_restart"] = environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     if name := environ.get("CHIPMEDIC_JOB"):
         labels["chipmedic_job"] = name
+    array, task = (environ.get(f"SLURM_ARRAY_{part}_ID", "") for part in ("JOB", "TASK"))
+    if small_number(array) is not None and small_number(task) is not None:
+        labels["array_task"] = f"{array}_{task}"
     if in_slurm is not None:
         return f"slurm:{in_slurm[1]}"
     if pod is not None and "SLURM_JOB_ID" not in environ:

@@ -126,6 +126,17 @@ def test_a_count_that_no_launcher_makes_is_none(digits: str) -> None:
     assert job_from_message(job_to_message(status)) == status
 
 
+@pytest.mark.parametrize(
+    ("task", "label"), [("5", "40_5"), ("", None), ("5; x", None), ("9" * 40, None)]
+)
+def test_a_task_of_an_array_bears_the_name_that_people_know(task: str, label: str | None) -> None:
+    """A label and no more: its user can write anything there, and the job is what Slurm says."""
+    machine = Machine()
+    environ = SLURM | {"SLURM_ARRAY_JOB_ID": "40", "SLURM_ARRAY_TASK_ID": task}
+    machine.start(500, environ, cgroup=SLURM_V2.format(41))
+    assert look(machine, ("GPU-1", 500))["slurm:41"].labels.get("array_task") == label
+
+
 def test_inner_launchers_become_labels() -> None:
     machine = Machine()
     machine.start(500, SLURM | TORCHRUN, cgroup=KUBELET)

@@ -17,9 +17,11 @@ from system.slurm.watching import bad_chip, recovering, rows
 pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
 
 LAUNCHER = """\
+job=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}
+job=${job:-$SLURM_JOB_ID}
 for try in 1 2 3 4 5; do
-    SLURM_NNODES=$(squeue --noheader --jobs "$SLURM_JOB_ID" --format %D)
-    SLURM_JOB_NODELIST=$(squeue --noheader --jobs "$SLURM_JOB_ID" --format %N)
+    SLURM_NNODES=$(squeue --noheader --jobs "$job" --format %D)
+    SLURM_JOB_NODELIST=$(squeue --noheader --jobs "$job" --format %N)
     SLURM_JOB_NUM_NODES=$SLURM_NNODES
     export SLURM_NNODES SLURM_JOB_NUM_NODES SLURM_JOB_NODELIST
     unset SLURM_TASKS_PER_NODE SLURM_JOB_CPUS_PER_NODE
@@ -133,3 +135,62 @@ async def test_a_job_that_must_not_be_queued_again_waits_for_a_person(
     assert "in_place: it must leave chip-a1" in ended["detail"]
     assert cluster.job(job)["Restarts"] == "0"
     assert cluster.states()["chip-a1"] == "draining"
+
+
+def tasks(cluster: Cluster) -> dict[str, str]:
+    """Slurm's number of each task of the array that runs, by the number that people know."""
+    shown = cluster.command(
+        "squeue", "-h", "-r", "-t", "R", "-O", "ArrayJobID:|,ArrayTaskID:|,JobID:|"
+    )
+    found = [line.split("|") for line in shown.splitlines() if line.strip()]
+    return {f"{array.strip()}_{task.strip()}": job.strip() for array, task, job, *_ in found}
+
+
+def array_of(cluster: Cluster, count: int, *options: str) -> str:
+    """Start an array; the task to which Slurm gave the array's own number."""
+    array = cluster.submit(f"--array=1-{count}", *options, script=LAUNCHER)
+    cluster.wait(
+        "every task steps",
+        lambda: (
+            all(steps(cluster, task) for task in tasks(cluster)) and len(tasks(cluster)) == count
+        ),
+    )
+    return next(task for task, job in tasks(cluster).items() if job == array)
+
+
+@pytest.mark.parametrize("rung", ["in_place", "shrink"])
+async def test_of_an_array_one_task_takes_the_rung_and_its_siblings_go_on(
+    cluster: Cluster, database: Database, rung: str
+) -> None:
+    """By the array's own number Slurm would end the steps, and take the nodes, of every task."""
+    nodes, count = (1, 3) if rung == "in_place" else (2, 2)
+    comment = "chipmedic:in_place,shrink=1"
+    hurt = array_of(cluster, count, f"-N{nodes}", f"--comment={comment}")
+    siblings = {task: steps(cluster, task) for task in tasks(cluster) if task != hurt}
+    job = f"slurm:{tasks(cluster)[hurt]}"
+    if rung == "in_place":
+        hang(database, tasks(cluster)[hurt])
+    else:
+        last = cluster.command("squeue", "-h", "-j", hurt, "-o", "%N").strip()
+        bad_chip(database, cluster.command("scontrol", "show", "hostnames", last).split()[-1], job)
+    assert (await recovered(cluster, database))["state"] == "done"
+    assert taken(database)[-1] == (rung, "done")
+    assert {task: steps(cluster, task) for task in siblings} == siblings
+    (line,) = steps(cluster, hurt)
+    assert line.startswith(f"{hurt}.1 ")
+    words = rows(database, schema.recovery_steps)[-1]["description"]
+    assert f"scancel {hurt}.0" in words
+    cluster.command("scancel", hurt.partition("_")[0])
+
+
+async def test_a_task_of_an_array_that_must_not_be_queued_again_is_held_alone(
+    cluster: Cluster, database: Database
+) -> None:
+    hurt = array_of(cluster, 2, "-N1", "--no-requeue")
+    siblings = {task: steps(cluster, task) for task in tasks(cluster) if task != hurt}
+    node = steps(cluster, hurt)[0].split()[1]
+    bad_chip(database, node, f"slurm:{tasks(cluster)[hurt]}")
+    assert (await recovered(cluster, database))["state"] == "held"
+    assert {task: steps(cluster, task) for task in siblings} == siblings
+    assert all(cluster.job(task)["Restarts"] == "0" for task in tasks(cluster))
+    cluster.command("scancel", hurt.partition("_")[0])

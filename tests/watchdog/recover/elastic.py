@@ -45,6 +45,8 @@ class ElasticJob:
     checkpoint: int | None = 100
     step_age_seconds: float | None = 0.5
     phase: str = "train"
+    ranks: dict[str, list[int]] = field(default_factory=dict)
+    """By node, where it tells them."""
     _pids: count[int] = field(default_factory=lambda: count(1000))
 
     def start(self, *nodes: str) -> None:
@@ -58,7 +60,9 @@ class ElasticJob:
         for node, pids in self.nodes.items():
             put(
                 self.database, schema.job_nodes, job=JOB, node=node, node_at=NOW, received_at=NOW,
-                pids=pids, ranks=[], attempt=0, is_present=True, checkpoint_step=self.checkpoint,
+                pids=pids,
+                ranks=self.ranks.get(node, []), attempt=0, is_present=True,
+                checkpoint_step=self.checkpoint,
                 step=None if self.step_age_seconds is None else 120, phase=self.phase,
                 step_at=None if self.step_age_seconds is None else NOW - self.step_age_seconds,
             )  # fmt: skip

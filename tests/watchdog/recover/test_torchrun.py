@@ -117,6 +117,28 @@ async def test_a_job_that_must_leave_no_node_starts_again_in_place(rig: Rig) -> 
     assert rig.job.acts == ["restart n1"]
 
 
+async def test_the_node_of_rank_0_comes_last(rig: Rig) -> None:
+    """Its first worker serves the store of all: who loses that fails, and pays with a restart."""
+    rig.job.ranks = {"n1": [0, 1], "n2": [2, 3], "n3": [4, 5]}
+    rig.job.stuck = {"n1", "n3"}
+    rig.job.start("n1", "n2", "n3")
+    (restart,) = await rig.plan()
+    assert "tell the agent of n2" in restart.description
+    await rig.do(restart)
+    for rig.clock.at in (21.0, 42.0):
+        await rig.do(restart)
+    assert rig.job.acts == ["restart n2", "restart n3", "restart n1"]
+
+
+async def test_a_node_without_workers_is_not_asked_to_end_them(rig: Rig) -> None:
+    rig.job.ranks = {"n1": [2, 3], "n2": [0, 1]}
+    rig.job.nodes["n1"] = []
+    rig.job.report()
+    (restart,) = await rig.plan()
+    await rig.do(restart)
+    assert rig.job.acts == ["restart n2"]
+
+
 async def test_a_node_that_is_isolated_already_is_left_too(rig: Rig) -> None:
     (restart,) = await rig.plan(leaving=("n2",))
     await rig.do(restart)

@@ -58,6 +58,8 @@ class JobFacts:
     pids: Mapping[str, tuple[int, ...]]
     step: int | None
     checkpoint_step: int | None
+    known_as: str | None = None
+    """How its users write it, where that is another number: `1234_5`, a task of an array."""
     late: tuple[Late, ...] = ()
     """Ranks that did not arrive where the others wait; of a job that stands still."""
 
@@ -215,6 +217,7 @@ def _job(connection: Connection, job: str, incident: Row[Any]) -> JobFacts:
     return JobFacts(
         job=job,
         name=next((row.name for row in rows if row.name), None),
+        known_as=next((known for row in rows if (known := row.labels.get("array_task"))), None),
         user=next((row.user for row in rows if row.user), None),
         node_count=sum(1 for row in rows if row.is_present) or len(rows),
         ranks={row.node: tuple(row.ranks) for row in here if row.ranks},

@@ -153,7 +153,7 @@ def _jobs(facts: IncidentFacts, words: Words) -> list[str]:
 
 
 def _job(job: JobFacts, words: Words) -> str:
-    aside = " ".join(clean(text) for text in (job.name, job.user) if text)
+    aside = " ".join(clean(text) for text in (job.known_as, job.name, job.user) if text)
     parts = [clean(job.job) + (words.aside(aside) if aside else "")]
     if job.node_count:
         parts.append(words.say("sentences", "job_nodes", count=job.node_count))
@@ -226,7 +226,8 @@ def _first(facts: IncidentFacts, words: Words) -> list[str]:
     chip = root.chip if root else None
     device, _, port = (root.component if root else "").partition(":")[2].partition("/")
     is_nic = root is not None and root.component.startswith("nic:")
-    slurm = next((j.job.partition(":")[2] for j in facts.jobs if j.job.startswith("slurm:")), None)
+    jobs = (job for job in facts.jobs if job.job.startswith("slurm:"))
+    slurm = next((job.known_as or job.job.partition(":")[2] for job in jobs), None)
     pids = [pid for job in facts.jobs for pid in job.pids.get(node, ())]
     found = command(
         vendor_of(facts),

@@ -7,6 +7,9 @@ others, or a spare that waits in the rendezvous, go on from the last checkpoint.
 has crashed is started again in place: the workers of one node are ended, their launcher starts them
 again, and the launchers of the other nodes see a member come back and do the same. Read in torch
 2.13: such a change of members does not count as one of `--max-restarts`; workers that fail do.
+So the node of rank 0 comes last: its first worker serves the store by which the others find one
+another (`chipmedic.launch` turns the sharing of the launcher's own store off), and workers that
+lose it fail, each at the cost of one of the restarts of its launcher.
 
 Nothing here chooses a spare: whoever waits in the rendezvous is it. Without one the job goes on
 with fewer nodes where `--nnodes=MIN:MAX` allows it.
@@ -16,7 +19,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 from chipmedic.errors import JobGone
@@ -125,11 +128,12 @@ class Torchrun:
         else:
             rung = Rung.IN_PLACE
             words = (
-                f"tell the agent of {min(here)}: end the workers of {job}; its launchers start "
+                f"tell the agent of {_first(here)}: end the workers of {job}; its launchers start "
                 "them again on every node"
             )
         before = {
-            node: {"pids": list(each.pids), "attempt": each.attempt} for node, each in here.items()
+            node: {"pids": list(each.pids), "attempt": each.attempt, "ranks": list(each.ranks)}
+            for node, each in here.items()
         }
         return Step(
             kind=StepKind.RESTART,
@@ -193,7 +197,7 @@ class Torchrun:
         key = (step.arguments.get("recovery", ""), step.target)
         if key not in self._acted:
             leaving = json.loads(step.arguments["leave"])
-            nodes = leaving or [min(json.loads(step.arguments["before"]))]
+            nodes = leaving or [_in_order(step)[0]]
             for node in nodes:
                 self._end(step, node, "leave" if leaving else "restart")
             self._acted[key] = (self._monotonic(), set(nodes))
@@ -265,11 +269,28 @@ def _is_smaller(step: Step, here: Mapping[str, JobOnNode]) -> bool:
 
 
 def _unchanged(step: Step, here: Mapping[str, JobOnNode]) -> list[str]:
-    """Return the nodes that go on where a process from before still lives."""
+    """Return the nodes that go on where a process from before still lives, rank 0's last."""
     leaving = json.loads(step.arguments["leave"])
     before: dict[str, dict[str, list[int]]] = json.loads(step.arguments["before"])
     return [
         node
-        for node, then in sorted(before.items())
-        if node in here and node not in leaving and set(then["pids"]) & set(here[node].pids)
+        for node in _in_order(step)
+        if node in here and node not in leaving and set(before[node]["pids"]) & set(here[node].pids)
     ]
+
+
+def _in_order(step: Step) -> list[str]:
+    """Return the nodes of a job in the order in which their workers are ended."""
+    before: dict[str, dict[str, list[int]]] = json.loads(step.arguments["before"])
+    return sorted(
+        before, key=lambda node: _turn(node, before[node]["pids"], before[node].get("ranks", ()))
+    )
+
+
+def _first(here: Mapping[str, JobOnNode]) -> str:
+    return min(here, key=lambda node: _turn(node, here[node].pids, here[node].ranks))
+
+
+def _turn(node: str, pids: Collection[int], ranks: Collection[int]) -> tuple[bool, bool, str]:
+    """Sort a node without workers behind those that have some, and rank 0's behind the others."""
+    return not pids, 0 in ranks, node

@@ -30,7 +30,7 @@ def rungs_of(
     if job.state == "COMPLETING":
         # Ended, or queued again by Slurm itself? Its count of starts says so only afterwards.
         raise DeliveryFailed(f"job {number} is just ending; planned when that is over")
-    wishes = read_wishes(commands.comment(number))
+    wishes = read_wishes(commands.comment(job.address))
     sick = [node for node in job.nodes if node in leaving]
     stays = f"it must leave {', '.join(sick)}" if sick else ""
     goes = "" if sick else "it is on no node that must leave"
@@ -60,7 +60,7 @@ def _why_not_shrunk(
     left = len(job.nodes) - len(sick)
     if least is not None and left < least:
         return f"{left} nodes would be left, and its user wants {least} at least"
-    if commands.batch_host(job.id) in sick:
+    if commands.batch_host(job.address) in sick:
         return "its script runs on the node that must leave"
     return ""
 

@@ -33,11 +33,11 @@ class SlurmStepping:
         """
         number = name.partition(":")[2]
         job = self._commands.job(number)
-        steps = self._commands.steps(job.id)
+        steps = self._commands.steps(job.address)
         keep = [node for node in job.nodes if node not in leaving]
-        words = [f"scancel {job.id}.{step}" for step in steps] or ["wait for its next step"]
+        words = [f"scancel {job.address}.{step}" for step in steps] or ["wait for its next step"]
         if rung is Rung.SHRINK:
-            words.insert(0, f"scontrol update JobId={job.id} NodeList={','.join(keep)}")
+            words.insert(0, f"scontrol update JobId={job.address} NodeList={','.join(keep)}")
         return Step(
             kind=StepKind.RESTART,
             target=name,
@@ -62,20 +62,22 @@ class SlurmStepping:
         job = self._running(step)
         keep = [node for node in step.arguments["keep"].split(",") if node]
         if keep and set(job.nodes) - set(keep):
-            self._commands.update_job(job.id, NodeList=",".join(keep))
+            self._commands.update_job(job.address, NodeList=",".join(keep))
             return StepResult(is_done=False, detail=f"shrunk to {','.join(keep)}")
         last = int(step.arguments["last_step"])
-        steps = self._commands.steps(job.id)
+        steps = self._commands.steps(job.address)
         if old := [number for number in steps if number <= last]:
             for number in old:
-                self._commands.cancel_step(job.id, number)
+                self._commands.cancel_step(job.address, number)
             return StepResult(is_done=False, detail=f"ended its steps {', '.join(map(str, old))}")
         return self._stepping(job, steps, last)
 
     def confirm(self, step: Step) -> StepResult:
         """Say whether a new step runs."""
         job = self._running(step)
-        return self._stepping(job, self._commands.steps(job.id), int(step.arguments["last_step"]))
+        return self._stepping(
+            job, self._commands.steps(job.address), int(step.arguments["last_step"])
+        )
 
     def _stepping(self, job: SlurmJob, steps: list[int], last: int) -> StepResult:
         if new := [number for number in steps if number > last]:
@@ -86,7 +88,7 @@ class SlurmStepping:
     def _running(self, step: Step) -> SlurmJob:
         job = self._commands.job(step.arguments["job"])
         if job.state == "COMPLETING":
-            raise DeliveryFailed(f"job {job.id} is just ending")
+            raise DeliveryFailed(f"job {job.address} is just ending")
         if job.state != "RUNNING" or job.restarts != int(step.arguments["restarts"]):
             words = f"it is {job.state} now; its script ended with its step, or it was queued again"
             raise DeliveryFailed(words, is_permanent=True)
