@@ -225,7 +225,19 @@ WORDINGS = (
     ("i915 0000:4d:00.0: [drm] Resetting chip for hang on rcs0", "intel.engine_reset"),
     ("i915 0000:4d:00.0: Resetting bcs0 after gpu hang", "intel.engine_reset"),
     ("xe 0000:4d:00.0: [drm] Tile0: GT1: reset started", "intel.engine_reset"),
-    ("xe 0000:4d:00.0: [drm] *ERROR* GT1: reset failed (-ETIMEDOUT)", "intel.wedged"),
+    ("xe 0000:4d:00.0: [drm] *ERROR* GT1: reset failed (-ETIMEDOUT)", "intel.hung"),
+    ("xe 0000:4d:00.0: [drm] *ERROR* GT1: GuC engine reset request failed on 0:0", "intel.hung"),
+    (
+        "i915 0000:4d:00.0: [drm] Resetting chip for GuC failed to reset engine",
+        "intel.engine_reset",
+    ),
+    ("[i915] *ERROR* Failed to reset GuC, ret = -110", "intel.guc"),
+    ("amdgpu 0000:c6:00.0: amdgpu: IP block:gfx_v11_0 is hung!", "amd.hung"),
+    ("amdgpu 0000:c6:00.0: amdgpu: Failed to send message 0x71, response 0x0", "amd.smu"),
+    ("amdgpu: [powerplay] [x] Failed to disable all smu features!", "amd.smu"),
+    ("mlx5_core 0000:4b:00.0: mlx5_load_one failed with error code -22", "nic.dead"),
+    ("mlx5_core 0000:4b:00.0: probe_one:71:(pid 9): x failed with error code -110", "nic.dead"),
+    ("mlx5_core: probe of 0000:4b:00.0 failed with error -22", "nic.dead"),
     ("xe 0000:4d:00.0: [drm] GT1: Kernel-submitted job timed out", "intel.hung"),
     ("i915 0000:4d:00.0: [drm] *ERROR* GT0: GUC: Engine reset failed on 0:0", "intel.hung"),
     ("i915 0000:4d:00.0: [drm] *ERROR* rcs0 reset request timed out", "intel.hung"),
@@ -278,6 +290,7 @@ WORDINGS = (
 """Line and rule."""
 
 MILD = (
+    ("[drm] UVD VCPU state may lost due to RAS ERREVENT_ATHUB_INTERRUPT", "memory"),
     ("---[ end Kernel panic - not syncing: Fatal exception ]---", "host.panic"),
     ("train.slice: A process of this unit has been killed by the OOM killer.", "host.oom"),
     ("train.service: Failed with result 'oom-kill'.", "host.oom"),

@@ -39,6 +39,11 @@ def _by_count(match: re.Match[str], finding: Finding) -> Finding | None:
     return replace(finding, count=count, kind=kind or finding.kind)
 
 
+def _not_an_echo(match: re.Match[str], finding: Finding) -> Finding:
+    """What an engine of the chip says of the same error is shown, and no second fault."""
+    return replace(finding, severity=Severity.INFO) if match["echo"] else finding
+
+
 def _by_source(match: re.Match[str], finding: Finding) -> Finding:
     """A reset that an operator asked for is no fault."""
     if match["source"] and int(match["source"]) == _RESET_BY_USER:
@@ -66,7 +71,13 @@ RULES = (
         rf"{_D}.*(?:device lost from bus|SMU: response:0xFFFFFFFF|[Dd]evice is lost|"
         r"PCI error: (?:device unavailable|detected callback, state\(3\)))",
     ),
-    rule("amd.athub", _DRIVER, rf"{_D}.*(?<!no )uncorrectable hardware error ?\(ERREVENT_ATHUB"),
+    rule(
+        "amd.athub",
+        (*_DRIVER, "ERREVENT_ATHUB"),
+        rf"{_D}.*(?<!no )uncorrectable hardware error ?\(ERREVENT_ATHUB|"
+        r"(?P<echo>state may lost due to RAS ERREVENT_ATHUB)",
+        _not_an_echo,
+    ),
     rule(
         "amd.uncorrectable",
         _DRIVER,
@@ -140,8 +151,8 @@ RULES = (
         ("SMU", *_DRIVER),
         r"SMU: I'm not done with your previous command|Failed to export SMU metrics table|"
         rf"{_D}.*SMU (?:is unresponsive|is in hanged state|may be not in the right state)|"
-        rf"{_D}.*[Ff]ailed to (?:enable|disable) (?:requested dpm|"
-        rf"smu) features",
+        rf"{_D}.*[Ff]ailed to (?:enable|disable) (?:all |requested dpm |smu )+features|"
+        rf"{_D}.*Failed to send message 0x\w+, response 0x0\b",
     ),
     rule(
         "amd.hung",
@@ -150,7 +161,8 @@ RULES = (
         r"Queue preemption (?:failed|time ?out)|qcm fence wait loop timeout|"
         r"cp might be in an? unrecoverable state|"
         rf"{_D}.*(?:MES failed to respon(?:d|se)(?: to)? msg|"
-        r"[Ff]ailed to remove (?:hardware )?queue|Failed to quiesce KFD|GPU recovery disabled)|"
+        r"[Ff]ailed to remove (?:hardware )?queue|Failed to quiesce KFD|GPU recovery disabled|"
+        r"IP block:\S+ is hung)|"
         r"\[drm:mes_\S+.*MES failed to respon",
     ),
     rule("amd.mailbox", "ACK should not assert", r"trn=\d+ ACK should not assert"),

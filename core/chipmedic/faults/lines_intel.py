@@ -26,9 +26,9 @@ RULES = (
     rule("", "GPU hang", r"GPU hangs can indicate a bug|Please file a _?new_? bug report"),
     rule(
         "intel.wedged",
-        ("wedged", "Failed to reset ", ": reset failed"),
+        ("wedged", "Failed to reset "),
         rf"declared device (?P<pci>{BDF}) as wedged|device wedged, needs recovery|"
-        r"\b(?:i915|xe) .*Failed to reset (?:chip|GPU)|\bxe .*GT\d+: reset failed",
+        r"\b(?:i915|xe) .*Failed to reset (?:chip|GPU)",
     ),
     rule(
         "intel.lost",
@@ -60,24 +60,27 @@ RULES = (
             "Timedout job",
             "job timed out",
             "SIGID=",
-            "Engine reset",
+            "ngine reset",
+            ": reset failed",
             "reset request timed",
         ),
         r"SIGID=\d+ .*Engine '\w+' hung|\bGPU HANG: ecode|context reset due to GPU hang|"
         r"Xe device coredump has been created|"
         r"\bstuck on \w+ ring|Timedout job|\bxe .*\bjob timed out|"
-        r"\bi915 .*(?:Engine reset failed|reset request timed out)",
+        r"\bi915 .*(?:Engine reset failed|reset request timed out)|"
+        r"\bxe .*(?:engine reset request failed|GT\d+: reset failed)",
     ),
     rule(
         "intel.engine_reset",
-        ("Engine reset", "Resetting ", ": reset ", "trying reset from"),
+        ("ngine reset", "Resetting ", ": reset ", "trying reset from"),
         r"Engine reset: engine_class=|\bxe .*GT\d+: (?:reset (?:queued|started)|trying reset from)|"
-        r"Resetting \w+ (?:for (?:preemption time ?out|stopped heartbeat|hang on)|after gpu hang)",
+        r"Resetting \w+ (?:for (?:preemption time ?out|stopped heartbeat|hang on|GuC failed)|"
+        r"after gpu hang)",
     ),
     rule(
         "intel.guc",
-        ("GuC ", "TLB invalidation"),
-        r"\b(?:i915|xe) .*(?:GuC mmio request .*no reply|"
+        ("GuC", "TLB invalidation"),
+        r"\b(?:i915|xe)\b.*(?:GuC mmio request .*no reply|Failed to reset GuC|"
         r"TLB invalidation .*(?:time'd out|timed out|timeout)|TLB invalidation timed out|"
         r"Invalid GuC reply)",
     ),

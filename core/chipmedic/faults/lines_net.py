@@ -48,13 +48,16 @@ RULES = (
             "Health issue observed",
             ": synd 0x",
             "initializing state",
+            "failed with error",
         ),
         r"health compromised|[Ff]irmware internal error|"
         r"timeout\. Will cause a leak of a command resource|"
         r"(?:bnxt_en|ice|hns3|mlx5)\S* .*[Ff]irmware is not responding|"
         r"mlx5_core .*(?:poll_health.*Fatal error \d+ detected|handling bad device here|"
+        r"(?:load|init|probe)_one\S* .*failed with error code|"
         r"health recovery (?:flow aborted|failed)|No done completion|PCI slot is unavailable|"
         r"Health issue observed|\bsynd 0x0*[1-9a-f]|Firmware over \d+ MS in .* state, aborting)|"
+        r"mlx5_core: probe of \S+ failed with error|"
         r"bnxt_en .*Error \(timeout: ?\d+\) msg|\bena .*Keep alive watchdog timeout",
     ),
     rule(
