@@ -117,7 +117,7 @@ class Committed:
     missing: int = 0
     refused_faults: dict[str, int] = field(default_factory=dict)
     """By node: faults that were not opened, because it has too many."""
-    has_changed_faults: bool = False
+    has_fault_news: bool = False
     has_new_progress: bool = False
     has_lost_nodes: bool = False
     """The leader is to make faults of them."""
@@ -365,7 +365,7 @@ class _Group:
         self._result.refused_faults = {
             b.node: b.refused for b in self._boards.values() if b.refused
         }
-        self._result.has_changed_faults = write_boards(self._connection, self._boards.values())
+        self._result.has_fault_news = write_boards(self._connection, self._boards.values())
 
     def _write_epochs(self) -> None:
         """Write how far each epoch has come; the time of its beginning stays."""

@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 
 NODE_QUEUE_WEIGHT = 4096
 """Of one node in the queue; above it its stream is read no further (flow control)."""
+LINGER_MOST_SECONDS = 0.1
 RETRY_FIRST_SECONDS, RETRY_LAST_SECONDS = 0.5, 10.0
 POISON = (DataError, IntegrityError, OverflowError, UnicodeError)
 """Causes that lie in what is written, not in the store: trying again cannot help."""
@@ -75,6 +76,8 @@ class Committer:
         self._place = place
         self._queue = FairQueue()
         self._queued = 0
+        self._took_seconds = 0.0
+        """The last commit."""
         self._moved = asyncio.Event()
         """Set, and replaced, when a group has left the queue."""
         self._told: set[str] = set()
@@ -126,7 +129,9 @@ class Committer:
             self._arrived.clear()
             await self._arrived.wait()
         if self._queued < self._settings.group_events:
-            await asyncio.sleep(self._settings.linger_seconds)
+            # A store that is slow, or an interpreter that is busy, gets larger groups.
+            linger_seconds = min(self._took_seconds, LINGER_MOST_SECONDS)
+            await asyncio.sleep(max(self._settings.linger_seconds, linger_seconds))
 
     def _next_group(self) -> list[Arrival]:
         group = self._queue.take(self._settings.group_events)
@@ -155,16 +160,19 @@ class Committer:
         self._finish(group, committed)
 
     async def _write(self, group: list[Arrival]) -> Committed:
+        begun = time.monotonic()
         try:
             return await self._database.write(lambda c: self._commit_group(c, group))
         except (StatementError, OverflowError, UnicodeError) as e:
             # A value that the driver cannot bind never became an error of the database.
             raise StoreError(f"store: {e}") from e
+        finally:
+            self._took_seconds = time.monotonic() - begun
 
     def _commit_group(self, connection: Connection, group: list[Arrival]) -> Committed:
         committed = commit_group(connection, group, self._memory, self._place)
         for signal, is_due in (
-            (Signal.FAULTS, committed.has_changed_faults),
+            (Signal.FAULTS, committed.has_fault_news),
             (Signal.PROGRESS, committed.has_new_progress),
             (Signal.NODES, committed.has_lost_nodes),
         ):
@@ -204,7 +212,7 @@ class Committer:
         metrics.events_missing.inc(committed.missing)
         for node, count in committed.refused_faults.items():
             self._note_refused_faults(node, count)
-        if committed.has_changed_faults:
+        if committed.has_fault_news:
             self.on_faults()
         if committed.has_new_progress:
             self.on_progress()

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
+from chipmedic.model import Severity
 from chipmedic_watchdog.intake.arrival import Arrival, Greeting
 from chipmedic_watchdog.intake.board import FaultBoard, FaultRow
 from chipmedic_watchdog.intake.message import ReceivedEvent
@@ -109,7 +110,11 @@ def load_acked(connection: Connection, nodes: Sequence[str]) -> dict[Epoch, int]
 
 
 def write_boards(connection: Connection, boards: Iterable[FaultBoard]) -> bool:
-    """Write what changed; rows that end go first, for one component may fail again at once."""
+    """Write what changed; rows that end go first, for one component may fail again at once.
+
+    Returns whether there is something among it for which an incident is looked at at once; what is
+    only worth a note is found at its next beat.
+    """
     ended: list[FaultRow] = []
     changed: list[FaultRow] = []
     new: list[FaultRow] = []
@@ -129,7 +134,7 @@ def write_boards(connection: Connection, boards: Iterable[FaultBoard]) -> bool:
             connection.execute(statement, [_update_values(row) for row in rows])
     if new:
         connection.execute(insert(table), [_values(row) for row in new])
-    return bool(ended or changed or new)
+    return any(row.severity >= Severity.WARNING for row in (*ended, *changed, *new))
 
 
 def _values(row: FaultRow) -> dict[str, Any]:
