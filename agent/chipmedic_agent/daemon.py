@@ -16,6 +16,7 @@ from pathlib import Path
 
 from chipmedic import systemd
 from chipmedic.errors import ConfigError
+from chipmedic.heap import give_back
 from chipmedic.host import LinuxHost
 from chipmedic.model import Change, Scan, Severity, collector_component
 from chipmedic_agent.config import NEED_RESTART, AgentSettings, changed, load_settings
@@ -48,6 +49,8 @@ RETRY_SECONDS = 30.0
 """How often a port or socket that is taken is tried again."""
 GOODBYE_SECONDS = 5.0
 """How long the stream may take to end politely."""
+HEAP_SECONDS = (20.0, 600.0)
+"""When memory that is not needed any more is given back: soon after the start, then so often."""
 STREAM_PARTS = frozenset({"labels", "watchdogs", "tls", "stream"})
 """What the stream must begin anew for."""
 
@@ -140,6 +143,7 @@ class Daemon:
                     ("journal", self._journal.run()),
                     ("membership", self._membership.run()),
                     ("tick", self._tick()),
+                    ("heap", _keep_heap_small()),
                     ("reload", self._reload_on_hup()),
                     ("pages", self._keep_pages()),
                     ("progress", self._keep_listening()),
@@ -338,6 +342,14 @@ class Daemon:
             self._reporter.labels = settings.labels
             self._membership.apply(settings)
             self._uplink.apply(settings)
+
+
+async def _keep_heap_small() -> None:
+    pause, later = HEAP_SECONDS
+    while True:
+        await asyncio.sleep(pause)
+        give_back()
+        pause = later
 
 
 async def _until_bound(make: Callable[[], Pages], what: str) -> Pages:

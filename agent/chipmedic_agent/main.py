@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from chipmedic.errors import ChipmedicError, ConfigError
+from chipmedic.heap import use_one_heap
 from chipmedic.logs import LEVELS, log_to_stderr
 from chipmedic_agent.config import DEFAULT_PATH, AgentSettings, load_settings
-from chipmedic_agent.heap import use_one_heap
 from chipmedic_agent.registry import installed_collectors
 
 EXIT_OK = 0

@@ -28,6 +28,9 @@ HOST_VENDOR = "host"
 """The vendor of a collector that asks no chip's driver."""
 REDISCOVER_SECONDS = 60.0
 """How often a source that is not here is looked for: a driver may be loaded later."""
+SETTLED_SECONDS = 600.0
+SETTLED_REDISCOVER_SECONDS = 300.0
+"""How often, once the agent has run for so long, where nothing of the source was ever seen."""
 DISCOVER_SECONDS = 10.0
 """When a discovery that has not returned is reported."""
 ABSENCE_GRACE_SECONDS = 300.0
@@ -126,7 +129,8 @@ class Scanner:
 
     def is_moving(self) -> bool:
         """Tell whether this loop still turns; a stuck collector does not stop it."""
-        allowed = self.period_seconds + self.deadline_seconds + REDISCOVER_SECONDS + SLACK_SECONDS
+        pause = self.period_seconds if self._collector else self._rediscover_seconds()
+        allowed = pause + self.deadline_seconds + REDISCOVER_SECONDS + SLACK_SECONDS
         return time.monotonic() - self._moved < allowed
 
     def coverage(self, *, now: float, is_open: bool) -> Coverage | None:
@@ -185,7 +189,15 @@ class Scanner:
                     self._report_gap(
                         GapReason.TIMED_OUT if is_blocked else GapReason.FAILED, detail
                     )
-            await self._wait(REDISCOVER_SECONDS)
+            await self._wait(self._rediscover_seconds())
+
+    def _rediscover_seconds(self) -> float:
+        """Return how long to leave a source alone that is not here.
+
+        A dozen vendors' chips are looked for on every node, whose bus has hundreds of devices.
+        """
+        is_settled = self._look is None and self._now() - self._began_at >= SETTLED_SECONDS
+        return SETTLED_REDISCOVER_SECONDS if is_settled else REDISCOVER_SECONDS
 
     async def _ask(self) -> Discovery:
         asked = self._worker.call(self._find)
@@ -299,27 +311,39 @@ class Scanner:
         if self._due <= now:
             self._due = max(self._due + self.period_seconds, now)
         self._due = min(self._due, now + self.period_seconds)
-        loop = asyncio.get_running_loop()
-        watched = None if self._running else self._wake_fd
-        await asyncio.sleep(SPACING_SECONDS)
-        if watched is not None:
-            try:
-                loop.add_reader(watched, self._wake.set)
-            except (OSError, ValueError) as e:  # closed, or a file that cannot be waited for
-                self._say(f"cannot wait for its descriptor {watched}: {e}", None)
-                watched = None
+        watched = None if self._running else self._watch(self._wake_fd)
         try:
-            await self._wait(self._due - time.monotonic())
+            await self._wait(self._due - now)
         finally:
             if watched is not None:
-                loop.remove_reader(watched)
+                asyncio.get_running_loop().remove_reader(watched)
+        too_early = now + SPACING_SECONDS - time.monotonic()
+        if too_early > 0:
+            await asyncio.sleep(too_early)
+
+    def _watch(self, descriptor: int | None) -> int | None:
+        """Let a descriptor wake us, once; return it unless it cannot be waited for."""
+        if descriptor is None:
+            return None
+        loop = asyncio.get_running_loop()
+
+        def wake() -> None:
+            loop.remove_reader(descriptor)  # it stays readable until it is scanned
+            self._wake.set()
+
+        try:
+            loop.add_reader(descriptor, wake)
+        except (OSError, ValueError) as e:  # closed, or a file that cannot be waited for
+            self._say(f"cannot wait for its descriptor {descriptor}: {e}", None)
+            return None
+        return descriptor
 
     async def _wait(self, seconds: float) -> None:
+        alarm = asyncio.get_running_loop().call_later(max(seconds, 0.0), self._wake.set)
         try:
-            async with asyncio.timeout(max(seconds, 0.0)):
-                await self._wake.wait()
-        except TimeoutError:
-            pass
+            await self._wake.wait()
+        finally:
+            alarm.cancel()
         self._wake.clear()
 
     def _say(self, trouble: str, error: BaseException | None) -> None:

@@ -238,7 +238,8 @@ def _agent() -> Iterator[Finding]:
 
 
 def _extras() -> Iterator[Finding]:
-    needed = ("sqlalchemy", "alembic", "starlette", "uvicorn", "apprise", "httpx", "jinja2")
+    needed = ("sqlalchemy", "alembic", "starlette", "uvicorn", "apprise", "httpx", "jinja2",
+              "prometheus_client", "tenacity")  # fmt: skip
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
         yield Finding(

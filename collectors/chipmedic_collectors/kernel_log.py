@@ -76,7 +76,8 @@ class KernelLog(Collector):
     """Reads `/dev/kmsg`."""
 
     vendor = "host"
-    period_seconds = 1.0
+    period_seconds = 5.0
+    """The device wakes its reader at each record; between them only its death is looked for."""
 
     def __init__(self, host: Host) -> None:
         self._host = host

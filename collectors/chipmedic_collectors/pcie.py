@@ -133,15 +133,13 @@ class PcieLinks(Collector):
 def _addresses(host: Host) -> list[str]:
     """Return the PCI addresses of physical accelerators and NICs, as the kernel writes them."""
     addresses = []
-    for path in host.glob(f"{DEVICES}/*/class"):
+    for folder in host.glob(f"{DEVICES}/*"):
         try:
-            code = host.read(path).strip().removeprefix("0x")
+            code = host.read(f"{folder}/class").strip().removeprefix("0x")
         except OSError:
             continue
-        address = path.split("/")[-2]
-        is_function = bool(host.glob(f"{DEVICES}/{address}/physfn"))
-        if code[:4] in CLASSES and not is_function:
-            addresses.append(address)
+        if code[:4] in CLASSES and not host.glob(f"{folder}/physfn"):
+            addresses.append(folder.rpartition("/")[2])
     return addresses
 
 

@@ -7,6 +7,7 @@ give them another one. `LinuxHost` is the real one; `chipmedic.testing.FakeHost`
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import selectors
 import shutil
@@ -94,7 +95,7 @@ class LinuxHost:
     """The real machine, or the part of it below `root` (a captured or simulated root)."""
 
     def __init__(self, root: str = "/", env: Mapping[str, str] | None = None) -> None:
-        self._root = Path(root)
+        self._root = str(Path(root))
         self._env = dict(os.environ if env is None else env)
         self._env.pop("NOTIFY_SOCKET", None)  # a child must not speak to systemd in our name
         self.stuck = StuckTools()
@@ -149,16 +150,24 @@ class LinuxHost:
 
     def read(self, path: str) -> str:
         """See `Host.read`."""
-        return Path(self.path(path)).read_text(encoding="utf-8", errors="replace")
+        # Collectors read hundreds of small files: this costs a tenth of what a text file does.
+        descriptor = os.open(self.path(path), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            text = b""
+            while piece := os.read(descriptor, _PIECE_BYTES):
+                text += piece
+        finally:
+            os.close(descriptor)
+        return text.decode("utf-8", errors="replace")
 
     def glob(self, pattern: str) -> list[str]:
         """See `Host.glob`."""
-        found = self._root.glob(pattern.lstrip("/"))
-        return sorted("/" + str(path.relative_to(self._root)) for path in found)
+        found = glob.iglob(pattern.lstrip("/"), root_dir=self._root)  # noqa: PTH207
+        return sorted(f"/{path}" for path in found)
 
     def path(self, path: str) -> str:
         """See `Host.path`."""
-        return str(self._root / path.lstrip("/"))
+        return f"{self._root.rstrip('/')}/{path.lstrip('/')}"
 
     def now(self) -> float:
         """See `Host.now`."""

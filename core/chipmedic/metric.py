@@ -12,6 +12,8 @@ from enum import StrEnum
 class Metric(StrEnum):
     """One quantity of one component."""
 
+    __hash__ = str.__hash__  # Enum's own is written in Python, and every reading is looked up
+
     TEMPERATURE = "temperature_celsius"
     """The chip itself: edge or junction where a vendor prints both."""
     MEMORY_TEMPERATURE = "memory_temperature_celsius"

@@ -8,6 +8,7 @@ what could not be read is a `Gap` with a reason, never 0, -1, NaN or "N/A".
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum, StrEnum
 
@@ -50,6 +51,8 @@ class Verdict(StrEnum):
 class ComponentKind(StrEnum):
     """What sort of part of a node."""
 
+    __hash__ = str.__hash__  # Enum's own is written in Python, and parts are keys everywhere
+
     HOST = "host"
     CHIP = "chip"
     LINK = "link"
@@ -75,7 +78,7 @@ class Component:
     """Chip: its uid. PCI: `dddd:bb:dd.f`, lower case. Host: empty."""
 
     def __str__(self) -> str:
-        return f"{self.kind.value}:{self.name}" if self.name else self.kind.value
+        return f"{self.kind}:{self.name}" if self.name else str(self.kind)
 
     @classmethod
     def parse(cls, text: str) -> Component:
@@ -217,10 +220,17 @@ class Scan:
     asks_driver: bool = False
     """Set by the agent's scanner: this source asks the driver of chips, so that its long silence is
     the driver's."""
+    _values: dict[Metric, dict[Component, float]] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
+    """The readings by metric, once somebody has asked for one: every detector does."""
 
-    def values(self, metric: Metric) -> dict[Component, float]:
+    def values(self, metric: Metric) -> Mapping[Component, float]:
         """Return the readings of one metric by component; a silent component is not in it."""
-        return {r.component: r.value for r in self.readings if r.metric is metric}
+        if self.readings and not self._values:
+            for reading in self.readings:
+                self._values.setdefault(reading.metric, {})[reading.component] = reading.value
+        return self._values.get(metric, {})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -311,6 +311,33 @@ async def test_a_source_that_is_not_here_is_no_check(monkeypatch: pytest.MonkeyP
         assert verdict(scanner) is Verdict.OK, "a driver that came later is found"
 
 
+async def test_a_settled_agent_looks_less_often_for_what_was_never_here(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(scanner_module, "SETTLED_SECONDS", 0.0)
+    monkeypatch.setattr(scanner_module, "SETTLED_REDISCOVER_SECONDS", 0.02)
+    answers = iter([Absent(), Absent()])
+    async with scanning(lambda: next(answers, Found(Scripted(good)))) as (scanner, seen):
+        await seen.until(lambda scan: bool(scan.readings))
+        assert scanner.is_moving()
+
+
+async def test_a_source_that_stays_ready_is_not_scanned_without_a_pause() -> None:
+    reader, writer = os.pipe()
+    collector = Scripted(good)
+    collector.period_seconds = 60.0  # type: ignore[misc]
+    collector.fd = reader
+    try:
+        os.write(writer, b"x")  # nobody reads it
+        async with scanning(collector) as (_, seen):
+            await seen.until(lambda _: len(seen.scans) == 3)
+            times = [scan.at for scan in seen.scans]
+            assert times[2] - times[0] >= scanner_module.SPACING_SECONDS
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
 async def test_a_known_source_that_is_gone_is_unknown_and_later_missed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

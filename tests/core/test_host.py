@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from chipmedic.errors import ToolBlocked, ToolFailed, ToolMissing
+from chipmedic.heap import give_back
 from chipmedic.host import OUTPUT_BYTES_MAX, Answer, LinuxHost
 from waiting import PATIENCE_SECONDS
 
@@ -130,3 +131,30 @@ def test_whatever_hangs_ends_at_the_deadline(script: str) -> None:
     with pytest.raises(ToolBlocked, match=r"no answer in 0\.5 s; killed with its process group"):
         shell(script, 0.5)
     assert time.monotonic() - started < 30
+
+
+def test_files_of_a_root_are_listed_and_read(tmp_path: Path) -> None:
+    folder = tmp_path / "sys/bus/0000:1a:00.0"
+    folder.mkdir(parents=True)
+    (folder / "vendor").write_bytes(b"0x10de\xff\n")
+    (tmp_path / "sys/bus/other").mkdir()
+    host = LinuxHost(str(tmp_path))
+    assert host.glob("/sys/bus/*") == ["/sys/bus/0000:1a:00.0", "/sys/bus/other"]
+    assert host.glob("/sys/bus/*/vendor") == ["/sys/bus/0000:1a:00.0/vendor"]
+    assert host.glob("/sys/none/*") == []
+    assert host.read("/sys/bus/0000:1a:00.0/vendor") == "0x10de\N{REPLACEMENT CHARACTER}\n"
+    assert host.path("/x/y") == f"{tmp_path}/x/y"
+    with pytest.raises(FileNotFoundError):
+        host.read("/sys/none")
+    with pytest.raises(IsADirectoryError):
+        host.read("/sys/bus")
+
+
+def test_the_real_root_and_files_without_a_size() -> None:
+    assert HOST.path("/proc/self/stat") == "/proc/self/stat"
+    assert HOST.glob("/proc/self/stat") == ["/proc/self/stat"]
+    assert HOST.read("/proc/self/stat").startswith(f"{os.getpid()} ")
+
+
+def test_free_memory_is_given_back_where_the_c_library_can() -> None:
+    assert give_back() in (True, False)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # typing itself would be a fifteenth of the child's memory
 if TYPE_CHECKING:
+    from typing import Any
+
     from chipmedic_collectors.nvidia.collector import Nvidia
 
 __all__ = ["Nvidia"]

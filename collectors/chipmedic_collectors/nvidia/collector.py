@@ -197,4 +197,7 @@ def worker_argv(module: str | None = None) -> tuple[str, ...]:
 def worker_environment(env: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the child's environment: this one, importing from where this process imports."""
     inherited = dict(os.environ if env is None else env)
-    return inherited | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    return inherited | {
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        "MALLOC_ARENA_MAX": "1",  # glibc: one heap for its two threads, half a MiB less
+    }

@@ -26,18 +26,15 @@ def gpu_addresses(host: Host) -> tuple[str, ...]:
     """Return the addresses of the GPUs that this host may use, `dddd:bb:dd.f`, in bus order."""
     given_away = {path.rpartition("/")[2] for path in host.glob(f"{GIVEN_AWAY}/*")}
     addresses = []
-    for path in host.glob(f"{DEVICES}/*/vendor"):
-        folder = path.rpartition("/")[0]
+    for folder in host.glob(f"{DEVICES}/*"):
         name = folder.rpartition("/")[2]
-        address = normalise_pci(name)
-        if address is None or name in given_away:
-            continue
         try:
-            is_gpu = host.read(path).strip() == VENDOR_NVIDIA and host.read(
+            is_gpu = host.read(f"{folder}/vendor").strip() == VENDOR_NVIDIA and host.read(
                 f"{folder}/class"
             ).startswith(CLASSES)
         except OSError:  # the device is being removed, or its folder is not ours to read
             continue
-        if is_gpu:
+        address = normalise_pci(name) if is_gpu and name not in given_away else None
+        if address is not None:
             addresses.append(address)
     return tuple(addresses)

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import pynvml
-
+from chipmedic_collectors.nvidia.binding import pynvml
 from chipmedic_collectors.nvidia.mig import (
     ask_processes,
     read_processes_of_slices,

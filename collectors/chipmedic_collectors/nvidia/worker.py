@@ -19,10 +19,8 @@ import ctypes
 import json
 import os
 import sys
-from typing import Any
 
-import pynvml
-
+from chipmedic_collectors.nvidia.binding import pynvml
 from chipmedic_collectors.nvidia.queries import GROUPS
 from chipmedic_collectors.nvidia.session import (
     GPU_IS_LOST,
@@ -34,6 +32,10 @@ from chipmedic_collectors.nvidia.session import (
 )
 from chipmedic_collectors.nvidia.trail import TrailWriter
 from chipmedic_collectors.nvidia.xids import XidListener
+
+TYPE_CHECKING = False  # typing itself would be a fifteenth of the child's memory
+if TYPE_CHECKING:
+    from typing import Any
 
 LIBRARY_VARIABLE = "CHIPMEDIC_NVML_LIBRARY"
 
@@ -100,6 +102,12 @@ def load_library() -> None:
             print(f"{LIBRARY_VARIABLE}={path}: {e}", file=sys.stderr)  # noqa: T201 - no logging here
 
 
+def give_back() -> None:
+    """Give what the imports have left behind back to the kernel, half a MiB; glibc only."""
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+        trim(0)
+
+
 def probe() -> int:
     """Print how many chips NVML counts; 0: it works and counts some."""
     session = Session(NoTrail())
@@ -116,6 +124,7 @@ def serve(events_descriptor: int, trail_descriptor: int) -> int:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # the library's own prints are no answers
     xids = XidListener(lambda event: _write_event(events_descriptor, event))
     worker = Worker(Session(TrailWriter(trail_descriptor)), xids)
+    give_back()
     while line := sys.stdin.buffer.readline():
         answers.write(json.dumps(worker.answer(json.loads(line))).encode() + b"\n")
         answers.flush()

@@ -10,13 +10,16 @@ import threading
 import time
 from collections.abc import Callable
 from ctypes import c_void_p, cast
-from typing import Any
 
-import pynvml
+from chipmedic_collectors.nvidia.binding import pynvml
+
+TYPE_CHECKING = False  # typing itself would be a fifteenth of the child's memory
+if TYPE_CHECKING:
+    from typing import Any
 
 XID, UNAVAILABLE, RECOVERY_ACTION = 0x8, 0x4000, 0x8000
 WANTED = XID | UNAVAILABLE | RECOVERY_ACTION
-WAIT_MILLISECONDS = 1000
+WAIT_MILLISECONDS = 5000
 RETRY_SECONDS = 5.0
 READY_SECONDS = 1.0
 """How long the first answer waits for the set, so that no Xid after it is missed."""

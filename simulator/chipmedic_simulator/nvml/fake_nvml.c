@@ -1,4 +1,4 @@
-/* A libnvidia-ml.so.1 without a chip: answers come from a text file that is read again at each call.
+/* A libnvidia-ml.so.1 without a chip: answers come from a text file that is read again when it changes.
  *
  * The file named by CHIPMEDIC_SIMULATOR_NVML_STATE holds `key=value` lines (state.py documents the keys).
  * `gpu.<n>.<key>` answers for one chip and `gpu.*.<key>` for all; a key that is absent is a call that this
@@ -557,16 +557,18 @@ static int next_event(event_set_t set, event_data *out) {
 
 ret nvmlEventSetWait_v2(event_set_t set, event_data *out, unsigned timeout_milliseconds) {
     double until = monotonic() + timeout_milliseconds / 1e3;
-    for (;;) {
-        ret code = enter_library("nvmlEventSetWait_v2");
-        if (code)
-            return code;
-        if (next_event(set, out))
-            return SUCCESS;
-        if (monotonic() >= until)
-            return TIMEOUT;
-        nap();
+    int watch = watch_state(); /* before the first look, so that no change is missed */
+    ret code;
+    while (!(code = enter_library("nvmlEventSetWait_v2")) && !next_event(set, out) && !code) {
+        if (monotonic() >= until) {
+            code = TIMEOUT;
+            break;
+        }
+        sleep_until_changed(watch, until - monotonic());
     }
+    if (watch >= 0)
+        close(watch);
+    return code;
 }
 
 ret nvmlEventSetFree(event_set_t set) {

@@ -1,10 +1,14 @@
-/* The state file of fake_nvml.c: read anew at each call, looked up by key, and the troubles that it asks for. */
+/* The state file of fake_nvml.c: read when it has changed, looked up by key, and the troubles that it asks for. */
 #define _GNU_SOURCE
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <poll.h>
 #include <string.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 enum {
     SUCCESS = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NO_PERMISSION = 4, NOT_FOUND = 6,
@@ -20,13 +24,23 @@ typedef struct device { int index; int is_open; int slice; } *device_t; /* slice
 static struct device devices[MAX_GPUS * MAX_HANDLES];
 static int references;
 static __thread char *text; /* the state as last read by this thread */
+static __thread struct stat text_from;
 
 /* ---- the state file ---------------------------------------------------------------------------- */
 
+static const char *state_path(void) { return getenv("CHIPMEDIC_SIMULATOR_NVML_STATE"); }
+
+/* An edit replaces the file, so the same inode with the same times is the same state. */
 static int load(void) {
-    const char *path = getenv("CHIPMEDIC_SIMULATOR_NVML_STATE");
-    FILE *file = path ? fopen(path, "r") : NULL;
-    if (!file)
+    struct stat now;
+    const char *path = state_path();
+    if (!path || stat(path, &now))
+        return 0;
+    if (text && now.st_ino == text_from.st_ino && now.st_size == text_from.st_size &&
+        now.st_mtim.tv_sec == text_from.st_mtim.tv_sec && now.st_mtim.tv_nsec == text_from.st_mtim.tv_nsec)
+        return 1;
+    FILE *file = fopen(path, "r");
+    if (!file || fstat(fileno(file), &text_from))
         return 0;
     size_t capacity = 8192, size = 0, got;
     text = realloc(text, capacity);
@@ -92,6 +106,32 @@ static double trouble(const char *what, const char *symbol, int gpu) {
 static void nap(void) {
     struct timespec pause = {0, POLL_MILLISECONDS * 1000000L};
     nanosleep(&pause, NULL);
+}
+
+/* Watches the folder of the state file; -1: it cannot be watched. */
+static int watch_state(void) {
+    char folder[4096];
+    const char *path = state_path(), *slash = path ? strrchr(path, '/') : NULL;
+    int watch = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path) : 1, slash ? path : ".");
+    if (watch >= 0 && inotify_add_watch(watch, folder, IN_MOVED_TO | IN_CLOSE_WRITE) < 0) {
+        close(watch);
+        return -1;
+    }
+    return watch;
+}
+
+/* Sleeps until the folder changes or the time is over, as a driver does in which nothing happens. */
+static void sleep_until_changed(int watch, double seconds) {
+    char events[4096];
+    struct pollfd wanted = {watch, POLLIN, 0};
+    if (watch < 0) {
+        nap();
+        return;
+    }
+    poll(&wanted, 1, seconds > 0 ? (int)(seconds * 1e3) + 1 : 0);
+    while (read(watch, events, sizeof events) > 0)
+        ;
 }
 
 static double monotonic(void) {
