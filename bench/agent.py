@@ -167,6 +167,7 @@ def measure(
     live(WARM_UP_SECONDS, f"{folder}/beat", addresses)
     shares: dict[str, list[float]] = {name: [] for name in running}
     memory: dict[str, list[float]] = {name: [] for name in running}
+    alone: dict[str, list[float]] = {name: [] for name in running}
     last: dict[str, Cost] = {}
     for _ in range(rounds):
         before = {name: cost_of_tree(process.pid) for name, process in running.items()}
@@ -177,6 +178,7 @@ def measure(
             used = last[name].cpu_seconds - before[name].cpu_seconds
             shares[name].append(100.0 * used / (time.monotonic() - at))
             memory[name].append(last[name].pss_bytes / 2**20)
+            alone[name].append(last[name].alone_bytes / 2**20)
     peer = sum(shares.get("node_exporter", [0.0]))
     rows = [
         (
@@ -184,12 +186,14 @@ def measure(
             last[name].processes,
             spread(shares[name]),
             spread(memory[name]),
+            spread(alone[name]),
             f"{sum(shares[name]) / peer:.2f}" if peer else "-",
         )
         for name in running
     ]
     print(f"{rounds} rounds of {seconds:g} s, scraped every {SCRAPE_SECONDS:g} s")
-    print_table(("program", "processes", "CPU % of a core", "PSS MiB", "CPU / node_exporter"), rows)
+    head = ("program", "processes", "CPU % of a core", "PSS MiB", "alone MiB")
+    print_table((*head, "CPU / node_exporter"), rows)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,22 +18,42 @@ class Cost:
 
     cpu_seconds: float
     pss_bytes: int
+    alone_bytes: int
+    """What it would be if no process outside the tree mapped the same files (libraries, Python)."""
     processes: int
 
 
 def cost_of_tree(pid: int) -> Cost:
-    """Return CPU time and PSS of a process and all below it; ended children count in the time."""
+    """Return what a process and all below it used; ended children count in the CPU time."""
     root = psutil.Process(pid)
-    cpu, pss, count = 0.0, 0, 0
+    cpu, pss, anonymous, count = 0.0, 0, 0, 0
+    files: dict[str, int] = {}
     for process in [root, *root.children(recursive=True)]:
         try:
             times = process.cpu_times()
-            pss += process.memory_full_info().pss
-        except psutil.NoSuchProcess:
+            text = Path(f"/proc/{process.pid}/smaps").read_text(encoding="utf-8")
+        except (psutil.NoSuchProcess, OSError):
             continue
+        for file, sizes in _mappings(text):
+            pss += sizes["Pss"]
+            anonymous += sizes["Anonymous"]
+            files[file] = max(files.get(file, 0), sizes["Rss"] - sizes["Anonymous"])
         cpu += times.user + times.system + times.children_user + times.children_system
         count += 1
-    return Cost(cpu, pss, count)
+    return Cost(cpu, pss, anonymous + sum(files.values()), count)
+
+
+def _mappings(smaps: str) -> Iterator[tuple[str, dict[str, int]]]:
+    """Yield what is mapped, by offset, device and inode, with its sizes in bytes."""
+    file, sizes = "", dict[str, int]()
+    for line in smaps.splitlines():
+        head, _, rest = line.partition(" ")
+        if not head.endswith(":"):
+            file, sizes = " ".join(rest.split()[1:4]), {}
+        elif rest.strip().endswith("kB"):
+            sizes[head[:-1]] = int(rest.split()[0]) * 1024
+            if head == "Anonymous:":
+                yield file, sizes
 
 
 def quantile(values: Sequence[float], share: float) -> float:

@@ -12,7 +12,6 @@ import os
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 
 from chipmedic.config import load
@@ -318,6 +317,8 @@ def _misspelt(given: Iterable[str], known: set[str]) -> Iterable[str]:
 
     One file serves a fleet, so a section for a collector that this host lacks is allowed.
     """
+    from difflib import get_close_matches  # only where something is wrong
+
     for name in sorted(set(given) - known):
         if near := get_close_matches(name, known, n=1):
             yield f"collectors.{name}: no such collector; did you mean {near[0]}?"

@@ -183,6 +183,8 @@ class Scanner:
                     return collector
                 case Absent(detail):
                     self._absent(detail)
+                    self._worker.close()  # a thread is 60 KiB, and a dozen vendors are absent
+                    self._worker = Worker(f"scan-{self.name}")
                 case Broken(detail, is_blocked, defect):
                     self.tally.failed += 1
                     self._say(detail, defect)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import tomllib
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from enum import Enum, IntEnum, StrEnum
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -97,6 +96,8 @@ def _unknown_keys(data: Mapping[str, Any], settings: Any, where: str) -> Iterato
     for key, value in data.items():
         name = f"{where}{key}"
         if key not in known:
+            from difflib import get_close_matches  # only where something is wrong
+
             near = get_close_matches(key, known, n=1)
             yield f"{name}: unknown key" + (f"; did you mean {near[0]}?" if near else "")
             continue
