@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -94,6 +95,26 @@ async def test_what_arrived_is_told_once_however_long_the_disk_is_full(
     assert lines == [
         "outbox not read or written: channel=desk why=store: database or disk is full"
     ], "one line, not one for each try"
+
+
+async def test_a_channel_that_asks_to_be_left_alone_is_though_the_disk_is_full(
+    database: Database, tmp_path: Path
+) -> None:
+    notice = put_notice(database, 1)
+    store = FullStore(database)
+    with HttpReceiver(answers=[(429, {"Retry-After": "3600"})]) as receiver:
+        desk = webhook(receiver.url, tmp_path)
+        serving = Courier(store, make("desk", desk), settings(desk=desk))
+        task = asyncio.create_task(serving.run())
+        await eventually(lambda: store.refusals >= 10)
+        assert len(receiver.requests) == 1
+        store.is_full = False
+        await eventually(lambda: story.rows(database, schema.notices)[0]["attempts"])
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    [row] = story.rows(database, schema.notices)
+    assert (row["id"], row["state"], row["attempts"]) == (notice, "pending", 1)
+    assert row["next_attempt_at"] > time.time() + 1800
 
 
 async def test_a_digest_that_cannot_be_written_holds_up_no_page(

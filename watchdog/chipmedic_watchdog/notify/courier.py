@@ -127,7 +127,7 @@ class Courier:
             self._is_refused = False
             await self._write(self._receipts.write)
             pending, next_at = await self._due(now)
-            pending = [one for one in pending if one.notice.id not in self._receipts]
+            pending = [one for one in pending if not self._receipts.forbids(one.notice.id, now)]
             part = portion(pending, self._sent, self._maximum, now)
             if part.over:
                 await self._put_into_digest(part)
@@ -198,7 +198,7 @@ class Courier:
         self._moved_at = time.monotonic()
         now = self._note_success()
         self._sent.append(Sent(now, pending.node))
-        self._receipts.note(notice.id, receipt, now)
+        self._receipts.note_arrival(notice.id, receipt, now)
         await self._write(self._receipts.write)
         if self._trouble:
             LOGGER.warning("channel delivers again: channel=%s", self.name)
@@ -252,11 +252,8 @@ class Courier:
             LOGGER.error("notice failed for good: id=%s why=%s", pending.notice.id, error)
         self._moved_at = time.monotonic()
         self._note(error)
-        await self._database.write(
-            lambda c: outbox.record_failure(
-                c, pending.notice.id, str(error), next_attempt_at=next_at
-            )
-        )
+        self._receipts.note_failure(pending.notice.id, str(error), next_at)
+        await self._write(self._receipts.write)
 
     def _note_store(self, trouble: str) -> None:
         """Tell the log when the store's trouble begins or changes."""

@@ -41,6 +41,7 @@ class GateRunner:
         self._now = now
         self._on_change = on_change
         self._under_way: set[int] = set()
+        self._trouble = ""
 
     async def run(self) -> None:
         """Work until cancelled; trouble of the store leaves a check for the next look."""
@@ -50,8 +51,11 @@ class GateRunner:
                 try:
                     wanted = await self._database.read(_asked)
                 except StoreError as e:
-                    LOGGER.warning("checks of nodes wait for the store: why=%s", e)
+                    if str(e) != self._trouble:
+                        LOGGER.warning("checks of nodes wait for the store: why=%s", e)
+                    self._trouble = str(e)
                     continue
+                self._trouble = ""
                 for identity, node in wanted:
                     if node in self._sessions.live and identity not in self._under_way:
                         self._under_way.add(identity)

@@ -32,6 +32,7 @@ class OrderRunner:
         self._now = now
         self._bell = Bell()
         self._under_way: set[str] = set()
+        self._trouble = ""
 
     def wake(self) -> None:
         """Look now: something was asked for."""
@@ -48,8 +49,11 @@ class OrderRunner:
                         partial(order_book.waiting, nodes=nodes, now=now)
                     )
                 except StoreError as e:
-                    LOGGER.warning("orders to agents wait for the store: why=%s", e)
+                    if str(e) != self._trouble:
+                        LOGGER.warning("orders to agents wait for the store: why=%s", e)
+                    self._trouble = str(e)
                     continue
+                self._trouble = ""
                 for asked in found:
                     if asked.id not in self._under_way:
                         self._under_way.add(asked.id)
