@@ -6,14 +6,16 @@ import contextlib
 import io
 from collections.abc import Mapping, Sequence
 
-from chipmedic import Component, ComponentKind, Scan
+from chipmedic import Component, ComponentKind, GapReason, Metric, Scan
 from chipmedic.errors import ToolBlocked
 from chipmedic.host import Answer
+from chipmedic.model import collector_component
 from chipmedic.testing import FakeHost
 from chipmedic_collectors.ascend import Ascend
 from chipmedic_simulator.ascend_tools import AscendHost, hccn_tool, npu_smi
 
 PERIOD = Ascend.period_seconds
+COLLECTOR = collector_component("ascend")
 DEVICES = "/sys/bus/pci/devices"
 
 
@@ -90,3 +92,7 @@ def uid(host: SimulatedHost, npu: int, die: int = 0) -> str:
 
 def component(host: SimulatedHost, npu: int, die: int = 0) -> Component:
     return Component(ComponentKind.CHIP, uid(host, npu, die))
+
+
+def gaps(scan: Scan) -> dict[tuple[Component, Metric | None], GapReason]:
+    return {(gap.component, gap.metric): gap.reason for gap in scan.gaps}
