@@ -6,6 +6,8 @@ import contextlib
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
+import psutil
+
 from chipmedic.host import Host, LinuxHost
 
 
@@ -22,7 +24,7 @@ class Identity:
 
 def read_identity(host: Host, *, node: str, boot_id_file: str) -> Identity:
     """Read who this node is; what cannot be read is left empty, but there is always a boot id."""
-    boot_time = _boot_time(LinuxHost())
+    boot_time = psutil.boot_time()
     # Without a boot id (a captured root, say) the second of the boot tells boots apart as well.
     boot_id = _read(host, boot_id_file) or f"at-{boot_time:.0f}"
     return Identity(
@@ -41,15 +43,6 @@ def agent_version() -> str:
         return version("chipmedic")
     except PackageNotFoundError:
         return "0+unknown"
-
-
-def _boot_time(host: Host) -> float:
-    """Return when the kernel began, as it says itself; 0 where it does not."""
-    for line in _read(host, "/proc/stat").splitlines():
-        name, _, seconds = line.partition(" ")
-        if name == "btime" and seconds.strip().isdecimal():
-            return float(seconds)
-    return 0.0
 
 
 def _read(host: Host, path: str) -> str:

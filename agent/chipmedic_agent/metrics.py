@@ -6,19 +6,21 @@ now is left out; a gap in a graph is the truth, a flat line is not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import generate_latest
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector, CollectorRegistry
 
 from chipmedic.host import StuckTools
 from chipmedic.metric import Metric as Quantity
 from chipmedic.model import Component, ComponentKind, Verdict
-from chipmedic_agent.exposition import Family, label_text, written
 from chipmedic_agent.identity import Identity
 from chipmedic_agent.inventory import Inventory
 from chipmedic_agent.journal import Journal
 from chipmedic_agent.membership import Membership
-from chipmedic_agent.own_process import own_process
 from chipmedic_agent.pipeline import Pipeline
 from chipmedic_agent.roster import Roster
 from chipmedic_agent.unheard import disconnected_seconds
@@ -58,15 +60,14 @@ class World:
     stuck_tools: StuckTools = field(default_factory=StuckTools)
 
 
-class AgentMetrics:
+class AgentMetrics(Collector):
     """Everything about this node as metric families; called from the page's thread."""
 
     def __init__(self, world: World) -> None:
         self._world = world
 
-    def families(self) -> Iterator[Family]:
+    def collect(self) -> Iterator[Metric]:
         """Yield every family."""
-        yield from own_process(self._world.identity.boot_time)
         yield from self._agent()
         yield from self._scans()
         yield from self._stream()
@@ -74,75 +75,83 @@ class AgentMetrics:
         yield from self._chips()
         yield from self._readings()
 
-    def _agent(self) -> Iterator[Family]:
+    def _agent(self) -> Iterator[Metric]:
         identity, reload = self._world.identity, self._world.reload
-        info = Family("chipmedic_build_info", "The running agent; always 1.")
-        info.add(1.0, label_text({"version": identity.version, "node": identity.node}))
+        info = GaugeMetricFamily(
+            "chipmedic_build_info", "The running agent; always 1.", labels=("version", "node")
+        )
+        info.add_metric((identity.version, identity.node), 1.0)
         yield info
-        yield Family(
+        yield GaugeMetricFamily(
             "chipmedic_config_last_reload_successful",
             "1 when the configuration that was read last is right and in force.",
-            float(reload.is_successful),
-        )
-        joined = self._world.membership.credentials if self._world.membership else None
-        yield Family(
-            "chipmedic_certificate_expiry_timestamp_seconds",
-            "When the certificate that this node has joined for ends; it is renewed long before.",
-            None if joined is None else joined.expires_at,
+            value=float(reload.is_successful),
         )
 
-    def _scans(self) -> Iterator[Family]:
+        joined = self._world.membership.credentials if self._world.membership else None
+        yield GaugeMetricFamily(
+            "chipmedic_certificate_expiry_timestamp_seconds",
+            "When the certificate that this node has joined for ends; it is renewed long before.",
+            value=None if joined is None else joined.expires_at,
+        )
+
+    def _scans(self) -> Iterator[Metric]:
         tallies = {name: s.tally for name, s in self._world.roster.scanners.items()}
         here = {name: t for name, t in tallies.items() if self._world.roster.scanners[name].is_here}
-        success = {name: float(tally.is_success) for name, tally in here.items()}
-        for name, help_text, values in (
+        yield _gauge(
+            "chipmedic_collector_up",
+            "1 when the last scan of a collector that is here told something.",
+            {name: float(tally.is_success) for name, tally in here.items()},
+        )
+        yield _gauge(
+            "chipmedic_scan_success",
+            "1 when the last scan returned in time and without an error.",
+            {name: float(tally.is_success) for name, tally in here.items()},
+        )
+        yield _gauge(
+            "chipmedic_scan_duration_seconds",
+            "How long the last scan that returned took.",
+            {name: t.seconds for name, t in here.items() if t.seconds is not None},
+        )
+        yield _gauge(
+            "chipmedic_scan_last_success_timestamp_seconds",
+            "When a scan last succeeded.",
+            {name: t.last_success_at for name, t in here.items() if t.last_success_at is not None},
+        )
+        for name, help_text, counts in (
+            ("chipmedic_scans", "Scans that returned.", {n: t.scans for n, t in tallies.items()}),
             (
-                "collector_up",
-                "1 when the last scan of a collector that is here told something.",
-                success,
-            ),
-            (
-                "scan_success",
-                "1 when the last scan returned in time and without an error.",
-                success,
-            ),
-            (
-                "scan_duration_seconds",
-                "How long the last scan that returned took.",
-                {n: t.seconds for n, t in here.items() if t.seconds is not None},
-            ),
-            (
-                "scan_last_success_timestamp_seconds",
-                "When a scan last succeeded.",
-                {n: t.last_success_at for n, t in here.items() if t.last_success_at is not None},
-            ),
-            ("scans_total", "Scans that returned.", {n: t.scans for n, t in tallies.items()}),
-            (
-                "scans_failed_total",
+                "chipmedic_scans_failed",
                 "Scans and discoveries that raised an error.",
                 {n: t.failed for n, t in tallies.items()},
             ),
             (
-                "scans_blocked_total",
+                "chipmedic_scans_blocked",
                 "Beats at which a scan or discovery was past its deadline.",
                 {n: t.blocked for n, t in tallies.items()},
             ),
         ):
-            yield _labelled(name, help_text, "collector", values)
+            yield _counter(name, help_text, counts)
         yield from self._stuck_tools()
-        verdicts = {one.check: VERDICTS[one.verdict] for one in self._world.roster.coverage()}
-        yield _labelled("check_verdict", "0 ok, 1 fault, 2 unknown.", "check", verdicts)
+        checks = GaugeMetricFamily(
+            "chipmedic_check_verdict", "0 ok, 1 fault, 2 unknown.", labels=("check",)
+        )
+        for coverage in self._world.roster.coverage():
+            checks.add_metric((coverage.check,), VERDICTS[coverage.verdict])
+        yield checks
 
-    def _stuck_tools(self) -> Iterator[Family]:
+    def _stuck_tools(self) -> Iterator[Metric]:
         stuck = self._world.stuck_tools
         for name, help_text, counts in (
             ("killed", "Tools that missed their deadline and were killed.", stuck.killed),
             ("abandoned", "Tools that could not be killed and were left (D).", stuck.abandoned),
         ):
-            by_tool = dict(sorted(counts.copy().items()))
-            yield _labelled(f"tools_{name}_total", help_text, "tool", by_tool)
+            family = CounterMetricFamily(f"chipmedic_tools_{name}", help_text, labels=("tool",))
+            for tool, count in sorted(counts.copy().items()):
+                family.add_metric((tool,), float(count))
+            yield family
 
-    def _stream(self) -> Iterator[Family]:
+    def _stream(self) -> Iterator[Metric]:
         journal, link, now = self._world.journal, self._world.uplink.state, self._world.now()
         for name, help_text, value in (
             ("spool_bytes", "Bytes of the events that are kept.", journal.size_bytes),
@@ -157,92 +166,88 @@ class AgentMetrics:
                 journal.lag_seconds(now),
             ),
             ("spool_failing", "1 while events are only in memory.", float(journal.is_failing)),
-            (
-                "spool_lost_events_total",
-                "Events lost to overflow or damage; each loss is reported in the stream.",
-                journal.lost_total,
-            ),
             ("uplink_connected", "1 while a stream is open.", float(link.watchdog is not None)),
-            ("uplink_sessions_total", "Streams opened.", link.sessions),
             (
                 "uplink_large_packets_lost",
                 "1 while large packets vanish on the way to a watchdog (MTU).",
                 float(bool(self._world.uplink.path_trouble)),
             ),
         ):
-            yield Family(f"chipmedic_{name}", help_text, float(value))
+            yield GaugeMetricFamily(f"chipmedic_{name}", help_text, value=float(value))
         if self._world.uplink.is_configured:
-            yield Family(
+            yield GaugeMetricFamily(
                 "chipmedic_uplink_disconnected_seconds",
                 "For how long no watchdog has listened; 0 while one does.",
-                disconnected_seconds(link, now),
+                value=disconnected_seconds(link, now),
             )
-
-    def _faults(self) -> Iterator[Family]:
-        faults = Family("chipmedic_fault_open", "1 for each open fault.")
-        for fault in self._world.pipeline.book.open():
-            labels = {
-                "component": str(fault.component),
-                "kind": fault.kind,
-                "severity": fault.severity.name.lower(),
-                "source": fault.source,
-            }
-            faults.add(1.0, label_text(labels))
-        yield faults
-        told = dict(sorted(self._world.changes_told.copy().items()))
-        yield _labelled("fault_events_total", "Transitions of faults.", "transition", told)
-        defects = dict(sorted(self._world.pipeline.wall.defects.copy().items()))
-        yield _labelled(
-            "agent_rule_defects_total",
-            "Scans that a rule could not judge because of a defect of chipmedic.",
-            "rule",
-            defects,
+        yield CounterMetricFamily(
+            "chipmedic_spool_lost_events",
+            "Events lost to overflow or damage; each loss is reported in the stream.",
+            value=float(journal.lost_total),
+        )
+        yield CounterMetricFamily(
+            "chipmedic_uplink_sessions", "Streams opened.", value=float(link.sessions)
         )
 
-    def _chips(self) -> Iterator[Family]:
-        info = Family(
+    def _faults(self) -> Iterator[Metric]:
+        faults = GaugeMetricFamily(
+            "chipmedic_fault_open",
+            "1 for each open fault.",
+            labels=("component", "kind", "severity", "source"),
+        )
+        for fault in self._world.pipeline.book.open():
+            labels = (str(fault.component), fault.kind, fault.severity.name.lower(), fault.source)
+            faults.add_metric(labels, 1.0)
+        yield faults
+        told = CounterMetricFamily(
+            "chipmedic_fault_events", "Transitions of faults.", labels=("transition",)
+        )
+        for transition, count in sorted(self._world.changes_told.copy().items()):
+            told.add_metric((transition,), float(count))
+        yield told
+        defects = CounterMetricFamily(
+            "chipmedic_agent_rule_defects",
+            "Scans that a rule could not judge because of a defect of chipmedic.",
+            labels=("rule",),
+        )
+        for rule, count in sorted(self._world.pipeline.wall.defects.copy().items()):
+            defects.add_metric((rule,), float(count))
+        yield defects
+
+    def _chips(self) -> Iterator[Metric]:
+        info = GaugeMetricFamily(
             "chipmedic_chip_info",
             "A chip that this node has, or had when it was last seen; always 1.",
+            labels=("chip", "vendor", "model", "index", "die", "serial", "pci"),
         )
         for entry in self._world.pipeline.inventory.known():
             chip = entry.chip
-            labels = {
-                "chip": chip.uid,
-                "vendor": chip.vendor,
-                "model": chip.model,
-                "index": str(chip.index),
-                "die": str(chip.die),
-                "serial": chip.serial or "",
-                "pci": chip.pci or "",
-            }
-            info.add(1.0, label_text(labels))
+            labels = (chip.uid, chip.vendor, chip.model, str(chip.index), str(chip.die))
+            info.add_metric((*labels, chip.serial or "", chip.pci or ""), 1.0)
         yield info
 
-    def _readings(self) -> Iterator[Family]:
-        families: dict[str, Family] = {}
-        labels: dict[Component, str] = {}
-        for component, quantity, value in self._world.pipeline.readings.current(self._world.now()):
-            text = labels.get(component)
-            if text is None:
-                text = label_text(_labels(component, self._world.pipeline.inventory))
-                labels[component] = text
+    def _readings(self) -> Iterator[Metric]:
+        families: dict[str, Metric] = {}
+        current = self._world.pipeline.readings.current(self._world.now())
+        for component, quantity, value in current:
             name = _name(component.kind, quantity)
+            labels = _labels(component, self._world.pipeline.inventory)
             family = families.get(name)
             if family is None:
-                what = quantity.value.replace("_", " ").capitalize()
-                family = families[name] = Family(name, f"{what} as the source reads it.")
+                family = families[name] = _family(name, quantity, labels)
             _, factor = IN_BASE_UNITS.get(quantity, ("", 1.0))
-            family.add(value.value * factor, text)
+            _add(family, labels, value.value * factor)
         yield from families.values()
 
 
 def exposition(world: World) -> Callable[[], bytes]:
     """Return a function that writes the page."""
-    metrics = AgentMetrics(world)
-    return lambda: written(metrics.families())
+    registry = CollectorRegistry(auto_describe=False)
+    ProcessCollector(registry=registry)
+    registry.register(AgentMetrics(world))
+    return lambda: generate_latest(registry)
 
 
-@cache
 def _name(kind: ComponentKind, quantity: Quantity) -> str:
     """Return `chipmedic_<part>_<quantity>`, the part once where the quantity names it already."""
     name, _ = IN_BASE_UNITS.get(quantity, (quantity.value, 1.0))
@@ -266,8 +271,27 @@ def _labels(component: Component, inventory: Inventory) -> dict[str, str]:
     }
 
 
-def _labelled(name: str, help_text: str, label: str, values: Mapping[str, float]) -> Family:
-    family = Family(f"chipmedic_{name}", help_text)
-    for text, value in values.items():
-        family.add(value, label_text({label: text}))
+def _family(name: str, quantity: Quantity, labels: Iterable[str]) -> Metric:
+    help_text = f"{quantity.value.replace('_', ' ').capitalize()} as the source reads it."
+    if name.endswith("_total"):
+        return CounterMetricFamily(name.removesuffix("_total"), help_text, labels=tuple(labels))
+    return GaugeMetricFamily(name, help_text, labels=tuple(labels))
+
+
+def _add(family: Metric, labels: Mapping[str, str], value: float) -> None:
+    if isinstance(family, CounterMetricFamily | GaugeMetricFamily):
+        family.add_metric(tuple(labels.values()), value)
+
+
+def _gauge(name: str, help_text: str, values: Mapping[str, float]) -> Metric:
+    family = GaugeMetricFamily(name, help_text, labels=("collector",))
+    for collector, value in values.items():
+        family.add_metric((collector,), value)
+    return family
+
+
+def _counter(name: str, help_text: str, counts: Mapping[str, int]) -> Metric:
+    family = CounterMetricFamily(name, help_text, labels=("collector",))
+    for collector, count in counts.items():
+        family.add_metric((collector,), float(count))
     return family

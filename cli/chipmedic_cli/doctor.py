@@ -238,8 +238,7 @@ def _agent() -> Iterator[Finding]:
 
 
 def _extras() -> Iterator[Finding]:
-    needed = ("sqlalchemy", "alembic", "starlette", "uvicorn", "apprise", "httpx", "jinja2",
-              "prometheus_client", "tenacity")  # fmt: skip
+    needed = ("sqlalchemy", "alembic", "starlette", "uvicorn", "apprise", "httpx", "jinja2")
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
         yield Finding(

@@ -142,7 +142,7 @@ def test_every_metric_of_the_catalogue_is_accepted_by_promtool(tmp_path: Path) -
 def test_a_rate_is_in_bytes(tmp_path: Path) -> None:
     world = a_world(tmp_path)
     take(world, Reading(Component.parse("nic:mlx5_0/1"), Metric.LINK_RATE, 4e11))
-    assert 'chipmedic_nic_link_rate_bytes_per_second{nic="mlx5_0/1"} 50000000000.0' in page(world)
+    assert 'chipmedic_nic_link_rate_bytes_per_second{nic="mlx5_0/1"} 5e+10' in page(world)
 
 
 def test_a_stale_value_disappears(tmp_path: Path) -> None:
@@ -258,54 +258,6 @@ def test_any_other_path_is_404(served: str) -> None:
         urllib.request.urlopen(f"{served}/etc/passwd", timeout=5)
     with answer.value as error:
         assert error.code == 404
-
-
-def test_a_page_can_be_asked_for_its_head_alone(served: str) -> None:
-    request = urllib.request.Request(f"{served}/metrics", method="HEAD")
-    with urllib.request.urlopen(request, timeout=5) as answer:
-        assert int(answer.headers["Content-Length"]) > 0
-        assert answer.read() == b""
-
-
-@pytest.mark.parametrize(
-    ("request_text", "answer"),
-    [
-        (b"POST /metrics HTTP/1.1\r\n\r\n", b"HTTP/1.0 405 "),
-        (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"HTTP/1.0 200 OK\r\n"),
-        (b"nonsense\r\n\r\n", b""),
-        (b"GET /metrics\r\n\r\n", b""),
-        (b"\xff\x00\r\n\r\n", b""),
-    ],
-)
-def test_what_is_no_request_gets_no_page(served: str, request_text: bytes, answer: bytes) -> None:
-    host, port = served.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=60) as client:
-        client.sendall(request_text)
-        with client.makefile("rb") as received:
-            text = received.read()
-        assert text.startswith(answer)
-        assert bool(text) is bool(answer)
-        with socket.create_connection((host, int(port)), timeout=60) as other:
-            other.sendall(b"GET /fit HTTP/1.0\r\n\r\n")
-            assert b"503" in other.recv(100)
-
-
-def test_a_request_that_comes_in_pieces_is_one(served: str) -> None:
-    host, port = served.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=60) as client:
-        for piece in (b"GET /fit HT", b"TP/1.1\r\nHost: a\r", b"\n\r\n"):
-            client.sendall(piece)
-            time.sleep(0.02)
-        assert client.recv(100).startswith(b"HTTP/1.0 503")
-
-
-def test_the_cost_of_the_agent_itself_is_on_the_page(tmp_path: Path) -> None:
-    lines = dict(
-        line.rsplit(" ", 1) for line in page(a_world(tmp_path)).splitlines() if line[0] != "#"
-    )
-    assert float(lines["process_resident_memory_bytes"]) > 1e6
-    assert float(lines["process_cpu_seconds_total"]) > 0
-    assert float(lines["process_open_fds"]) < float(lines["process_max_fds"])
 
 
 def test_a_client_that_says_nothing_holds_up_no_other(served: str) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-TYPE_CHECKING = False  # typing itself would be a fifteenth of the child's memory
-if TYPE_CHECKING:
-    from typing import Any
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
     from chipmedic_collectors.nvidia.collector import Nvidia
 
 __all__ = ["Nvidia"]

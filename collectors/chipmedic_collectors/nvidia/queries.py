@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from chipmedic_collectors.nvidia.binding import pynvml
+import pynvml
+
 from chipmedic_collectors.nvidia.mig import (
     ask_processes,
     read_processes_of_slices,

@@ -12,23 +12,12 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from ctypes import Structure, byref
+from typing import Any, Protocol
 
-from chipmedic_collectors.nvidia.binding import pynvml
+import pynvml
 
-TYPE_CHECKING = False  # typing itself would be a fifteenth of the child's memory
-if TYPE_CHECKING:
-    from typing import Any, Protocol
-
-    class Trail(Protocol):
-        """Where the call that is about to be made is noted, for whoever finds us hanging in it."""
-
-        def note(self, symbol: str, index: int | None) -> None:
-            """Note a call; it must cost next to nothing."""
-
-    Answer = tuple[int, Any]
-    """Return code and value; the value is None unless the code is 0."""
-else:
-    Answer = tuple
+Answer = tuple[int, Any]
+"""Return code and value; the value is None unless the code is 0."""
 
 SUCCESS, UNINITIALIZED = 0, 1
 NOT_SUPPORTED, FUNCTION_NOT_FOUND, VERSION_MISMATCH = 3, 13, 25
@@ -46,6 +35,13 @@ INIT_RETRY_SECONDS = 30.0
 
 class Lost(Exception):
     """The chip answered that it is off the bus; to ask it more is in vain."""
+
+
+class Trail(Protocol):
+    """Where the call that is about to be made is noted, for whoever finds us hanging in it."""
+
+    def note(self, symbol: str, index: int | None) -> None:
+        """Note a call; it must cost next to nothing."""
 
 
 class Session:

@@ -19,8 +19,10 @@ import ctypes
 import json
 import os
 import sys
+from typing import Any
 
-from chipmedic_collectors.nvidia.binding import pynvml
+import pynvml
+
 from chipmedic_collectors.nvidia.queries import GROUPS
 from chipmedic_collectors.nvidia.session import (
     GPU_IS_LOST,
@@ -32,10 +34,6 @@ from chipmedic_collectors.nvidia.session import (
 )
 from chipmedic_collectors.nvidia.trail import TrailWriter
 from chipmedic_collectors.nvidia.xids import XidListener
-
-TYPE_CHECKING = False  # typing itself would be a fifteenth of the child's memory
-if TYPE_CHECKING:
-    from typing import Any
 
 LIBRARY_VARIABLE = "CHIPMEDIC_NVML_LIBRARY"
 

@@ -10,12 +10,9 @@ import threading
 import time
 from collections.abc import Callable
 from ctypes import c_void_p, cast
+from typing import Any
 
-from chipmedic_collectors.nvidia.binding import pynvml
-
-TYPE_CHECKING = False  # typing itself would be a fifteenth of the child's memory
-if TYPE_CHECKING:
-    from typing import Any
+import pynvml
 
 XID, UNAVAILABLE, RECOVERY_ACTION = 0x8, 0x4000, 0x8000
 WANTED = XID | UNAVAILABLE | RECOVERY_ACTION
