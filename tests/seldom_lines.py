@@ -283,6 +283,7 @@ WORDINGS = (
     ("e1000e 0000:4b:00.0 eth7: Detected Hardware Unit Hang:", "nic.tx_timeout"),
     ("ib7: transmit timeout: latency 7100 msecs", "nic.tx_timeout"),
     ("amdgpu: qcm fence wait loop timeout expired", "amd.hung"),
+    ("METAX.B20300.PCIE.CRIT x", "metax.error"),
     ("[ascend] [devdrv] [x 71] Failed to send a message to the device", "ascend.driver_error"),
     ("NVRM: osInitNvMapping: *** Cannot attach gpu", "nvidia.init_failed"),
     ("XFS (sdc1): Metadata CRC error detected at xfs_agf_read_verify+0x71/0x90", "fs.error"),

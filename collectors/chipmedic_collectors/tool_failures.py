@@ -26,6 +26,7 @@ _SENTENCES: tuple[tuple[ProblemKind, re.Pattern[str]], ...] = tuple(
         (ProblemKind.TOOL_MISSING, r"comando n(?:ão encontrado|on trovato)"),
         (ProblemKind.TOOL_MISSING, r"^command '\S+' not found|\bunknown command: \S+\s*$"),
         (ProblemKind.TOOL_MISSING, r"is not a typo you can use command-not-found"),
+        (ProblemKind.TOOL_MISSING, r"^FileNotFoundError: .*no such file or directory: '[\w.-]+'"),
         (ProblemKind.TOOL_MISSING, r"executable file not found in \$?PATH"),
         (ProblemKind.TOOL_MISSING, r"is not recognized as (?:an internal|the name of)"),
         (
@@ -61,6 +62,12 @@ def shell_failure(run: ToolRun) -> Problem | None:
     if run.exit_code == EXIT_NOT_EXECUTABLE:
         return Problem(ProblemKind.PERMISSION, "exit status 126: the command is not executable")
     return ended_early(run.exit_code)
+
+
+def tells_tool_missing(line: str) -> bool:
+    """Say whether a line is no part of an answer, but a shell's that found no such tool."""
+    failure = shell_failure(ToolRun((), "", line))
+    return failure is not None and failure.kind is ProblemKind.TOOL_MISSING
 
 
 def ended_early(exit_code: int | None) -> Problem | None:

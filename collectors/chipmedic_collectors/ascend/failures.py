@@ -30,11 +30,13 @@ _TEXTS: tuple[tuple[re.Pattern[str], ProblemKind], ...] = tuple(
             ProblemKind.CHIP_LOST,
         ),
         (
-            r"no NPU card on this server|failed to get card number|no NPU chip on this card",
+            r"no NPU card on this server|failed to get card number|no NPU chip on this card"
+            r"|^no devices? (?:were |was )?found",
             ProblemKind.NO_DEVICES,
         ),
         (
-            r"not support|unsupported|error parameter of -t|invalid type|unknown option",
+            r"not support|unsupported|error parameter of -t|invalid type"
+            r"|(?:unknown|unrecognized|invalid) option",
             ProblemKind.UNSUPPORTED,
         ),
         (

@@ -19,7 +19,11 @@ from chipmedic_collectors.ascend.failures import is_driver_log, kind_of_exit, ki
 from chipmedic_collectors.ascend.hccn import read_hccn
 from chipmedic_collectors.ascend.info_table import read_info_table
 from chipmedic_collectors.ascend.key_value import is_key_value, is_pair, read_key_values
-from chipmedic_collectors.tool_failures import ended_early, shell_failure
+from chipmedic_collectors.tool_failures import (
+    ended_early,
+    shell_failure,
+    tells_tool_missing,
+)
 
 VENDOR = "ascend"
 _MARK = re.compile(r"^\|\s*npu-smi \S+\s+Version:|\bdcmi mod[eu]le? initialize|NpuID\(Idx\)", re.M)
@@ -34,7 +38,8 @@ def read(run: ToolRun) -> ToolReport:
     """Return what the run stated; never raises."""
     report = ToolReport(vendor=VENDOR)
     arguments = read_arguments(run.argv)
-    _read_answer(run.stdout, arguments, report)
+    lines = (line for line in run.stdout.splitlines(True) if not tells_tool_missing(line))
+    _read_answer("".join(lines), arguments, report)
     _read_complaints(run, arguments, report)
     if not report.chips and not report.problems and report.tool_version is None:
         _read_silence(run, arguments, report)
@@ -88,6 +93,8 @@ def _read_complaints(run: ToolRun, arguments: Arguments, report: ToolReport) -> 
     logged = ""
     for line in (*run.stdout.splitlines(), *run.stderr.splitlines()):
         bare = line.strip()
+        if tells_tool_missing(bare):
+            continue
         if is_driver_log(bare):
             logged = bare
         elif bare and bare[0] not in "|+" and (kind := _complaint(line)) is not None:

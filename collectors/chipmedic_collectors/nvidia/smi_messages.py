@@ -37,6 +37,7 @@ _SENTENCES: tuple[tuple[ProblemKind, re.Pattern[str]], ...] = tuple(
     for kind, pattern in (
         (ProblemKind.PERMISSION, r"^(?:failed to|unable to|nvml|error)\b.*insufficient permission"),
         (ProblemKind.PERMISSION, r"^(?:failed to|unable to)\b.*blocked by the operating system"),
+        (ProblemKind.PERMISSION, r"^(?:permission denied|this command must be run as root)\W*$"),
         (ProblemKind.PERMISSION, r"^nvidia-smi has failed because .*\bpermissions?\b"),
         (
             ProblemKind.PERMISSION,

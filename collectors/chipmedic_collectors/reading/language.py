@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from chipmedic.tool_report import Problem, ProblemKind, ToolReader, ToolReport, ToolRun
 from chipmedic_collectors.reading.command_line import CommandLine
-from chipmedic_collectors.tool_failures import ended_early, shell_failure
+from chipmedic_collectors.tool_failures import ended_early, shell_failure, tells_tool_missing
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00\ufeff]")
 _WORDS_MAX = 200
@@ -131,6 +131,8 @@ class Language:
             problem = self._complaint(line.strip())
             if problem is not None and not _is_value(line):
                 complaints.append(problem)
+                continue
+            if tells_tool_missing(line):
                 continue
             answer.append(line)
             if problem is not None:

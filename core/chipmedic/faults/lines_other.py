@@ -29,7 +29,8 @@ RULES = (
     rule(
         "metax.error",
         ("METAX.B", "MXCD.B", "MXGVM.B"),
-        r"\b(?:METAX|MXCD|MXGVM)\.B(?P<where>[0-9A-Fa-f]{1,8})\.\w+\.(?:ERROR|FATAL|CRITICAL)\b",
+        r"\b(?:METAX|MXCD|MXGVM)\.B(?P<where>[0-9A-Fa-f]{1,8})\.\w+"
+        r"\.(?:ERROR|FATAL|CRIT(?:ICAL)?|ALERT|EMERG)\b",
         _metax_address,
     ),
 )

@@ -298,3 +298,5 @@ def test_failures(tool: str, vendor: str) -> None:
     ):
         report = read("", tool, stderr=stderr, exit_code=exit_code)
         assert (report.vendor, report.chips, kinds(report)) == (vendor, [], [kind])
+    report = read(f"bash: {tool}: command not found\n", tool, exit_code=127)
+    assert (report.chips, kinds(report)) == ([], [ProblemKind.TOOL_MISSING])
