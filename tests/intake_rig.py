@@ -14,12 +14,15 @@ from sqlalchemy import Table, select
 from chipmedic_watchdog.clock import Clock
 from chipmedic_watchdog.config import StreamSettings
 from chipmedic_watchdog.health import Health
+from chipmedic_watchdog.intake.arrival import Arrival
 from chipmedic_watchdog.intake.committer import Committer
+from chipmedic_watchdog.intake.message import ReceivedHeartbeat
 from chipmedic_watchdog.intake.server import build_server
 from chipmedic_watchdog.intake.service import StreamService
 from chipmedic_watchdog.intake.sessions import Sessions
 from chipmedic_watchdog.metrics import Metrics
 from chipmedic_watchdog.store.database import Database
+from waiting import PATIENCE_SECONDS
 
 
 @dataclass(slots=True)
@@ -65,6 +68,16 @@ class Intake:
             committing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await committing
+
+
+async def all_written(committer: Committer, at: float) -> None:
+    """Wait until everything that the committer was given is in the store."""
+    nothing = ReceivedHeartbeat(at=at, coverage=(), jobs=(), is_whole=True)
+    last = Arrival(node="nobody", epoch="e", received_at=at, body=nothing)
+    last.done = asyncio.get_running_loop().create_future()
+    committer.put_now(last)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await last.done
 
 
 def rows(database: Database, table: Table) -> list[dict[str, Any]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import select
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -54,13 +53,11 @@ class Rig:
         self.host.at += after_seconds
         return self.collector.scan()
 
-    def wait_for_push(self, timeout_seconds: float = PATIENCE_SECONDS) -> float:
-        """Return how many seconds it took until the collector wanted to be scanned."""
+    def wait_for_push(self) -> None:
+        """Wait until the collector wants to be scanned."""
         descriptor = self.collector.wake_fd()
         assert descriptor is not None
-        began = time.monotonic()
-        assert select.select([descriptor], [], [], timeout_seconds)[0], "nothing was pushed"
-        return time.monotonic() - began
+        assert select.select([descriptor], [], [], PATIENCE_SECONDS)[0], "nothing was pushed"
 
 
 @contextmanager
@@ -70,7 +67,7 @@ def simulated(
     is_stand_in: bool = False,
     gpus: int = 2,
     profile: str = "h100",
-    answer_seconds: float = 20.0,
+    answer_seconds: float = PATIENCE_SECONDS,
     kill: Callable[[int], None] = kill_group,
     restart_seconds: Sequence[float] = RESTART_SECONDS,
     host: FakeHost | None = None,
@@ -88,7 +85,9 @@ def simulated(
         restart_seconds=restart_seconds,
     )
     host = host or FakeHost()
-    collector = Nvidia(host, child=child, answer_seconds=answer_seconds, first_answer_seconds=20.0)
+    collector = Nvidia(
+        host, child=child, answer_seconds=answer_seconds, first_answer_seconds=PATIENCE_SECONDS
+    )
     try:
         yield Rig(nvml, host, child, collector)
     finally:

@@ -25,7 +25,7 @@ from chipmedic_agent.pipeline import Pipeline
 from chipmedic_agent.record import Rank, Record, loss_of
 from chipmedic_agent.state import AgentState
 from chipmedic_proto.v1 import chipmedic_pb2 as pb
-from waiting import eventually
+from waiting import PATIENCE_SECONDS, eventually
 
 BYTES_MAX = 1 << 26
 
@@ -256,7 +256,7 @@ class SickDisk(Disk):
 
     def _suffer(self) -> None:
         if self.hang is not None:
-            self.hang.wait(10)
+            self.hang.wait(PATIENCE_SECONDS)
         if self.refuse:
             raise StoreError("state.json: No space left on device")
 

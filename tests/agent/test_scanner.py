@@ -30,6 +30,7 @@ from chipmedic_agent import scanner as scanner_module
 from chipmedic_agent.config import CollectorSettings
 from chipmedic_agent.registry import Absent, Broken, Discovery, Found
 from chipmedic_agent.scanner import Scanner
+from waiting import PATIENCE_SECONDS
 
 WARM = Reading(component("A"), Metric.TEMPERATURE, 40.0)
 
@@ -39,7 +40,7 @@ class Scripted(Collector):
 
     vendor = "acme"
     period_seconds = 0.02
-    deadline_seconds = 0.15
+    deadline_seconds = PATIENCE_SECONDS
 
     def __init__(self, *answers: Callable[[], Scan]) -> None:
         self.answers = list(answers)
@@ -49,6 +50,11 @@ class Scripted(Collector):
         self.threads: set[int] = set()
         self.is_closed = False
         self.fd: int | None = None
+
+    def in_a_hurry(self) -> Self:
+        """Return it with a deadline that a hung scan soon misses."""
+        self.deadline_seconds = 0.15  # type: ignore[misc]
+        return self
 
     @classmethod
     def discover(cls, host: Host) -> Self | None:
@@ -100,7 +106,7 @@ class Seen:
         self._more.set()
 
     async def until(self, is_so: Callable[[Scan], bool]) -> Scan:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while True:
                 for scan in self.scans:
                     if is_so(scan):
@@ -157,14 +163,14 @@ async def test_a_stuck_scan_is_told_again_and_again_and_never_started_twice() ->
     release = threading.Event()
 
     def stuck() -> Scan:
-        release.wait(10)
+        release.wait(PATIENCE_SECONDS)
         return Scan(
             source="x",
             at=1.0,
             events=(Event(component=component("A"), code="c:1", message="late", at=1.0),),
         )
 
-    collector = Scripted(good, stuck, good)
+    collector = Scripted(good, stuck, good).in_a_hurry()
     async with scanning(collector) as (scanner, seen):
         await seen.until(lambda _: sum(map(has_gap(GapReason.TIMED_OUT), seen.scans)) >= 3)
         assert collector.calls == 2
@@ -182,7 +188,7 @@ async def test_a_stuck_scan_is_told_again_and_again_and_never_started_twice() ->
 
 async def test_one_stuck_collector_holds_up_no_other() -> None:
     release = threading.Event()
-    hung = [Scripted(lambda: (release.wait(10), good())[1]) for _ in range(12)]
+    hung = [Scripted(lambda: (release.wait(PATIENCE_SECONDS), good())[1]) for _ in range(12)]
     try:
         async with contextlib.AsyncExitStack() as stack:
             for collector in hung:
@@ -273,10 +279,10 @@ async def test_a_descriptor_that_cannot_be_waited_for_costs_only_the_push() -> N
 
 async def test_scan_now_does_not_wait_for_the_beat() -> None:
     collector = Scripted(good)
-    collector.period_seconds = 60.0  # type: ignore[misc]
+    collector.period_seconds = 3600.0  # type: ignore[misc]
     async with scanning(collector) as (scanner, seen):
         await seen.until(lambda _: True)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             assert await scanner.scan_now() == "done"
         assert len(seen.scans) == 2
 
@@ -342,7 +348,7 @@ async def test_a_known_source_that_is_gone_is_unknown_and_later_missed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(scanner_module, "REDISCOVER_SECONDS", 0.02)
-    monkeypatch.setattr(scanner_module, "ABSENCE_GRACE_SECONDS", 0.1)
+    monkeypatch.setattr(scanner_module, "ABSENCE_GRACE_SECONDS", 3600.0)
     async with scanning(lambda: Absent("no acme-smi"), knows_chips=lambda: True) as (
         scanner,
         seen,
@@ -350,6 +356,7 @@ async def test_a_known_source_that_is_gone_is_unknown_and_later_missed(
         first = await seen.until(lambda _: True)
         assert not first.is_inventory, "within the grace nothing is called lost"
         assert verdict(scanner) is Verdict.UNKNOWN
+        monkeypatch.setattr(scanner_module, "ABSENCE_GRACE_SECONDS", 0.0)
         later = await seen.until(lambda scan: scan.is_inventory)
         assert later.chips == ()
         assert has_gap(GapReason.FAILED)(later)
@@ -363,7 +370,7 @@ async def test_a_discovery_that_hangs_is_reported_and_awaited(
     collector = Scripted(good)
 
     def hang() -> Discovery:
-        release.wait(10)
+        release.wait(PATIENCE_SECONDS)
         return Found(collector)
 
     async with scanning(hang) as (scanner, seen):
@@ -385,7 +392,7 @@ async def test_a_broken_collector_is_unknown(monkeypatch: pytest.MonkeyPatch) ->
 
 async def test_switched_off_while_stuck_and_on_again_starts_no_second_scan() -> None:
     release = threading.Event()
-    collector = Scripted(lambda: (release.wait(10), good())[1])
+    collector = Scripted(lambda: (release.wait(PATIENCE_SECONDS), good())[1])
     seen = Seen()
     scanner = Scanner("acme", lambda: Found(collector), consume=seen.take, now=time.time)
     for _ in range(2):

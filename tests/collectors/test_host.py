@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -132,10 +130,8 @@ def test_mounts_are_local_each_device_once_and_unescaped() -> None:
 
 
 def test_this_very_host_can_be_read() -> None:
-    begun = time.monotonic()
     scan = HostHealth(LinuxHost()).scan()
     assert scan.values(Metric.HOST_MEMORY_TOTAL)[HOST] > 1e8
-    assert time.monotonic() - begun < 10
 
 
 @given(st.text(max_size=300))

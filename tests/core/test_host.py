@@ -12,7 +12,7 @@ import pytest
 from chipmedic.errors import ToolBlocked, ToolFailed, ToolMissing
 from chipmedic.heap import give_back
 from chipmedic.host import OUTPUT_BYTES_MAX, Answer, LinuxHost
-from waiting import PATIENCE_SECONDS
+from waiting import PATIENCE_SECONDS, until
 
 HOST = LinuxHost()
 
@@ -45,17 +45,10 @@ def test_no_such_tool_and_one_that_cannot_be_started(tmp_path: Path) -> None:
 
 
 def test_a_tool_that_hangs_is_killed_with_all_that_it_started(tmp_path: Path) -> None:
-    started = time.monotonic()
     with pytest.raises(ToolBlocked, match="killed with its process group") as blocked:
-        shell(f"sleep 60 & echo $! > {tmp_path}/pid; sleep 60")
+        shell(f"sleep 3600 & echo $! > {tmp_path}/pid; sleep 3600")
     assert blocked.value.abandoned_pid is None
-    assert time.monotonic() - started < 30
-    end = (
-        time.monotonic() + PATIENCE_SECONDS
-    )  # the signal is sent; a busy machine takes its time to deliver it
-    while is_running(tmp_path / "pid"):
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    until(lambda: not is_running(tmp_path / "pid"))
 
 
 def test_a_tool_that_cannot_be_killed_is_left_alone_and_counted(
@@ -67,13 +60,11 @@ def test_a_tool_that_cannot_be_killed_is_left_alone_and_counted(
     monkeypatch.setattr("os.killpg", lambda group, number: sent.append((group, number)))
     monkeypatch.setattr("chipmedic.host.REAP_SECONDS", 0.2)
     host = LinuxHost()
-    started = time.monotonic()
     with pytest.raises(ToolBlocked, match=r"abandoned, cannot be killed \(pid \d+") as blocked:
-        host.run(["sleep", "60"], timeout_seconds=0.3)
+        host.run(["sleep", "3600"], timeout_seconds=0.3)
     pid = blocked.value.abandoned_pid
     assert pid is not None
     assert sent == [(pid, signal.SIGKILL)]
-    assert time.monotonic() - started < 30
     assert (dict(host.stuck.killed), dict(host.stuck.abandoned)) == ({}, {"sleep": 1})
     kill(pid, signal.SIGKILL)
     end = time.monotonic() + PATIENCE_SECONDS
@@ -86,7 +77,7 @@ def test_a_tool_that_was_killed_is_counted_by_its_name() -> None:
     host = LinuxHost()
     for _ in range(2):
         with pytest.raises(ToolBlocked):
-            host.run(["/bin/sleep", "60"], timeout_seconds=0.1)
+            host.run(["/bin/sleep", "3600"], timeout_seconds=0.1)
     host.run(["/bin/true"], timeout_seconds=10)
     assert (dict(host.stuck.killed), dict(host.stuck.abandoned)) == ({"sleep": 2}, {})
 
@@ -98,17 +89,15 @@ def test_a_tool_that_answered_and_left_a_daemon_behind_has_answered() -> None:
 
 def test_a_daemon_that_holds_the_output_of_a_killed_tool_is_no_dead_driver() -> None:
     with pytest.raises(ToolBlocked, match="killed with its process group") as blocked:
-        shell("setsid sleep 8 & sleep 60")
+        shell("setsid sleep 8 & sleep 3600")
     assert blocked.value.abandoned_pid is None
 
 
 def test_a_tool_that_prints_for_ever_is_killed_before_it_takes_the_memory() -> None:
     host = LinuxHost()
-    for script in ("yes", "yes >&2", "yes & sleep 60"):
-        started = time.monotonic()
+    for script in ("yes", "yes >&2", "yes & sleep 3600"):
         with pytest.raises(ToolFailed, match=r"sh: wrote more than 8 MiB; killed with its process"):
             host.run(["sh", "-c", script], timeout_seconds=60)
-        assert time.monotonic() - started < 30
     assert host.stuck.killed == {"sh": 3}
 
 
@@ -120,17 +109,15 @@ def test_what_is_just_not_too_much_is_read_whole() -> None:
 @pytest.mark.parametrize(
     "script",
     [
-        "trap '' TERM HUP INT; sleep 60 & sleep 60 & wait",  # ignores every polite signal
-        "exec >&- 2>&-; sleep 60",  # closes its output and goes on
+        "trap '' TERM HUP INT; sleep 3600 & sleep 3600 & wait",  # ignores every polite signal
+        "exec >&- 2>&-; sleep 3600",  # closes its output and goes on
         "while :; do echo x; sleep 0.1; done",  # goes on talking
-        "sh -c 'sh -c \"sleep 60; echo late\"'; true",
+        "sh -c 'sh -c \"sleep 3600; echo late\"'; true",
     ],
 )
 def test_whatever_hangs_ends_at_the_deadline(script: str) -> None:
-    started = time.monotonic()
     with pytest.raises(ToolBlocked, match=r"no answer in 0\.5 s; killed with its process group"):
         shell(script, 0.5)
-    assert time.monotonic() - started < 30
 
 
 def test_files_of_a_root_are_listed_and_read(tmp_path: Path) -> None:

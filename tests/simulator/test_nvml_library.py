@@ -139,7 +139,7 @@ def test_a_hang_blocks_its_thread_alone_and_can_be_ended(nvml: SimulatedNvml) ->
         "sim.hang('nvmlDeviceGetPowerUsage', 600, gpu=0)\n"
         "t = threading.Thread(target=n.nvmlDeviceGetPowerUsage, args=(h,)); t.start()\n"
         "other = n.nvmlDeviceGetTemperature(h, 0); time.sleep(0.1); stuck = t.is_alive()\n"
-        "sim.hang('nvmlDeviceGetPowerUsage', 0, gpu=0); t.join(10)\n"
+        "sim.hang('nvmlDeviceGetPowerUsage', 0, gpu=0); t.join(100)\n"
         "print(json.dumps([other, stuck, t.is_alive()]))\n",
     )
     assert answer == [37, True, False]

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from chipmedic_simulator.tcp_proxy import TcpProxy
+from waiting import PATIENCE_SECONDS
 
 
 @asynccontextmanager
@@ -29,11 +30,11 @@ async def echo() -> AsyncIterator[TcpProxy]:
     server.close()
 
 
-async def ask(proxy: TcpProxy, words: bytes, seconds: float = 2.0) -> bytes:
+async def ask(proxy: TcpProxy, words: bytes) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
     try:
         writer.write(words)
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             return await reader.read(1024)
     finally:
         writer.transport.abort()
@@ -54,7 +55,7 @@ async def test_what_is_frozen_lets_in_and_says_nothing_until_it_thaws() -> None:
             async with asyncio.timeout(0.2):
                 await reader.read(1)
         proxy.is_frozen = False
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             assert await reader.read(1024) == b"hello"
         writer.transport.abort()
 

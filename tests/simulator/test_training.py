@@ -14,6 +14,7 @@ import pytest
 from chipmedic_simulator.training import control
 from chipmedic_simulator.training.barrier import Barrier, PeerLost
 from chipmedic_simulator.training.control import Control
+from waiting import PATIENCE_SECONDS
 
 
 class Ring:
@@ -36,7 +37,7 @@ def test_every_rank_gets_the_sum(tmp_path: Path) -> None:
     def work(rank: int, barrier: Barrier) -> float:
         return sum(barrier.reduce(10.0**rank) for _ in range(3))
 
-    assert [f.result(5) for f in Ring(tmp_path, 4).start(work)] == [3333.0] * 4
+    assert [f.result(PATIENCE_SECONDS) for f in Ring(tmp_path, 4).start(work)] == [3333.0] * 4
 
 
 @pytest.mark.parametrize("silent", [0, 1])
@@ -45,14 +46,14 @@ def test_one_silent_rank_stalls_all(tmp_path: Path, silent: int) -> None:
 
     def work(rank: int, barrier: Barrier) -> float:
         if rank == silent:
-            arrives.wait(5)
+            arrives.wait(PATIENCE_SECONDS)
         return barrier.reduce(1.0)
 
     results = Ring(tmp_path, 3).start(work)
     time.sleep(0.3)
     assert not any(result.done() for result in results)
     arrives.set()
-    assert [result.result(5) for result in results] == [3.0] * 3
+    assert [result.result(PATIENCE_SECONDS) for result in results] == [3.0] * 3
 
 
 def test_a_rank_that_dies_is_an_error_for_the_others(tmp_path: Path) -> None:
@@ -61,7 +62,7 @@ def test_a_rank_that_dies_is_an_error_for_the_others(tmp_path: Path) -> None:
 
     results = Ring(tmp_path, 2).start(work)
     with pytest.raises(PeerLost, match="closed its connection"):
-        results[0].result(5)
+        results[0].result(PATIENCE_SECONDS)
 
 
 def test_no_trouble_without_a_control_file(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from chipmedic_watchdog.intake.server import build_server
 from chipmedic_watchdog.web.connections import Connections
 from chipmedic_watchdog.web.server import WebServer
 from intake_rig import Intake
+from waiting import PATIENCE_SECONDS, eventually
 
 HEAD = b"GET /big HTTP/1.1\r\nhost: x\r\n"
 BIG = "x" * (64 << 20)
@@ -71,7 +72,7 @@ async def serving(**limits: float) -> AsyncIterator[Server]:
 async def ended(reader: asyncio.StreamReader) -> bytes:
     """What came until the server ended the connection."""
     with contextlib.suppress(ConnectionError):
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             return await reader.read()
     return b""
 
@@ -88,9 +89,7 @@ async def test_one_too_many_is_told_to_come_later() -> None:
             writer.close()
             for _, other in kept:
                 other.close()
-            async with asyncio.timeout(60):
-                while server.limits._of:
-                    await asyncio.sleep(0.01)
+            await eventually(lambda: not server.limits._of)
             assert (await client.get(server.web.url)).text == "ok"
     assert server.refused == {"too_many": 1}
 
@@ -112,20 +111,22 @@ async def test_an_answer_that_nobody_reads_is_given_up() -> None:
     async with serving(answer_seconds=0.3) as server:
         _, writer = await server.open()
         writer.write(HEAD + b"\r\n")
-        async with asyncio.timeout(60):
-            while not server.refused:
-                await asyncio.sleep(0.01)
+        await eventually(lambda: server.refused)
         writer.close()
     assert server.refused == {"slow_reader": 1}
 
 
 async def test_who_asks_and_reads_is_not_bothered() -> None:
-    async with serving(request_seconds=1.0) as server, httpx.AsyncClient() as client:
+    patient = httpx.AsyncClient(timeout=PATIENCE_SECONDS)
+    async with serving(request_seconds=PATIENCE_SECONDS) as server, patient as client:
         for _ in range(2):
             assert (await client.get(server.web.url)).text == "ok"
             answer = await client.post(f"{server.web.url}/echo", content=b"x" * 100_000)
             assert answer.text == "100000"
-            await asyncio.sleep(1.1)  # the connection is kept, and no request is begun
+            # The connection is kept, and no request is begun: nothing is waited for.
+            server.limits.request_seconds = 0.1
+            await asyncio.sleep(0.3)
+            server.limits.request_seconds = PATIENCE_SECONDS
         assert server.refused == {}
 
 

@@ -207,9 +207,7 @@ class TestSessions:
     async def test_a_lost_stream_is_silence(self, intake) -> None:
         async with FakeAgent(intake.address):
             pass
-        async with asyncio.timeout(5):
-            while not intake.sessions.away:
-                await asyncio.sleep(0.01)
+        await eventually(lambda: intake.sessions.away)
         assert intake.sessions.silent == {"node-1"}
 
     async def test_a_new_boot_is_noted(self, intake) -> None:
@@ -243,17 +241,19 @@ class TestSessions:
             await agent.drop()
 
     async def test_an_agent_that_floods_is_told_to_wait(self, database) -> None:
-        settings = StreamSettings(listen="127.0.0.1:0", events_per_second=100, events_burst=512)
+        settings = StreamSettings(listen="127.0.0.1:0", events_per_second=1, events_burst=512)
         async with Intake(database, settings=settings).running() as intake:
             async with FakeAgent(intake.address) as agent:
                 await agent.events(*(event(n, a_fault()) for n in range(1, 513)))
                 await agent.acked(512)
                 await agent.events(*(event(n, a_fault()) for n in range(513, 1025)))
                 await agent.until(lambda: agent.received[-1].HasField("retry_after"))
-                assert 0 < agent.received[-1].retry_after.seconds < 6
+                asked_seconds = agent.received[-1].retry_after.seconds
+                assert 0 < asked_seconds <= 512
                 assert (await agent.ending())[0] is grpc.StatusCode.OK
             away = intake.sessions.away["node-1"]
-            assert away.due - intake.sessions._clock.elapsed() > 2.0, "it waits as it was told"
+            silence_seconds = away.due - intake.sessions._clock.elapsed()
+            assert silence_seconds > asked_seconds / 2, "it waits as it was told"
         assert len(intake.rows(schema.events)) == 512, "what it took in was kept"
 
     async def test_the_last_message_is_left_out_where_an_earlier_one_does_not_go_out(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import grpc
 import pytest
 from sqlalchemy import insert
@@ -20,6 +18,7 @@ from chipmedic_watchdog.intake.sessions import OUTBOX_MAX, Session
 from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.web.figures import STRANGE_KINDS_MAX, read_figures
 from fake_agent import FakeAgent, a_coverage, a_fault, a_snapshot, event
+from waiting import eventually
 
 CLEARED = pb.TRANSITION_CLEARED
 
@@ -93,11 +92,8 @@ async def test_a_snapshot_that_is_too_large_ends_nothing(intake) -> None:
         await agent.send(snapshot=a_snapshot(many, 2, [a_coverage()]))
         await agent.events(event(2, a_fault("chip:Y")))
         await agent.acked(2)
-        for _ in range(100):
-            faults = {row["component"]: row["state"] for row in intake.rows(schema.faults)}
-            if len(faults) >= OPEN_FAULTS_MAX:
-                break
-            await asyncio.sleep(0.05)
+        await eventually(lambda: len(intake.rows(schema.faults)) >= OPEN_FAULTS_MAX)
+        faults = {row["component"]: row["state"] for row in intake.rows(schema.faults)}
     assert faults["chip:Z"] == "open"
     assert len(faults) == OPEN_FAULTS_MAX
 

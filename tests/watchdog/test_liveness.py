@@ -22,7 +22,7 @@ from chipmedic_watchdog.liveness import Liveness
 from chipmedic_watchdog.metrics import Metrics
 from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.store.database import Database
-from intake_rig import rows
+from intake_rig import all_written, rows
 
 SETTINGS = LivenessSettings(silence_seconds=2.0, startup_grace_seconds=30.0, stall_seconds=5.0)
 
@@ -92,10 +92,7 @@ class Watch:
 
     async def settle(self) -> None:
         await self.liveness._expire()
-        await asyncio.sleep(0.05)
-        while self.committer._queued:  # popped is not yet written
-            await asyncio.sleep(0.01)
-        await asyncio.sleep(0.02)
+        await all_written(self.committer, self.at)
         await self.engine.look()
 
     def unreachable(self) -> set[str]:

@@ -26,7 +26,7 @@ from fake_agent import FakeAgent, a_fault, event
 from intake_rig import Intake, rows
 from postgres_server import PASSWORD, PostgresServer
 from small_disk import fill, small_disk
-from waiting import eventually
+from waiting import PATIENCE_SECONDS, eventually
 
 
 @pytest.fixture
@@ -156,9 +156,7 @@ async def test_a_restart_of_the_server_is_outlived(own_server: PostgresServer) -
         await agent.acked(1)
         await asyncio.to_thread(own_server.stop)
         await agent.events(event(2, a_fault(count=2)))
-        async with asyncio.timeout(10):
-            while "store" not in intake.health.problems:
-                await asyncio.sleep(0.02)
+        await eventually(lambda: "store" in intake.health.problems)
         assert agent.acked_seq == 1, "nothing is acknowledged that is not durable"
         assert "is the server running here?" in intake.health.problems["store"]
         await asyncio.to_thread(own_server.start)
@@ -175,9 +173,7 @@ async def test_a_missing_right_is_trouble_of_the_store_and_costs_no_event(
         connection.execute(text("ALTER TABLE events RENAME TO gone"))
     async with Intake(database).running() as intake, FakeAgent(intake.address) as agent:
         await agent.events(event(1, a_fault()))
-        async with asyncio.timeout(10):
-            while "store" not in intake.health.problems:
-                await asyncio.sleep(0.02)
+        await eventually(lambda: "store" in intake.health.problems)
         with database.engine.begin() as connection:
             connection.execute(text("ALTER TABLE gone RENAME TO events"))
         await agent.acked(1)
@@ -200,7 +196,7 @@ async def test_what_postgresql_cannot_store_costs_only_itself(database: Database
     working = asyncio.create_task(committer.run())
     committer.put_now(bad)
     committer.put_now(good)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await good.done
         with pytest.raises(StoreError):
             await bad.done

@@ -21,6 +21,7 @@ from chipmedic_watchdog.store.migrate import migrate
 from fake_agent import FakeAgent, a_fault, event
 from intake_rig import Intake
 from small_disk import fill, small_disk
+from waiting import eventually
 
 
 @pytest.fixture
@@ -43,9 +44,7 @@ async def test_a_full_disk_loses_nothing(disk) -> None:
             for start in range(2, 1002, 100):
                 events = (event(n, a_fault(f"chip:GPU-{n}")) for n in range(start, start + 100))
                 await agent.events(*events)
-            async with asyncio.timeout(10):
-                while "store" not in intake.health.problems:
-                    await asyncio.sleep(0.01)
+            await eventually(lambda: "store" in intake.health.problems)
             await asyncio.sleep(0.5)
             assert agent.acked_seq < 1001, "nothing is acknowledged that is not on the disk"
             assert not agent.is_over, "and nobody is sent away for it"

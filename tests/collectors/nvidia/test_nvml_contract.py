@@ -111,7 +111,7 @@ def test_the_same_xid_from_both(tmp_path: Path) -> None:
             rig.nvml.cut(1, (2, 0, 1, 2))
             rig.scan()
             rig.nvml.emit(1, 94, place=(2, 0))
-            assert rig.wait_for_push() < 1.0
+            rig.wait_for_push()
             [event] = rig.scan(1).events
             codes.append((event.code, event.message, event.component.name == uid))
     assert codes[0] == codes[1]

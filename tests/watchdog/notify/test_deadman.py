@@ -19,7 +19,7 @@ from chipmedic_watchdog.notify.deadman import Deadman, DeadmanSettings
 from chipmedic_watchdog.notify.loop import NotifyLoop
 from chipmedic_watchdog.notify.settings import ChannelKind, ChannelSettings, NotifySettings
 from chipmedic_watchdog.store.database import Database, open_engine
-from waiting import PATIENCE_SECONDS
+from waiting import PATIENCE_SECONDS, eventually
 from watchdog.notify.receivers import HttpReceiver, unused_port
 
 
@@ -27,7 +27,7 @@ def deadman(url: str, reasons: list[str], pings: list[bool]) -> Deadman:
     async def prove() -> list[str]:
         return reasons
 
-    return Deadman(DeadmanSettings(url=url, timeout_seconds=2), prove, pings.append)
+    return Deadman(DeadmanSettings(url=url, timeout_seconds=60), prove, pings.append)
 
 
 async def test_it_pings_while_all_is_well_and_says_what_is_not() -> None:
@@ -63,16 +63,17 @@ async def test_the_loop_proves_itself_and_pings(database: Database) -> None:
         troubles: list[str] = []
         loop = NotifyLoop(database, settings, troubles=lambda: troubles)
         task = asyncio.create_task(loop.run())
-        await _until(lambda: len(receiver.requests) >= 3)
+        await eventually(lambda: len(receiver.requests) >= 3)
         assert {request.method for request in receiver.requests} == {"GET"}
         troubles.append("the watch over silence has not moved for 31 s")
-        await _until(lambda: receiver.requests[-1].method == "POST")
+        await eventually(lambda: receiver.requests[-1].method == "POST")
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         count = len(receiver.requests)
         await asyncio.sleep(0.3)
-        assert len(receiver.requests) == count, "a dead loop pings nobody"
+        # One that was on its way in the moment of its death may arrive after it.
+        assert len(receiver.requests) <= count + 1, "a dead loop pings nobody"
 
 
 async def test_a_store_that_takes_no_write_is_no_well_being(
@@ -99,15 +100,8 @@ def test_a_loop_that_does_not_look_and_channels_that_all_fail(database: Database
     assert proof.of_couriers(couriers, now) == ["no channel delivers: a, b"]
 
 
-async def _until(what: object) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not what():  # type: ignore[operator]
-        assert time.monotonic() < deadline, "not in time"
-        await asyncio.sleep(0.02)
-
-
 async def test_without_an_address_nothing_runs(database: Database) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await Deadman(DeadmanSettings(), lambda: asyncio.sleep(0, []), print).run()
 
 

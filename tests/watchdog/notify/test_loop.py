@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,12 @@ from chipmedic_watchdog.notify.settings import ChannelKind, ChannelSettings, Not
 from chipmedic_watchdog.notify.standing import ChannelState
 from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.store.database import Database
-from waiting import eventually
+from waiting import PATIENCE_SECONDS, eventually
 from watchdog.notify import story
 from watchdog.notify.receivers import HttpReceiver
 
 
-def webhook(url: str, folder: Path, timeout_seconds: float = 2.0) -> ChannelSettings:
+def webhook(url: str, folder: Path, timeout_seconds: float = 60.0) -> ChannelSettings:
     (folder / "key").write_text("key")
     return ChannelSettings(
         kind=ChannelKind.WEBHOOK,
@@ -121,7 +122,7 @@ async def test_a_receiver_that_is_down_gets_all_of_it_when_it_is_back(
 async def test_one_slow_channel_delays_no_other(database: Database, tmp_path: Path) -> None:
     released = threading.Event()
     with (
-        HttpReceiver(before_answer=lambda: released.wait(60)) as slow,
+        HttpReceiver(before_answer=lambda: released.wait(PATIENCE_SECONDS)) as slow,
         HttpReceiver() as quick,
     ):
         channels = settings(slow=webhook(slow.url, tmp_path), quick=webhook(quick.url, tmp_path))
@@ -145,16 +146,15 @@ async def test_killed_between_delivery_and_record_it_comes_again_with_the_same_i
     put_incident(database)
     with HttpReceiver() as receiver:
         channel = settings(desk=webhook(receiver.url, tmp_path))
-        delivered = asyncio.Event()
-        here = asyncio.get_running_loop()
-        receiver.before_answer = lambda: (
-            here.call_soon_threadsafe(delivered.set),
-            time.sleep(0.3),
-        )
-        async with running(NotifyLoop(database, channel)):
-            await delivered.wait()  # the receiver has it; the watchdog dies before the answer
+        dead = threading.Event()
+        receiver.before_answer = lambda: dead.wait(PATIENCE_SECONDS)
+        try:
+            async with running(NotifyLoop(database, channel)):
+                await eventually(lambda: receiver.requests != [])
+                # The receiver has it; the watchdog dies before the answer.
+        finally:
+            dead.set()
         assert list(states(database).values()) == ["pending"]
-        receiver.before_answer = lambda: None
         async with running(NotifyLoop(database, channel)):
             await eventually(lambda: list(states(database).values()) == ["delivered"])
     ids = [request.headers["X-Chipmedic-Notice-Id"] for request in receiver.requests]
@@ -165,12 +165,14 @@ async def test_the_first_notice_tells_the_decision_that_comes_a_moment_later(
     database: Database, tmp_path: Path
 ) -> None:
     with HttpReceiver() as receiver:
-        loop = NotifyLoop(database, settings(desk=webhook(receiver.url, tmp_path)))
+        desk = settings(desk=webhook(receiver.url, tmp_path))
+        loop = NotifyLoop(database, replace(desk, decision_wait_seconds=PATIENCE_SECONDS))
         async with running(loop):
             put_incident(database)
             loop.wake()
             await asyncio.sleep(0.03)
             story.put_recovery(database, state="running")
+            loop.wake()
             await eventually(lambda: bool(receiver.requests))
     assert b"chipmedic will isolate gpu-017" in receiver.requests[0].body
     assert len(receiver.requests) == 1
@@ -192,12 +194,12 @@ async def test_missing_secrets_and_no_channels_are_said_at_the_start(
     database: Database, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     lost = ChannelSettings(kind=ChannelKind.APPRISE, url_file=str(tmp_path / "gone"))
-    async with running(NotifyLoop(database, settings(chat=lost))):
-        await asyncio.sleep(0.05)
-    async with running(NotifyLoop(database, settings())):
-        await asyncio.sleep(0.05)
-    assert "channel cannot deliver: channel=chat" in caplog.text
-    assert "nobody is told of anything" in caplog.text
+    for channels, words in (
+        (settings(chat=lost), "channel cannot deliver: channel=chat"),
+        (settings(), "nobody is told of anything"),
+    ):
+        async with running(NotifyLoop(database, channels)):
+            await eventually(lambda said=words: said in caplog.text)  # type: ignore[misc]
 
 
 def absent(database: Database) -> None:
@@ -235,7 +237,7 @@ async def test_a_scheduler_that_fails_or_hangs_costs_three_seconds_and_no_page(
         raise DeliveryFailed("sinfo: no answer in 10 s")
 
     async def hanging() -> dict[str, NodeView]:
-        await asyncio.sleep(60)
+        await asyncio.sleep(3600)
         return {}
 
     for number, ask in enumerate((witness, hanging), start=1):

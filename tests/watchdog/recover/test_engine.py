@@ -19,6 +19,7 @@ from chipmedic_watchdog.recover.engine import Engine
 from chipmedic_watchdog.recover.settings import Mode, RecoverSettings
 from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.store.database import Database
+from waiting import eventually
 from watchdog.recover.story import (
     NOW,
     FakeScheduler,
@@ -336,8 +337,7 @@ def test_a_person_stops_it_while_the_job_is_waited_for(database: Database) -> No
     async def story() -> None:
         engine = Engine(database, FAST, {"slurm": FakeScheduler(World())}, now=lambda: NOW + 5)
         work = asyncio.create_task(engine.carry_out(recovery))
-        while rows(database, schema.recoveries)[0]["state"] != "verifying":
-            await asyncio.sleep(0.01)
+        await eventually(lambda: rows(database, schema.recoveries)[0]["state"] == "verifying")
         database.write_now(
             lambda c: approvals.stop(c, recovery, who="mei", why="I am there", now=NOW)
         )

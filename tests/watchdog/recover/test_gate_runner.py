@@ -12,6 +12,7 @@ from chipmedic_watchdog.recover.gate_runner import GateRunner
 from chipmedic_watchdog.store import schema
 from fake_agent import FakeAgent
 from intake_rig import Intake
+from waiting import PATIENCE_SECONDS, eventually
 from watchdog.recover.story import NOW, put
 
 
@@ -25,7 +26,7 @@ async def test_an_agent_is_asked_and_its_answer_is_kept(
             reason="chipmedic:inc-000001", undo={}, isolated_at=NOW, gate="asked", gate_at=NOW,
         )  # fmt: skip
     runner = GateRunner(
-        intake.database, intake.sessions, token=lambda: 7, timeout_seconds=lambda: 20.0,
+        intake.database, intake.sessions, token=lambda: 7, timeout_seconds=lambda: PATIENCE_SECONDS,
         now=lambda: NOW + 9,
     )  # fmt: skip
     async with FakeAgent(intake.address) as agent:
@@ -36,9 +37,9 @@ async def test_an_agent_is_asked_and_its_answer_is_kept(
         assert command.fencing_token == 7
         words = "9 checks are ok" if is_fit else "chip GPU-12 is missing"
         await agent.send(command_result=pb.CommandResult(id=command.id, ok=is_fit, detail=words))
-        async with asyncio.timeout(20):
-            while {row["gate"] for row in intake.rows(schema.isolations)} == {"asked"}:
-                await asyncio.sleep(0.05)
+        await eventually(
+            lambda: {row["gate"] for row in intake.rows(schema.isolations)} != {"asked"}
+        )
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task

@@ -33,6 +33,7 @@ from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.store.database import Database
 from fake_agent import FakeAgent, a_fault, event
 from intake_rig import Intake, rows
+from waiting import eventually
 
 OTHER = """
 name = "other"
@@ -143,9 +144,7 @@ async def test_a_replay_of_what_a_watchdog_did_finds_what_it_did(intake: Intake)
             event(1, a_fault("job:slurm:7", "job.hung", source="jobs", job="slurm:7")),
             event(2, a_fault("chip:GPU-a", "chip.lost")),
         )
-        async with asyncio.timeout(5):
-            while len([f for f in intake.rows(schema.faults) if f["incident"]]) < 3:
-                await asyncio.sleep(0.02)
+        await eventually(lambda: len([f for f in intake.rows(schema.faults) if f["incident"]]) == 3)
     working.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await working
