@@ -31,7 +31,7 @@ async def main():
     agent = FakeAgent(sys.argv[2], node=sys.argv[3])
     await agent.start()
     print("connected", flush=True)
-    await asyncio.sleep(120)
+    await asyncio.sleep(3600)
 asyncio.run(main())
 """
 """A process for `python -c`: folder of the tests, address, node."""

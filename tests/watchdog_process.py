@@ -96,7 +96,7 @@ class WatchdogProcess:
             self.kill()
 
     def get(self, path: str) -> httpx.Response:
-        return httpx.get(self.http + path, timeout=10)
+        return httpx.get(self.http + path, timeout=60)
 
     def items(self, path: str) -> list[dict[str, object]]:
         found: list[dict[str, object]] = self.get(path).json()["items"]

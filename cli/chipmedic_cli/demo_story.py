@@ -20,7 +20,7 @@ SILENT, SILENT_RANK = "gpu-2", 1
 STEPS_SINCE_CHECKPOINT = range(4, 10)
 """When the chip fails: some steps have to be computed again, though the job is already a second
 farther than it is known to be."""
-START_SECONDS, TELL_SECONDS, MOVE_SECONDS, HANG_SECONDS = 30.0, 20.0, 40.0, 40.0
+START_SECONDS, TELL_SECONDS, MOVE_SECONDS, HANG_SECONDS = 90.0, 20.0, 90.0, 90.0
 SUM_SECONDS = 0.001
 """How exactly the ledger's phases must add up to the whole."""
 

@@ -16,7 +16,7 @@ from chipmedic_simulator.inbox import Delivery, Page, deliveries, pages
 from chipmedic_simulator.layout import Layout
 
 LOOK_SECONDS = 0.1
-WHOLE_SECONDS = 85.0
+WHOLE_SECONDS = 240.0
 """After so long the demo fails, whatever it waits for."""
 LOST_PHASES = ("detect", "decide", "isolate", "restart", "recompute")
 

@@ -24,6 +24,7 @@ from chipmedic_agent.config import StreamSettings, TlsSettings
 from chipmedic_agent.targets import Targets
 from chipmedic_proto.v1 import chipmedic_pb2 as pb
 from fake_watchdog import FakeWatchdog
+from waiting import eventually
 
 pytestmark = pytest.mark.system
 
@@ -91,10 +92,11 @@ async def test_cut_again_and_again_everything_arrives_in_the_end(
             agent.tell(*(raised(n) if burst % 2 else cleared(n) for n in range(100)))
             await asyncio.sleep(0.05)
             if burst % 3 == 0:
+                await watchdog.until(lambda cuts=burst // 3: len(watchdog.hellos) > cuts)
                 await watchdog.cut()
         await watchdog.until(lambda: agent.journal.acked_seq == 2000)
         assert watchdog.seqs() == list(range(1, 2001))
-        assert len(watchdog.hellos) > 3
+        assert len(watchdog.hellos) > 7, "one for each cut, and the last"
 
 
 async def test_what_was_not_acknowledged_is_sent_again_after_a_restart_of_both(
@@ -180,7 +182,7 @@ async def test_a_watchdog_that_acknowledges_nothing_is_left(
         await asyncio.sleep(0.5)
         assert len(watchdog.hellos) == 1, "nothing is owed to an agent that sent nothing"
         agent.tell(raised(1))
-        await watchdog.until(lambda: len(watchdog.hellos) == 2)
+        await watchdog.until(lambda: len(watchdog.hellos) >= 2)
         watchdog.is_acknowledging = True
         await watchdog.until(lambda: agent.journal.acked_seq == 1)
 
@@ -197,7 +199,7 @@ async def test_retry_after_is_honoured(watchdog: FakeWatchdog, tmp_path: Path) -
     watchdog.welcome = welcome
     async with running(Agent(tmp_path, watchdog.address)):
         await watchdog.until(lambda: len(arrivals) == 2)
-    assert 0.7 <= arrivals[1] - arrivals[0] < 2.0
+    assert arrivals[1] - arrivals[0] >= 0.7
 
 
 async def test_the_next_watchdog_is_taken_when_the_first_is_away(
@@ -225,9 +227,8 @@ async def test_watchdogs_that_stay_away_are_told_once_each(
 ) -> None:
     async with running(Agent(tmp_path, "127.0.0.1:1", "127.0.0.1:2")) as agent:
         agent.uplink._targets._dice = lambda *_: 0.01
-        async with asyncio.timeout(20):
-            while min(t.failures for t in agent.uplink._targets._targets.values()) < 4:
-                await asyncio.sleep(0.05)
+        targets = agent.uplink._targets._targets.values()
+        await eventually(lambda: min(target.failures for target in targets) >= 4)
     told = [r.getMessage() for r in caplog.records if "stream lost" in r.getMessage()]
     assert len(told) == 2, told
 
@@ -281,7 +282,7 @@ async def test_a_node_goes_back_to_its_own_watchdog_when_that_is_there_again(
         assert agent.uplink.state.watchdog == away.address, "its own is not there yet"
         await own.start()
         await own.until(lambda: agent.uplink.state.watchdog == own.address)
-        assert away.goodbyes == ["goes back to its own watchdog"]
+        await away.until(lambda: away.goodbyes == ["goes back to its own watchdog"])
     await other.stop()
 
 
@@ -415,7 +416,7 @@ async def main():
     server = FakeWatchdog()
     await server.start()
     print(server.port, flush=True)
-    await asyncio.sleep(60)
+    await asyncio.sleep(3600)
 asyncio.run(main())
 """
 

@@ -34,7 +34,7 @@ from waiting import eventually
 pytestmark = pytest.mark.system
 
 CHIPS = ("A", "B", "C")
-COURSE_SECONDS = 6.0
+ACTS = 40
 
 
 @pytest.fixture(autouse=True)
@@ -108,8 +108,7 @@ async def misbehave(proxy: TcpProxy, rng: random.Random) -> None:
 
 
 async def live_through(node: Node, proxy: TcpProxy, rng: random.Random) -> None:
-    end = time.monotonic() + COURSE_SECONDS
-    while time.monotonic() < end:
+    for _ in range(ACTS):
         node.change(rng.choice(CHIPS))
         await misbehave(proxy, rng)
         await asyncio.sleep(rng.uniform(0.0, 0.15))
@@ -134,8 +133,10 @@ async def test_nothing_is_lost_and_nothing_is_doubled(
         agent = Agent(tmp_path / "state", proxy.address, **tls)
         async with running(agent):
             node = Node(agent)
+            await eventually(lambda: agent.uplink.state.sessions > 0)
             await live_through(node, proxy, rng)
             proxy.garbled_ratio = proxy.delay_seconds = 0.0
+            await eventually(lambda: agent.uplink.state.sessions > 1, "the network was good")
             await eventually(
                 lambda: agent.journal.next_seq > 1 and not agent.journal.backlog_events
             )
@@ -146,8 +147,6 @@ async def test_nothing_is_lost_and_nothing_is_doubled(
             assert open_faults(intake) == node.hot
             assert all(r["cleared_at"] is None or r["cleared_at"] >= r["opened_at"] for r in rows)
         await proxy.stop()
-        link = agent.uplink.state
-        assert link.sessions > 1 or link.trouble, "the network was good: nothing was tested"
 
 
 async def test_a_frozen_connection_is_left_for_a_new_one(tmp_path: Path) -> None:

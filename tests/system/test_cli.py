@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from fake_agent import FakeAgent, a_fault, event
+from waiting import PATIENCE_SECONDS, until
 from watchdog_process import WatchdogProcess
 
 pytestmark = pytest.mark.system
@@ -26,7 +27,7 @@ def chipmedic(*arguments: str, **environment: str) -> subprocess.CompletedProces
         [CHIPMEDIC, *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
         check=False,
         env={**os.environ, "COLUMNS": "200", "NO_COLOR": "1", **environment},
     )
@@ -53,6 +54,7 @@ def test_status_and_incidents(watchdog: WatchdogProcess) -> None:
     assert (quiet.returncode, "no open incident" in quiet.stdout) == (0, True)
 
     asyncio.run(_report_a_fault(watchdog.address))
+    until(lambda: watchdog.items("/api/v1/incidents"))
     loud = chipmedic("status", "--watchdog", at)
     assert loud.returncode == 1
     assert "inc-000001" in loud.stdout
@@ -99,7 +101,7 @@ def test_beat_reaches_a_socket_and_never_fails_a_job(tmp_path: Path) -> None:
     path = str(tmp_path / "s")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(path)
-        listener.settimeout(5)
+        listener.settimeout(PATIENCE_SECONDS)
         sent = chipmedic("beat", "--step", "7", "--phase", "train", CHIPMEDIC_SOCKET=path, RANK="3")
         assert sent.returncode == 0
         assert set(listener.recv(1024).decode().split()) >= {"step=7", "phase=train", "rank=3"}

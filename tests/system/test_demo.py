@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,11 +16,11 @@ import psutil
 import pytest
 
 from chipmedic_simulator.layout import MARK, SUPERVISOR
+from waiting import until
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(400)]
 
 PROGRAM = [sys.executable, "-c", "from chipmedic_cli.entry import run; run()"]
-WHOLE_SECONDS = 90.0
 STAND_IN = {"CHIPMEDIC_SIMULATOR_NVML_STAND_IN": "1"}
 
 
@@ -30,7 +29,6 @@ class Demo:
 
     def __init__(self, place: Path, *arguments: str, **environment: str) -> None:
         self.place = place
-        self.began = time.monotonic()
         self._output = (place.parent / f"{place.name}.out").open("w+")
         self.process = subprocess.Popen(
             [*PROGRAM, "demo", *arguments],
@@ -44,13 +42,11 @@ class Demo:
     def text(self) -> str:
         return Path(self._output.name).read_text()
 
-    def until(self, words: str, seconds: float = 60.0) -> None:
-        wait(lambda: words in self.text, words, seconds, lambda: self.text)
+    def until(self, words: str) -> None:
+        until(lambda: words in self.text, words, explain=lambda: self.text)
 
     def wait(self) -> int:
-        status = self.process.wait(WHOLE_SECONDS)
-        assert time.monotonic() - self.began < WHOLE_SECONDS
-        return status
+        return self.process.wait(300)  # it gives up by itself before
 
     def pids(self) -> dict[str, int]:
         (path,) = self.place.rglob("pids.json")
@@ -79,15 +75,6 @@ class Demo:
         assert not left, f"left running: {[process.cmdline() for process in left]}"
 
 
-def wait(
-    is_so: Callable[[], bool], what: str, seconds: float, explain: Callable[[], str] = str
-) -> None:
-    until = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < until, f"not seen in {seconds:g} s: {what}\n{explain()}"
-        time.sleep(0.05)
-
-
 @pytest.fixture
 def place() -> Iterator[Path]:
     """Yield an empty folder for what is temporary; it must be empty again at the end."""
@@ -95,7 +82,7 @@ def place() -> Iterator[Path]:
         inside = Path(folder) / "tmp"
         inside.mkdir()
         yield inside
-        wait(lambda: not any(inside.iterdir()), f"{inside} is empty again", 15)
+        until(lambda: not any(inside.iterdir()), f"{inside} is empty again")
 
 
 @pytest.fixture
@@ -111,13 +98,17 @@ def start(place: Path) -> Iterator[Callable[..., Demo]]:
         demo.close()
 
 
-def assert_is_whole(text: str) -> None:
+ENDED = r"every act was seen; it took \d+ s; nothing is left running"
+KEPT = "everything is left running, to be looked at"
+
+
+def assert_is_whole(text: str, end: str) -> None:
     """Require each act, in its order."""
     acts = (
         r"\+ *\d+\.\d s  agents of gpu-1, gpu-2, npu-1 are connected",
         r"trains on gpu-1, npu-1: step \d+, checkpoint at step \d0",
         r"FAULT injected on chip 1 of gpu-1",
-        r"NOTICE delivered, \d\.\d s after the fault",
+        r"NOTICE delivered, \d+\.\d s after the fault",
         r"as the person on call gets it",
         r"gpu-1",
         r"NVRM: Xid \(PCI:0000:2b:00\): 48",
@@ -132,12 +123,12 @@ def assert_is_whole(text: str) -> None:
         r"\d+\.\d s  recompute",
         r"\d+\.\d s  lost in all",
         r"FAULT injected: rank 1 of the job, on gpu-2",
-        r"NOTICE delivered, 1\d\.\d s after the fault",
+        r"NOTICE delivered, \d+\.\d s after the fault",
         r"rank 1 on gpu-2 is named as the one that did not arrive",
         r"was restarted and is at step \d+",
         r"ALL-CLEAR delivered",
         r"LEDGER of torchrun:pretrain: \d+\.\d s = \d+\.\d s productive \+ .* lost to inc-00000\d",
-        r"every act was seen; it took \d+ s; nothing is left running",
+        end,
     )
     at = 0
     for act in acts:
@@ -153,31 +144,19 @@ def the_ledger_adds_up(text: str) -> None:
     assert abs(sum(parts.values()) - total) < 0.06 * len(parts)  # each is rounded to 0.1 s
 
 
-def test_with_the_c_library(start: Callable[..., Demo]) -> None:
-    demo = start()
-    assert demo.wait() == 0, demo.text
-    assert "NVML is the fake library" in demo.text
-    assert_is_whole(demo.text)
-    the_ledger_adds_up(demo.text)
-    assert demo.members() == []
-
-
-def test_with_nothing_but_python(start: Callable[..., Demo], place: Path) -> None:
-    """No compiler, no tool on PATH at all, no cache, no network to be asked."""
-    demo = start(PATH="/nonexistent", CC="", XDG_CACHE_HOME=str(place.parent / "cache"))
+def test_with_nothing_but_python_and_an_agent_killed_before_it_could_tell(
+    start: Callable[..., Demo], place: Path
+) -> None:
+    """No compiler, no tool on PATH at all, no cache, no network to be asked; and in Chinese."""
+    nothing = {"PATH": "/nonexistent", "CC": "", "XDG_CACHE_HOME": str(place.parent / "cache")}
+    demo = start("--language", "zh", **nothing)
+    demo.until("trains on gpu-1, npu-1")
+    os.kill(demo.pids()["agent-gpu-1"], signal.SIGKILL)
     assert demo.wait() == 0, demo.text
     assert "NVML is the stand-in in Python: no C compiler here" in demo.text
-    assert_is_whole(demo.text)
+    assert "显存" in demo.text
+    assert_is_whole(demo.text, ENDED)
     assert demo.members() == []
-
-
-def test_an_agent_killed_before_it_could_tell_loses_nothing(start: Callable[..., Demo]) -> None:
-    demo = start(**STAND_IN)
-    demo.until("trains on gpu-1, npu-1")
-    killed = demo.pids()["agent-gpu-1"]
-    os.kill(killed, signal.SIGKILL)
-    assert demo.wait() == 0, demo.text
-    assert_is_whole(demo.text)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -186,7 +165,7 @@ def test_a_signal_ends_it_in_order(start: Callable[..., Demo], number: signal.Si
     demo.until("are connected")
     assert demo.members()
     demo.process.send_signal(number)
-    assert demo.process.wait(20) == 128 + number
+    assert demo.wait() == 128 + number
     assert "nothing is left running" in demo.text
     assert "Traceback" not in demo.text
     assert demo.members() == []
@@ -196,7 +175,7 @@ def test_even_killed_it_leaves_nothing(start: Callable[..., Demo]) -> None:
     demo = start(**STAND_IN)
     demo.until("are connected")
     demo.process.kill()
-    wait(lambda: demo.members() == [], "the cluster ends with its demo", 20)
+    until(lambda: demo.members() == [], "the cluster ends with its demo")
 
 
 def test_what_was_not_seen_is_named(start: Callable[..., Demo]) -> None:
@@ -213,13 +192,15 @@ def command(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*PROGRAM, *words], capture_output=True, text=True, check=False)
 
 
-def test_kept_it_can_be_looked_at_broken_and_stopped(
+def test_with_the_c_library_kept_it_can_be_looked_at_broken_and_stopped(
     start: Callable[..., Demo], place: Path
 ) -> None:
     folder = place / "kept"
-    demo = start("--keep", "--state", str(folder), "--language", "zh", **STAND_IN)
-    assert demo.process.wait(WHOLE_SECONDS) == 0, demo.text
-    assert "显存" in demo.text
+    demo = start("--keep", "--state", str(folder))
+    assert demo.wait() == 0, demo.text
+    assert "NVML is the fake library" in demo.text
+    assert_is_whole(demo.text, KEPT)
+    the_ledger_adds_up(demo.text)
     pids = demo.pids()
     url = re.search(r"status --watchdog (http://\S+)", demo.text)
     assert url, demo.text
@@ -231,21 +212,21 @@ def test_kept_it_can_be_looked_at_broken_and_stopped(
 
     repaired = command("inject", "clear", *here, "gpu-1")
     assert (repaired.returncode, repaired.stderr) == (0, "")
-    wait(
+    until(
         lambda: command("status", "--watchdog", url[1]).returncode == 0,
-        "the all-clear of the chip's incident", 30,
-        lambda: command("incidents", "list", "--watchdog", url[1]).stdout,
-    )  # fmt: skip
+        "the all-clear of the chip's incident",
+        explain=lambda: command("incidents", "list", "--watchdog", url[1]).stdout,
+    )
 
     again = command("inject", "chip-lost", *here, "gpu-2")
     assert again.returncode == 0, again.stderr
-    wait(
+    until(
         lambda: "chip.lost" in command("incidents", "list", "--watchdog", url[1], "--json").stdout,
-        "an incident of the lost chip", 20,
-    )  # fmt: skip
+        "an incident of the lost chip",
+    )
 
     os.kill(pids[SUPERVISOR], signal.SIGTERM)
-    wait(lambda: demo.members() == [], "everything has stopped", 20)
+    until(lambda: demo.members() == [], "everything has stopped")
     assert list((folder / "inbox" / "desk").glob("*.json")), "what was delivered stays"
     stopped = command("inject", "thermal", *here, "gpu-2")
     assert stopped.stderr == f"chipmedic: {folder}: the demo there is stopped; start another one\n"
