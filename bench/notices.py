@@ -23,6 +23,7 @@ import time
 from collections import Counter
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 from measure import machine
@@ -36,6 +37,7 @@ from chipmedic_watchdog.store.migrate import migrate
 
 LIFE_SECONDS = (2.0, 6.0)
 """How long the watchdog lives before it is killed."""
+START_SECONDS = 120.0
 BATCH = 100
 END_SECONDS = 1800.0
 
@@ -72,8 +74,8 @@ class Receiver:
         return f"http://127.0.0.1:{self._server.server_address[1]}/"
 
 
-def run_watchdog(store: str, url: str, key: str) -> None:
-    """Run the notice loop until killed."""
+def run_watchdog(store: str, url: str, key: str, begins: Event) -> None:
+    """Run the notice loop until killed; sets `begins` first."""
     logging.disable(logging.ERROR)
     channel = ChannelSettings(
         kind=ChannelKind.WEBHOOK, url=url, secret_file=key, timeout_seconds=2.0
@@ -84,6 +86,7 @@ def run_watchdog(store: str, url: str, key: str) -> None:
         retry_longest_seconds=0.5,
         decision_wait_seconds=0.0,
     )
+    begins.set()
     asyncio.run(NotifyLoop(Database(open_engine(store)), settings).run())
 
 
@@ -135,8 +138,11 @@ def measure(folder: Path, incidents: int) -> tuple[Receiver, int, int]:
     opened = kills = 0
     deadline = time.monotonic() + END_SECONDS
     while time.monotonic() < deadline:
-        watchdog = context.Process(target=run_watchdog, args=(store, receiver.url, str(key)))
+        begins = context.Event()
+        arguments = (store, receiver.url, str(key), begins)
+        watchdog = context.Process(target=run_watchdog, args=arguments)
         watchdog.start()
+        begins.wait(START_SECONDS)  # on a busy machine it would be killed before it does anything
         until = time.monotonic() + random.uniform(*LIFE_SECONDS)
         while time.monotonic() < until:
             receiver.is_well = random.random() < 0.5
