@@ -48,6 +48,14 @@ def recovery(state: str, *, name: str = "rec-1", is_proposal: bool = False) -> d
         (recovery("done"), recovery("planned", name="rec-2"), "recovering"),
         (recovery("held"), {**recovery("held"), "is_resolved": True}, "resolved"),
         ({}, {**recovery("running"), "revision": 2, "severity": 3}, "updated"),
+        # Twice as many nodes and five more, a minute after people were told.
+        ({"nodes": 20, "told_at": 100.0}, {"nodes": 40, "at": 160.0}, "updated"),
+        ({"nodes": 20, "told_at": 100.0}, {"nodes": 39, "at": 160.0}, None),
+        ({"nodes": 20, "told_at": 100.0}, {"nodes": 40, "at": 159.0}, None),
+        ({"nodes": 1, "told_at": 100.0}, {"nodes": 5, "at": 200.0}, None),
+        ({"nodes": 1, "told_at": 100.0}, {"nodes": 6, "at": 200.0}, "updated"),
+        ({"nodes": 20, "told_at": 0.0}, {"nodes": 90, "at": 99.0, "is_resolved": True}, "resolved"),
+        ({"nodes": 0, "told_at": 0.0}, {"nodes": 90, "at": 99.0}, None),  # told before it counted
         # A node that is given back: its beginning, half a second before its end, is no page.
         ({}, {**recovery("planned"), "is_return": True}, None),
         (recovery("planned"), {**recovery("done"), "is_return": True}, "recovered"),

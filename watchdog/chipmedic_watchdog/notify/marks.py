@@ -29,6 +29,8 @@ def present_of(
     recovery: RecoveryFacts | None,
     settings: NotifySettings,
     now: float,
+    *,
+    nodes: int,
 ) -> Present:
     """Return what an incident is now, as far as people would want to know."""
     # What nobody has been told of has no return to wait for.
@@ -51,6 +53,8 @@ def present_of(
             recovery and recovery.mode == "propose" and "approved_by" not in recovery.evidence
         ),
         is_return=recovery is not None and recovery.is_return,
+        nodes=nodes,
+        at=now,
     )
 
 
@@ -66,13 +70,20 @@ def told_of(connection: Connection, incidents: list[str]) -> dict[str, Told]:
             recovery=row.recovery,
             recovery_state=row.recovery_state,
             reopened_count=row.reopened_count,
+            nodes=row.told_nodes,
+            told_at=row.told_at,
         )
         for row in connection.execute(select(table).where(table.c.incident.in_(incidents)))
     }
 
 
-def put(connection: Connection, incident: str, present: Present, now: float) -> None:
-    """Write what was told, in the transaction that writes the notices."""
+def put(
+    connection: Connection, incident: str, present: Present, now: float, before: Told | None = None
+) -> None:
+    """Write what was told, in the transaction that writes the notices.
+
+    `before` is what was told before, where this is no news that people are told.
+    """
     row = {
         "incident": incident,
         "revision": present.revision,
@@ -82,6 +93,8 @@ def put(connection: Connection, incident: str, present: Present, now: float) -> 
         "recovery": present.recovery,
         "recovery_state": present.recovery_state,
         "reopened_count": present.reopened_count,
+        "told_nodes": present.nodes if before is None else before.nodes,
+        "told_at": now if before is None else before.told_at,
         "marked_at": now,
     }
     write_rows(connection, schema.notice_marks, [row])

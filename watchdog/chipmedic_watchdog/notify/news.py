@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, Select, or_, select
+from sqlalchemy import Connection, Row, Select, func, or_, select
 
 from chipmedic_watchdog.notify import escalation, holds, marks, reminders, routes
 from chipmedic_watchdog.notify.facts import (
@@ -74,7 +74,8 @@ def unread(connection: Connection, settings: NotifySettings, now: float) -> list
     """
     incidents, told_marks = schema.incidents, schema.notice_marks
     columns = (incidents.c.id, incidents.c.revision, incidents.c.severity, incidents.c.root_fault,
-               incidents.c.reopened_count, incidents.c.resolved_at, first_node())  # fmt: skip
+               incidents.c.reopened_count, incidents.c.resolved_at, first_node(),
+               func.json_array_length(incidents.c.nodes).label("node_count"))  # fmt: skip
     may_be_news = or_(
         told_marks.c.incident.is_(None),
         incidents.c.state != "resolved",
@@ -118,7 +119,7 @@ def _is_news(
     settings: NotifySettings,
     now: float,
 ) -> bool:
-    present = marks.present_of(row, told, recovery, settings, now)
+    present = marks.present_of(row, told, recovery, settings, now, nodes=row.node_count)
     return told is None or occasion(told, present) is not None or marks.differs(told, present)
 
 

@@ -26,6 +26,10 @@ OTHERS = ("escalated", "reminded", "still")
 NEEDS_NOW = frozenset({"held", "proposed", "escalated"})
 """Somebody has to do something: no digest and no limit holds these up."""
 
+WIDER_RATIO, WIDER_LEAST, WIDER_SECONDS = 2, 5, 60.0
+"""An incident that has so many times as many nodes, and so many more, as people were told, is told
+again; not within a minute, in which a rack that falls silent is still being counted."""
+
 FLAPPING_RETURNS = 3
 """The return at which people hear that it comes and goes, and then no more of each."""
 
@@ -41,6 +45,10 @@ class Told:
     recovery: str | None
     recovery_state: str | None
     reopened_count: int = 0
+    nodes: int = 0
+    """How many the last notice named; 0: it is not known."""
+    told_at: float = 0.0
+    """When that was; UNIX seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +67,9 @@ class Present:
     """The recovery waits for a person before it begins, also while it is still being planned."""
     is_return: bool = False
     """It gives a node back: people hear of its question and of its end, not of its beginning."""
+    nodes: int = 0
+    at: float = 0.0
+    """Now; UNIX seconds."""
 
 
 def is_over(state: str, resolved_at: float | None, reopened_count: int, now: float,
@@ -104,9 +115,18 @@ def _is_flapping(told: Told, present: Present) -> bool:
 
 
 def _is_worse(told: Told, present: Present) -> bool:
-    """Whether the incident got worse, or another fault is its root now."""
-    is_new = present.revision > told.revision and not present.is_resolved
-    return is_new and (present.severity > told.severity or present.root_fault != told.root_fault)
+    """Whether the incident got worse or much larger, or another fault is its root now."""
+    if present.is_resolved:
+        return False
+    is_new = present.revision > told.revision
+    is_other = present.severity > told.severity or present.root_fault != told.root_fault
+    return (is_new and is_other) or _is_wider(told, present)
+
+
+def _is_wider(told: Told, present: Present) -> bool:
+    enough = max(WIDER_RATIO * told.nodes, told.nodes + WIDER_LEAST)
+    is_due = present.at - told.told_at >= WIDER_SECONDS
+    return bool(told.nodes) and is_due and present.nodes >= enough
 
 
 def _recovery(told: Told, present: Present) -> str | None:

@@ -51,7 +51,8 @@ class Teller:
         """Write what is news about it, or that it is held, and the mark of what was told."""
         settings = self.desk.settings
         told = marks.told_of(self.connection, [self.facts.id]).get(self.facts.id)
-        present = marks.present_of(row, told, self.facts.recovery, settings, self.now)
+        present = marks.present_of(row, told, self.facts.recovery, settings, self.now,
+                                   nodes=len(row.nodes))  # fmt: skip
         name = occasion(told, present)
         if told is None and present.is_resolved and self._is_history():
             name = None
@@ -62,7 +63,8 @@ class Teller:
         if name is None and was_held and not present.is_resolved:
             name = "still"
         if name is not None or told is None or marks.differs(told, present):
-            marks.put(self.connection, self.facts.id, present, self.now)
+            before = told if name is None else None
+            marks.put(self.connection, self.facts.id, present, self.now, before)
         if name is None:
             return 0
         return self.write(name, _suffix(self.facts, name, self.now), self._targets(name))

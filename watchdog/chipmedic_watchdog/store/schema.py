@@ -254,6 +254,8 @@ notice_marks = Table(
     Column("recovery", String),
     Column("recovery_state", String),
     Column("reopened_count", Integer, nullable=False, default=0),
+    Column("told_nodes", Integer, nullable=False, default=0),  # how many the last notice named
+    Column("told_at", Float, nullable=False, default=0.0),
     Column("marked_at", Float, nullable=False),
 )
 
