@@ -6,6 +6,7 @@ Agents speak over real gRPC, the watchdog to the API server over real HTTP.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -73,13 +74,22 @@ async def agents(
         for name in NODES:
             agent = FakeAgent(watchdog.address, name)
             found[name] = await stack.enter_async_context(agent)
-            await agent.send(snapshot=a_snapshot([], 0, [a_coverage()], jobs(cluster, name)))
+        while job_of(cluster) not in {one["job"] for one in watchdog.items("/api/v1/jobs")}:
+            for name, agent in found.items():
+                await agent.send(snapshot=a_snapshot([], 0, [a_coverage()], jobs(cluster, name)))
+            await asyncio.sleep(0.2)
         yield found
 
 
-def jobs(cluster: KubeCluster, node: str) -> list[JobStatus]:
+def job_of(cluster: KubeCluster) -> str:
+    """Whose pods they are."""
+    owner = cluster.pods("llm")[0]["metadata"]["ownerReferences"][0]
+    return f"kubernetes:training/job/llm@{owner['uid'][:8]}"
+
+
+def jobs(cluster: KubeCluster, node: str, step: int = 7) -> list[JobStatus]:
     return [
-        JobStatus(job=f"kubernetes:{pod['metadata']['uid']}", at=1000.0, pids=(1,), step=7)
+        JobStatus(job=f"kubernetes:{pod['metadata']['uid']}", at=1000.0, pids=(1,), step=step)
         for pod in cluster.pods("llm")
         if pod["spec"].get("nodeName") == node
     ]
@@ -104,9 +114,16 @@ async def test_a_fault_moves_the_whole_job_and_the_node_comes_back(
     await eventually(lambda: cluster.nodes_of("llm") == {"n2", "n3", "n4"}, "the job moved")
     assert not before & {pod["metadata"]["uid"] for pod in cluster.pods("llm")}
     assert cluster.node("n1")["spec"]["taints"][0]["value"] == "inc-000001"
-    for name in NODES[1:]:  # the agents see the new pods, which move on
-        await agents[name].send(snapshot=a_snapshot([], 0, [a_coverage()], jobs(cluster, name)))
-    await eventually(lambda: recoveries(watchdog) == {"rec-000001": "done"}, "it is done")
+    for step in itertools.count(8):  # the agents see the new pods, which move on
+        for name in NODES[1:]:
+            pods = jobs(cluster, name, step)
+            await agents[name].send(snapshot=a_snapshot([], 1, [a_coverage()], pods))
+        if recoveries(watchdog) == {"rec-000001": "done"}:
+            break
+        await asyncio.sleep(0.2)
+    (incident,) = watchdog.items("/api/v1/incidents")
+    assert incident["jobs"] == [job_of(cluster)], "three pods before and three after it are one job"
+    assert job_of(cluster) in {one["job"] for one in watchdog.items("/api/v1/jobs")}
 
     await agents["n1"].events(event(2, fault, pb.TRANSITION_CLEARED))
     await eventually(lambda: cluster.node("n1")["spec"] == {}, "the node is as it was")

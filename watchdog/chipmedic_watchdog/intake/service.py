@@ -22,6 +22,7 @@ from chipmedic_watchdog.intake import message
 from chipmedic_watchdog.intake.arrival import Arrival, Body, Greeting, StateChange
 from chipmedic_watchdog.intake.committer import Committer, Unstorable
 from chipmedic_watchdog.intake.gate import Gate, Peer
+from chipmedic_watchdog.intake.job_names import AsTold, JobNames
 from chipmedic_watchdog.intake.limits import Limits, host_of
 from chipmedic_watchdog.intake.message import Batch
 from chipmedic_watchdog.intake.reader import MessageReader
@@ -57,7 +58,9 @@ class StreamService:
         clock: Clock | None = None,
         gate: Gate | None = None,
         renewal: Renewal | None = None,
+        names: JobNames | None = None,
     ) -> None:
+        self._names = names or AsTold()
         self._gate = gate or Gate()
         self._renewal = renewal
         self._committer = committer
@@ -239,6 +242,7 @@ class StreamService:
                 return
             body = reader.read(data)
             if body is not None:
+                body = await self._names.body(session.node, body)
                 await self._queue(session, body)
 
     async def _queue(self, session: Session, body: Body) -> None:

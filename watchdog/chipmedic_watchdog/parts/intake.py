@@ -18,6 +18,7 @@ from chipmedic_watchdog.lead.leader import Part
 from chipmedic_watchdog.liveness import Liveness
 from chipmedic_watchdog.parts.instruments import Instruments
 from chipmedic_watchdog.parts.store import StoreParts
+from chipmedic_watchdog.recover.kubernetes.pod_jobs import PodJobs
 from chipmedic_watchdog.startup import committer_settings
 
 STOP_SECONDS = 3.0
@@ -39,6 +40,8 @@ class IntakeParts:
     liveness: Liveness
     access: AccessParts
     service: StreamService
+    pod_jobs: PodJobs | None = None
+    """There where Kubernetes is configured."""
     server: aio.Server | None = None
     """There from `listen` on."""
 
@@ -48,6 +51,7 @@ class IntakeParts:
             "committer": self.committer.run,
             "liveness": self.liveness.run,
             **self.access.parts(),
+            **({} if self.pod_jobs is None else {"jobs of pods": self.pod_jobs.run}),
         }
 
     def listen(self, settings: StreamSettings) -> int:
@@ -115,6 +119,8 @@ def build_intake(settings: WatchdogSettings, store: StoreParts, own: Instruments
         alive=lambda: lead.alive,
     )
     access = AccessParts(settings, database, sessions, own.metrics, own.health, own.clock)
+    kubernetes = settings.recover.kubernetes
+    pod_jobs = None if kubernetes is None else PodJobs(kubernetes)
     service = StreamService(
         committer,
         sessions,
@@ -122,7 +128,9 @@ def build_intake(settings: WatchdogSettings, store: StoreParts, own: Instruments
         settings.stream,
         gate=access.gate,
         renewal=access.renewal,
+        names=pod_jobs,
     )
     return IntakeParts(
-        sessions=sessions, committer=committer, liveness=liveness, access=access, service=service
-    )
+        sessions=sessions, committer=committer, liveness=liveness, access=access, service=service,
+        pod_jobs=pod_jobs,
+    )  # fmt: skip

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, select
 
 from chipmedic.errors import DeliveryFailed, StoreError
+from chipmedic_watchdog.intake.job_names import TOLD_AS
 from chipmedic_watchdog.intake.tracks import track_from_json
 from chipmedic_watchdog.recover import order_book
 from chipmedic_watchdog.recover.order_book import Answer, Order
@@ -46,6 +47,8 @@ class JobOnNode:
     """How old its newest step was when it was reported, by the node's own clock."""
     checkpoint_step: int | None
     phase: str | None
+    told_as: tuple[str, ...] = ()
+    """How its agent calls the job, where that is not its name."""
 
 
 class Agents:
@@ -167,6 +170,7 @@ def job_on_nodes(connection: Connection, job: str) -> dict[str, JobOnNode]:
             step_age_seconds=None if row.step_at is None else max(0.0, row.node_at - row.step_at),
             checkpoint_step=row.checkpoint_step,
             phase=row.phase,
+            told_as=tuple(row.labels.get(TOLD_AS, "").split()),
         )
         for row in connection.execute(query)
     }

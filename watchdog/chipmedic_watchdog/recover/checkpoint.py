@@ -78,9 +78,10 @@ class Checkpoint:
     ) -> tuple[list[str], list[str]]:
         """Ask on every node; return which were asked, and what the others said."""
         orders = [
-            Order(node=node, act="checkpoint", job=job, reason=reason)
+            Order(node=node, act="checkpoint", job=name, reason=reason)
             for node, here in nodes.items()
             if here.pids
+            for name in here.told_as or (job,)
         ]
         said = self._agents.ask_all(orders, timeout_seconds=ANSWER_SECONDS)
         pairs = list(zip(orders, said, strict=True))

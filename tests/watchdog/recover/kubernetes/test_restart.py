@@ -545,3 +545,28 @@ def test_a_pod_that_ends_already_and_has_its_successor_is_not_counted_twice(
     cluster.ends_in = 1
     carry_out(kubernetes, step)
     assert len(cluster.nodes_of("llm")) == 2
+
+
+@pytest.mark.parametrize(
+    ("resource", "word"), [("pytorchjobs.kubeflow.org", "pytorchjob"), ("jobs.batch", "job")]
+)
+def test_a_job_that_is_named_by_its_owner_keeps_its_name(
+    cluster: KubeCluster, kubernetes: Kubernetes, resource: str, word: str
+) -> None:
+    cluster.add_job("llm", 2, resource=resource, spec=IGNORES_EVICTIONS if word == "job" else None)
+    before = {pod["metadata"]["uid"] for pod in cluster.pods("llm")}
+    uid = cluster.pods("llm")[0]["metadata"]["ownerReferences"][0]["uid"]
+    name = f"kubernetes:training/{word}/llm@{uid[:8]}"
+    (step,) = plan(kubernetes, name)
+    done = carry_out(kubernetes, step)
+    assert done.is_done
+    assert GOES_ON_AS not in done.undo
+    assert not before & {pod["metadata"]["uid"] for pod in cluster.pods("llm")}
+
+
+def test_a_job_that_was_made_again_under_its_name_is_another(
+    cluster: KubeCluster, kubernetes: Kubernetes
+) -> None:
+    cluster.add_job("llm", 2)
+    with pytest.raises(JobGone, match="training/job/llm"):
+        plan(kubernetes, "kubernetes:training/job/llm@00000000")

@@ -122,6 +122,14 @@ class Connection:
         except StoreError as e:
             raise DeliveryFailed(f"{what}: not asked for: {e}") from e
 
+    def open(self) -> None:
+        """Load the client, which can take seconds, and read the credentials.
+
+        Raises:
+            DeliveryFailed: there are none.
+        """
+        self._connected()
+
     def _connected(self) -> Any:
         with self._lock:
             if self._client is None:

@@ -12,7 +12,7 @@ from chipmedic_watchdog.recover.kubernetes.cluster import ALIVE, Cluster
 from chipmedic_watchdog.recover.kubernetes.connection import readable
 from chipmedic_watchdog.recover.kubernetes.judges import Prospect
 from chipmedic_watchdog.recover.kubernetes.objects import Owner, Pod, Raw, mapping, read_owner
-from chipmedic_watchdog.recover.kubernetes.owners import OwnerKind
+from chipmedic_watchdog.recover.kubernetes.owners import JobAddress, OwnerKind
 from chipmedic_watchdog.recover.kubernetes.settings import KubernetesSettings
 
 PREFIX = "kubernetes:"
@@ -64,16 +64,19 @@ class JobSearch:
         """Uids of pods that were there once: when they are gone, they have ended."""
 
     def job(self, name: str, nodes: Sequence[str]) -> Found:
-        """Return the job of `kubernetes:<uid of a pod>`; `nodes` are looked at first.
+        """Return the job of that name, or of `kubernetes:<uid of a pod>`.
+
+        A pod is looked for on `nodes` first.
 
         Raises:
-            JobGone: there is no such pod any more.
+            JobGone: there is no such pod any more, or none of that job.
             DeliveryFailed: there may be one that we must not see, or nothing is known that would
                 start it again.
         """
-        pod = self._pod(name.removeprefix(PREFIX), nodes)
+        told = owners.read_job_name(name.removeprefix(PREFIX))
+        pod = self._pod(name.removeprefix(PREFIX), nodes) if told is None else self._pod_of(told)
         self._seen.add(pod.uid)
-        owner = self._owner_of(pod)
+        owner = self.owner_of(pod)
         kind = None if owner is None else owners.kind_of(owner)
         if owner is None or kind is None:
             raise DeliveryFailed(_orphan(pod), is_permanent=True)
@@ -129,7 +132,16 @@ class JobSearch:
             is_permanent=True,
         )
 
-    def _owner_of(self, pod: Pod) -> Owner | None:
+    def _pod_of(self, told: JobAddress) -> Pod:
+        """Return a pod of a job."""
+        for pod in self._cluster.pods(told.namespace, fields=ALIVE):
+            if told.may_own(pod):
+                owner = self.owner_of(pod)
+                if owner is not None and told.is_of(owner):
+                    return pod
+        raise JobGone(f"no pod of {told.namespace}/{told.word}/{told.name} is there: it has ended")
+
+    def owner_of(self, pod: Pod) -> Owner | None:
         """Return what makes the pod again: its owner, or one above that which is known."""
         owner = pod.owner
         kind = None if owner is None else owners.kind_of(owner)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,8 @@ class OwnerKind:
     """One kind of owner."""
 
     plural: str
+    word: str
+    """What people say for it, kubectl too: `pytorchjob`, `vcjob`."""
     judge: Callable[[Raw, Sequence[Pod]], Prospect]
     """Given the owner and the pods to be evicted.
 
@@ -30,6 +33,54 @@ class OwnerKind:
     """Label of its pods that holds its name; empty: its own `spec.selector` chooses them."""
     is_above_jobs: bool = False
     """Its pods are those of Jobs that it controls, and makes anew at times."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobAddress:
+    """A job as its name in the store tells it: `training/pytorchjob/llama@1a2b3c4d`."""
+
+    namespace: str
+    word: str
+    name: str
+    uid_start: str
+
+    def is_of(self, owner: Owner) -> bool:
+        """Whether it is this owner, and not another one of the same name."""
+        kind = kind_of(owner)
+        return (
+            kind is not None
+            and (kind.word, owner.name) == (self.word, self.name)
+            and owner.uid.startswith(self.uid_start)
+        )
+
+    def may_own(self, pod: Pod) -> bool:
+        """Whether it is worth a question whose pod this is."""
+        kind = next(kind for kind in KINDS.values() if kind.word == self.word)
+        if kind.is_above_jobs:
+            return pod.labels.get(kind.label) == self.name
+        return pod.owner is not None and self.is_of(pod.owner)
+
+
+UID_SHOWN = 8
+"""Letters of an owner's uid in the name of its job: one that is made again is another job."""
+
+
+def job_name(namespace: str, owner: Owner) -> str | None:
+    """Return the name of an owner's job, without the prefix; None: its kind is not known."""
+    kind = kind_of(owner)
+    if kind is None:
+        return None
+    return f"{namespace}/{kind.word}/{owner.name}@{owner.uid[:UID_SHOWN]}"
+
+
+def read_job_name(name: str) -> JobAddress | None:
+    """Take such a name apart; None: it is none, but the uid of a pod."""
+    match = _JOB_NAME.fullmatch(name)
+    if match is None or match["word"] not in {kind.word for kind in KINDS.values()}:
+        return None
+    return JobAddress(
+        namespace=match["namespace"], word=match["word"], name=match["name"], uid_start=match["uid"]
+    )
 
 
 def kind_of(owner: Owner) -> OwnerKind | None:
@@ -50,24 +101,28 @@ def selector_of(kind: OwnerKind, raw: Raw, name: str) -> str:
     return ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
 
 
+_JOB_NAME = re.compile(
+    r"(?P<namespace>[-a-z0-9]+)/(?P<word>[a-z]+)/(?P<name>[-.a-z0-9]+)@(?P<uid>[-0-9a-z]+)"
+)
 _KUBEFLOW = "kubeflow.org"
 _KUBEFLOW_LABEL = "training.kubeflow.org/job-name"
 KINDS = {
-    ("batch", "Job"): OwnerKind(plural="jobs", judge=judge_job),
+    ("batch", "Job"): OwnerKind(plural="jobs", word="job", judge=judge_job),
     ("batch.volcano.sh", "Job"): OwnerKind(
-        plural="jobs", judge=judge_volcano, label="volcano.sh/job-name"
+        plural="jobs", word="vcjob", judge=judge_volcano, label="volcano.sh/job-name"
     ),
     ("jobset.x-k8s.io", "JobSet"): OwnerKind(
         plural="jobsets",
+        word="jobset",
         judge=judge_jobset,
         label="jobset.sigs.k8s.io/jobset-name",
         is_above_jobs=True,
     ),
-    ("apps", "StatefulSet"): OwnerKind(plural="statefulsets", judge=always),
-    ("apps", "ReplicaSet"): OwnerKind(plural="replicasets", judge=always),
+    ("apps", "StatefulSet"): OwnerKind(plural="statefulsets", word="statefulset", judge=always),
+    ("apps", "ReplicaSet"): OwnerKind(plural="replicasets", word="replicaset", judge=always),
 } | {
     (_KUBEFLOW, kind): OwnerKind(
-        plural=f"{kind.lower()}s", judge=judge_kubeflow, label=_KUBEFLOW_LABEL
+        plural=f"{kind.lower()}s", word=kind.lower(), judge=judge_kubeflow, label=_KUBEFLOW_LABEL
     )
     for kind in ("PyTorchJob", "TFJob", "XGBoostJob", "PaddleJob", "JAXJob", "MPIJob")
 }

@@ -2,11 +2,12 @@
 
     pods run ─evict→ they end ─the owner makes others→ those run, on other nodes
 
-The agent names a job `kubernetes:<uid of the pod>`; the job is all pods of that pod's owner, since
-a training that loses one rank loses all. On the rung REPLACE only the pods on bad nodes go, and the
-others wait for them: an elastic PyTorchJob does. `pods` in the step's arguments are their uids at
-the time of the plan: those are the old ones, whichever of our processes was killed meanwhile. Two
-pods of one job that are both named lead to two steps; the second finds its work done.
+A job is named by its owner, or by the uid of a pod where that was not known; it is all pods of the
+owner, since a training that loses one rank loses all. On the rung REPLACE only the pods on bad
+nodes go, and the others wait for them: an elastic PyTorchJob does. `pods` in the step's arguments
+are their uids at the time of the plan: those are the old ones, whichever of our processes was
+killed meanwhile. Two pods of one job that are both named lead to two steps; the second finds its
+work done.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from chipmedic_watchdog.recover.kubernetes.job_search import PREFIX, Found, JobS
 from chipmedic_watchdog.recover.kubernetes.judges import Prospect
 from chipmedic_watchdog.recover.kubernetes.node_cache import NodeCache
 from chipmedic_watchdog.recover.kubernetes.objects import Owner, Pod, mapping
+from chipmedic_watchdog.recover.kubernetes.owners import read_job_name
 from chipmedic_watchdog.recover.kubernetes.settings import KubernetesSettings
 
 COMES_BACK_MOST = 2
@@ -136,7 +138,7 @@ class KubernetesRestart:
                 raise DeliveryFailed(f"{job.address}: {prospect.refusal}", is_permanent=True)
             if waits := self._eviction.take(old, step.arguments["reason"]):
                 return StepResult(is_done=False, detail=waits)
-        return self._arrived(job, self._search.pods(job.namespace, job.owner, job.labels))
+        return self._arrived(step, job, self._search.pods(job.namespace, job.owner, job.labels))
 
     def confirm(self, step: Step) -> StepResult:
         """Say whether the job runs again, away from the excluded nodes; changes nothing."""
@@ -144,17 +146,21 @@ class KubernetesRestart:
         pods = self._search.pods(job.namespace, job.owner, job.labels)
         if old := [pod for pod in pods if job.is_old(pod) and not self._eviction.is_given_up(pod)]:
             return StepResult(is_done=False, detail=f"{old[0].address} is still there")
-        return self._arrived(job, pods)
+        return self._arrived(step, job, pods)
 
-    def _arrived(self, job: Job, pods: Sequence[Pod]) -> StepResult:
-        """Say whether as many new pods run as old ones did."""
+    def _arrived(self, step: Step, job: Job, pods: Sequence[Pod]) -> StepResult:
+        """Say whether as many new pods run as old ones did.
+
+        A job that goes by the uid of a pod has other names then; by its owner's it keeps it.
+        """
+        is_pod = read_job_name(step.target.removeprefix(PREFIX)) is None
         new = [pod for pod in pods if job.is_new(pod)]
         if len(new) >= job.expected:
             self._came_back.pop(job.owner.uid, None)
             return StepResult(
                 is_done=True,
                 detail=f"{job.address} runs on {', '.join(sorted({p.node for p in new}))}",
-                undo={GOES_ON_AS: ",".join(PREFIX + pod.uid for pod in new)},
+                undo={GOES_ON_AS: ",".join(PREFIX + pod.uid for pod in new)} if is_pod else {},
             )
         prospect = self._search.prospect(job.namespace, job.owner, ())
         if prospect.has_failed:
