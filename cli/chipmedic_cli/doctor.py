@@ -23,6 +23,7 @@ from rich.markup import escape
 from chipmedic.errors import CollectError
 from chipmedic.host import Host, LinuxHost
 from chipmedic_agent.registry import Absent, Broken, Found, discover, installed_collectors
+from chipmedic_cli import job_rights
 
 OK, NOTE, GAP = "ok", "note", "gap"
 
@@ -81,6 +82,7 @@ def examine(host: Host | None = None) -> list[Finding]:
         *_collectors(host),
         *_kernel_log(host),
         *_agent(),
+        *_job_rights(host),
         *_extras(),
     ]
 
@@ -235,6 +237,12 @@ def _agent() -> Iterator[Finding]:
     state = str(answer.get("status", "unknown"))
     detail = "; ".join(map(str, answer.get("reasons", []))) or state
     yield Finding("agent", AGENT_URL, OK if state == "ok" else GAP, detail)
+
+
+def _job_rights(host: Host) -> Iterator[Finding]:
+    for found in job_rights.examine(host):
+        state = (GAP if found.is_known else NOTE) if found.remedy else OK
+        yield Finding("jobs", found.what, state, found.detail, found.remedy)
 
 
 def _extras() -> Iterator[Finding]:

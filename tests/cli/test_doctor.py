@@ -59,3 +59,36 @@ def test_what_is_shown_holds_what_was_found(monkeypatch: pytest.MonkeyPatch) -> 
     doctor.show(doctor.examine(FakeHost(files=GPU)), console)
     assert "nvidia-smi: not installed" in out.getvalue()
     assert "do install driver" in out.getvalue()
+
+
+ALL_RIGHTS, NO_KILL, NO_TRACE = "000001ffffffffff", "0000000400080004", "0000000000000024"
+CONFIG = "/etc/chipmedic/agent.toml"
+
+
+@pytest.mark.parametrize(
+    ("jobs", "rights", "expected"),
+    [
+        ("", ALL_RIGHTS, []),
+        ("[jobs]\nallow = []", NO_KILL, []),
+        ('[jobs]\nallow = ["leave"]', ALL_RIGHTS, [("ok", "CAP_KILL"), ("ok", "CAP_SYS_PTRACE")]),
+        ('[jobs]\nallow = ["restart"]', NO_KILL, [("gap", "CAP_KILL"), ("ok", "CAP_SYS_PTRACE")]),
+        ('[jobs]\nallow = ["leave"]', NO_TRACE, [("ok", "CAP_KILL"), ("gap", "CAP_SYS_PTRACE")]),
+        ('[jobs]\nallow = ["checkpoint"]', NO_KILL, [("gap", "CAP_KILL")]),
+        ('[jobs]\nallow = ["checkpoint"]\ncheckpoint_signal = ""', NO_KILL, []),
+        ('[jobs]\nallow = ["leave"]', None, [("note", "acts on jobs")]),
+        ('[jobs]\nallow = "leave"', NO_KILL, []),  # the configuration's check tells of that
+        ("[jobs", NO_KILL, []),
+    ],
+)
+def test_what_acts_on_jobs_need_is_looked_for_at_the_agent_that_runs(
+    jobs: str, rights: str | None, expected: list[tuple[str, str]]
+) -> None:
+    files = {CONFIG: jobs, "/proc/9/cmdline": "/usr/bin/python3\0train.py\0"}
+    if rights is not None:
+        files["/proc/71/cmdline"] = (
+            "/opt/chipmedic/bin/python3\0/opt/chipmedic/bin/chipmedic-agent\0"
+        )
+        files["/proc/71/status"] = f"Name:\tpython3\nCapPrm:\t0\nCapEff:\t{rights}\n"
+    found = [f for f in doctor.examine(FakeHost(files=files)) if f.area == "jobs"]
+    assert [(f.state, f.what) for f in found] == expected
+    assert all(f.remedy for f in found if f.state != "ok")
