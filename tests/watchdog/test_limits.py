@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+
 import grpc
 import pytest
 from sqlalchemy import insert
@@ -13,6 +16,7 @@ from chipmedic_watchdog.config import StreamSettings
 from chipmedic_watchdog.intake import commit, limits
 from chipmedic_watchdog.intake.board import OPEN_FAULTS_MAX
 from chipmedic_watchdog.intake.limits import HELLOS_BURST, Limits, Lines, host_of
+from chipmedic_watchdog.intake.message import MESSAGE_MAX_BYTES
 from chipmedic_watchdog.intake.refusals import Refused
 from chipmedic_watchdog.intake.sessions import OUTBOX_MAX, Session
 from chipmedic_watchdog.store import schema
@@ -37,6 +41,19 @@ async def test_a_node_that_opens_stream_after_stream_is_refused(intake) -> None:
     assert intake.counted("streams_refused_total", reason="hello_flood") == 1
     async with FakeAgent(intake.address, node="node-2"):
         pass
+
+
+async def test_a_message_without_end_costs_only_its_sender(intake) -> None:
+    agent = FakeAgent(intake.address)
+    async with agent, FakeAgent(intake.address, node="node-2") as other:
+        await agent.send_bytes(bytes(MESSAGE_MAX_BYTES))
+        assert not agent.is_over, "the largest that is taken cannot be read, and is passed over"
+        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            await agent.send_bytes(bytes(MESSAGE_MAX_BYTES + 1))
+        code, _ = await agent.ending()
+        assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        await other.events(event(1, a_fault()))
+        await other.acked(1)
 
 
 async def test_checks_and_jobs_without_end_are_cut(intake, monkeypatch) -> None:

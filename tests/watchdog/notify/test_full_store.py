@@ -14,9 +14,10 @@ import pytest
 from sqlalchemy import Connection
 
 from chipmedic.errors import StoreError
-from chipmedic_watchdog.notify import courier
+from chipmedic_watchdog.notify import courier, outbox
 from chipmedic_watchdog.notify.channels import make
 from chipmedic_watchdog.notify.courier import Courier
+from chipmedic_watchdog.notify.receipts import Receipts
 from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.store.database import Database
 from waiting import eventually
@@ -136,3 +137,15 @@ async def test_a_digest_that_cannot_be_written_holds_up_no_page(
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
     assert len(receiver.requests) == 2
+
+
+async def test_what_another_watchdog_has_delivered_meanwhile_stays_delivered(
+    database: Database,
+) -> None:
+    notice = put_notice(database, 1)
+    receipts = Receipts(database)
+    receipts.note_failure(notice, "no answer", None)
+    database.write_now(lambda c: outbox.record_delivery(c, notice, "HTTP 200", 5.0))
+    await receipts.write()
+    [row] = story.rows(database, schema.notices)
+    assert (row["state"], row["receipt"]) == ("delivered", "HTTP 200")

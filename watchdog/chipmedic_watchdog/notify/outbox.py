@@ -129,13 +129,17 @@ def record_delivery(connection: Connection, notice: str, receipt: str, now: floa
 def record_failure(
     connection: Connection, notice: str, error: str, *, next_attempt_at: float | None
 ) -> None:
-    """Write that a notice has not arrived; without a next try it has failed for good."""
+    """Write that a notice has not arrived; without a next try it has failed for good.
+
+    One that has arrived meanwhile, by another watchdog that led, stays as it is.
+    """
     table = schema.notices
     values: dict[str, Any] = {"attempts": table.c.attempts + 1, "last_error": error}
     values |= (
         {"state": "failed"} if next_attempt_at is None else {"next_attempt_at": next_attempt_at}
     )
-    connection.execute(update(table).where(table.c.id == notice).values(**values))
+    is_it = (table.c.id == notice) & (table.c.state == "pending")
+    connection.execute(update(table).where(is_it).values(**values))
 
 
 def drop_unknown_channels(connection: Connection, channels: Iterable[str]) -> int:
