@@ -24,12 +24,15 @@ def read_c2c(chip: ChipReadings) -> None:
     """Read each link between the chip and its CPU (Grace), `c2c0` and so on.
 
     That there are none, or that the driver does not know of them, is no gap: few chips have them.
+    Nor is it one that a driver counts no replays.
     """
     if gap_reason(chip.answers["c2c"][0]) is GapReason.UNSUPPORTED:
         return
-    for number, up, _ in _rows(chip, "c2c"):
+    for number, up, replays in _rows(chip, "c2c"):
         link = Component(ComponentKind.LINK, f"{chip.uid}/c2c{number}")
         chip.judge(Metric.LINK_UP, up, largest=1, component=link)
+        if up[1] and gap_reason(replays[0]) is not GapReason.UNSUPPORTED:
+            chip.judge(Metric.LINK_ERRORS, replays, component=link)
 
 
 def _rows(chip: ChipReadings, name: str) -> list[tuple[int, Answer, Answer]]:

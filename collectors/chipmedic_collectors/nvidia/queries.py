@@ -18,6 +18,7 @@ from chipmedic_collectors.nvidia.mig import (
 from chipmedic_collectors.nvidia.session import (
     ABSENT,
     FUNCTION_NOT_FOUND,
+    INVALID_ARGUMENT,
     NOT_SUPPORTED,
     SUCCESS,
     VERSION_MISMATCH,
@@ -47,7 +48,8 @@ SLOW_FIELDS = {
 REMAP_NAMES = ("remapped_corrected", "remapped_uncorrected", "remap_pending", "remap_failed")
 
 LINK_COUNT_FIELD, LINK_STATE_FIELD = 91, 165
-C2C_COUNT_FIELD, C2C_STATE_FIELD = 170, 171
+C2C_COUNT_FIELD, C2C_STATE_FIELD, C2C_REPLAYS_FIELD = 170, 171, 232
+"""Of 231 to 233: a CRC error (231) causes a replay, one after the other (233) are replays too."""
 C2C_LINKS_MAX = 64
 INSTANT_POWER_FIELD = 186
 LINK_ERROR_FIELDS = ((161, 162), (208, 215))
@@ -208,8 +210,15 @@ def _c2c(chip: OpenChip) -> Answer:
     code, count = chip.fields([(C2C_COUNT_FIELD, 0)])[C2C_COUNT_FIELD, 0]
     if code != SUCCESS:
         return (code, None)
-    states = chip.fields([(C2C_STATE_FIELD, link) for link in range(min(count, C2C_LINKS_MAX))])
-    rows = [[link, *answer, NOT_SUPPORTED, None] for (_, link), answer in states.items()]
+    links = range(min(count, C2C_LINKS_MAX))
+    wanted = [(field, link) for link in links for field in (C2C_STATE_FIELD, C2C_REPLAYS_FIELD)]
+    answers = chip.fields(wanted)
+    rows = []
+    for link in links:
+        code, replays = answers[C2C_REPLAYS_FIELD, link]
+        if code == INVALID_ARGUMENT:  # what drivers answer that count none
+            code = NOT_SUPPORTED
+        rows.append([link, *answers[C2C_STATE_FIELD, link], code, replays])
     return (SUCCESS, rows)
 
 

@@ -478,7 +478,7 @@ static const struct { unsigned id; const char *key; unsigned type, from, to; } F
     {163, "crc", TYPE_ULONGLONG, 4, 4}, {165, "up", TYPE_UINT, 4, 9}, {208, "receive_errors", TYPE_ULONGLONG, 5, 9},
     {215, "recovery_events", TYPE_ULONGLONG, 5, 9}, {170, "c2c_count", TYPE_UINT, 0, 0}, {307, "bank_remap_pending", TYPE_UINT, 0, 0},
 };
-enum { FIELD_C2C_STATE = 171 };
+enum { FIELD_C2C_STATE = 171, FIELD_C2C_REPLAYS = 232 };
 
 static void read_field(int gpu, field_value *field) {
     char key[KEY_BYTES], value[VALUE_BYTES];
@@ -493,6 +493,13 @@ static void read_field(int gpu, field_value *field) {
         field->code = SUCCESS;
         field->type = TYPE_UINT;
         field->value.ull = number_for(gpu, key, 1);
+        return;
+    }
+    if (field->id == FIELD_C2C_REPLAYS) {
+        snprintf(key, sizeof key, "c2c.%u.replays", field->scope);
+        field->code = find_for(gpu, key, value) ? SUCCESS : INVALID_ARGUMENT;
+        field->type = TYPE_ULONGLONG;
+        field->value.ull = field->code ? 0 : strtoull(value, NULL, 0);
         return;
     }
     for (size_t row = 0; row < sizeof FIELDS / sizeof *FIELDS; row++) {

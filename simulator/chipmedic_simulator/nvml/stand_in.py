@@ -69,7 +69,7 @@ FIELDS: dict[int, tuple[str, int, int, int]] = {
 }
 """Key, type, and the NVLink generations that answer it; 0 for a field that is not of a link."""
 
-C2C_STATE = 171
+C2C_STATE, C2C_REPLAYS = 171, 232
 
 SYSTEM_TEXTS = {
     "nvmlSystemGetDriverVersion": "driver_version",
@@ -466,6 +466,11 @@ def _read_field(state: State, gpu: int, field: Any) -> int:
         if field.fieldId == C2C_STATE:
             value, kind = state.c2c(gpu, field.scopeId), UINT
             return _fill(field, value, kind)
+        if field.fieldId == C2C_REPLAYS:
+            replays = state.find(gpu, f"c2c.{field.scopeId}.replays")
+            if replays is None:
+                return INVALID_ARGUMENT
+            return _fill(field, int(replays, 0), ULONGLONG)
         if newest and not oldest <= state.number(gpu, "link_generation", 0) <= newest:
             return NOT_SUPPORTED
         value = state.link(gpu, field.scopeId, key) if newest else state.number(gpu, key)

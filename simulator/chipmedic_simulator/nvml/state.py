@@ -15,6 +15,7 @@ Lines of `key=value`; numbers in base 10 or 0x. What a key means:
         link_count link_generation link.<l>.<key>, link.*.<key>: up replays recoveries crc
             receive_errors recovery_events
         c2c_count c2c.<l>.up       links to the CPU; up unless it is said
+        c2c.<l>.replays            absent: a driver that counts none
         row_banks                  the row remapper's histogram: `<max>,<high>,<some>,<low>,<none>`
         sram_threshold repair_pending unrepairable_memory bank_remap_pending
         fabric_state fabric_status fabric_health_mask fabric_health_summary event_types

@@ -49,7 +49,7 @@ STORIES: dict[str, Callable[[SimulatedNvml], object]] = {
         nvml.set(1, processes="31:4096:1:0"),
         nvml.set(1, whole_denied=1),
     ),
-    "c2c": lambda nvml: nvml.set(0, c2c_count=2, c2c__1__up=0),
+    "c2c": lambda nvml: nvml.set(0, c2c_count=3, c2c__1__up=0, c2c__2__replays=4),
     "spent": lambda nvml: nvml.set(0, sram_threshold=1, row_banks="2500,40,10,7,3"),
     "repairs": lambda nvml: nvml.set(
         0, repair_pending=1, unrepairable_memory=1, bank_remap_pending=1

@@ -194,6 +194,15 @@ def test_links_between_chip_and_cpu(rig: Rig) -> None:
     up = {c.name: v for c, v in scan.values(Metric.LINK_UP).items() if "/c2c" in c.name}
     assert up == {f"{uid}/c2c0": 1, f"{uid}/c2c1": 0}
     assert not gaps_of(scan, Metric.LINK_UP)
+    assert not [gap for gap in scan.gaps if "/c2c" in gap.component.name], "replays: not offered"
+
+
+def test_replays_between_chip_and_cpu_are_errors_of_the_link(rig: Rig) -> None:
+    rig.nvml.set(0, c2c_count=2, c2c__0__replays=7, c2c__1__replays=9, c2c__1__up=0)
+    scan = rig.scan()
+    uid = scan.chips[0].uid
+    errors = {c.name: v for c, v in scan.values(Metric.LINK_ERRORS).items() if "/c2c" in c.name}
+    assert errors == {f"{uid}/c2c0": 7}, "of a link that is down nothing is said"
 
 
 @pytest.mark.parametrize("version", [1, 2, 3])
