@@ -12,6 +12,7 @@ import signal
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
+from itertools import chain, repeat
 from pathlib import Path
 
 from chipmedic import systemd
@@ -49,8 +50,8 @@ RETRY_SECONDS = 30.0
 """How often a port or socket that is taken is tried again."""
 GOODBYE_SECONDS = 5.0
 """How long the stream may take to end politely."""
-HEAP_SECONDS = (20.0, 600.0)
-"""When memory that is not needed any more is given back: soon after the start, then so often."""
+HEAP_SECONDS = (20.0, 60.0, 600.0)
+"""After which pauses memory that is not needed any more is given back; the last one for ever."""
 STREAM_PARTS = frozenset({"labels", "watchdogs", "tls", "stream"})
 """What the stream must begin anew for."""
 
@@ -345,11 +346,9 @@ class Daemon:
 
 
 async def _keep_heap_small() -> None:
-    pause, later = HEAP_SECONDS
-    while True:
+    for pause in chain(HEAP_SECONDS, repeat(HEAP_SECONDS[-1])):
         await asyncio.sleep(pause)
         give_back()
-        pause = later
 
 
 async def _until_bound(make: Callable[[], Pages], what: str) -> Pages:

@@ -26,6 +26,7 @@ from chipmedic_agent.registry import Absent, Broken, Found, discover, installed_
 from chipmedic_cli import job_rights
 
 OK, NOTE, GAP = "ok", "note", "gap"
+COLLECTORS = "collectors"
 
 TOOL_TIMEOUT_SECONDS = 10.0
 AGENT_URL = "http://127.0.0.1:9480/healthz"
@@ -56,6 +57,8 @@ class Vendor:
     packages: str
 
 
+_ANY_CHIP = ("0x12", "0x03", "0x0b40")
+
 # PCI vendor numbers: the public PCI ID registry. Hygon's DCUs answer with 1d94.
 VENDORS = (
     Vendor("nvidia", ("0x10de",), ("0x0300", "0x0302"), (("nvidia-smi", "--version"),), "driver"),
@@ -70,6 +73,16 @@ VENDORS = (
     Vendor("hygon", ("0x1d94",), ("0x0380", "0x1200"), (("hy-smi", "--version"),), "DTK"),
     Vendor("kunlun", ("0x1d22",), ("0x1200",), (("xpu-smi", "-v"), ("xpu_smi", "-v")), "XRE"),
     Vendor("gaudi", ("0x1da3",), ("0x1200",), (("hl-smi", "--version"),), "habanalabs driver"),
+    # Data center GPUs and Arc Pro; a processor's own display has class 0x0300.
+    Vendor(
+        "intel", ("0x8086",), ("0x0380",), (("xpumcli", "-v"), ("xpu-smi", "-v")), "XPU Manager"
+    ),
+    Vendor("cambricon", ("0xcabc",), _ANY_CHIP, (("cnmon", "version"),), "Cambricon driver"),
+    Vendor("metax", ("0x9999",), _ANY_CHIP, (("mx-smi", "--version"),), "MetaX driver"),
+    Vendor("mthreads", ("0x1ed5",), _ANY_CHIP, (("mthreads-gmi", "-v"),), "MUSA driver"),
+    Vendor("iluvatar", ("0x1e3e",), _ANY_CHIP, (("ixsmi", "-L"),), "Iluvatar driver"),
+    Vendor("enflame", ("0x1e36",), _ANY_CHIP, (("efsmi", "-v"),), "Enflame driver"),
+    Vendor("biren", ("0x1ee0",), _ANY_CHIP, (("brsmi", "--version"),), "Biren driver"),
 )
 
 
@@ -101,11 +114,29 @@ def show(findings: Iterable[Finding], console: Console | None = None) -> None:
     """Print the findings for a person, each remedy below what it cures."""
     console = console or Console(highlight=False, soft_wrap=True)
     marks = {OK: "[green]ok  [/]", NOTE: "[yellow]note[/]", GAP: "[red]gap [/]"}
-    for finding in findings:
+    several = list(findings)
+    for finding in _without_absent(several):
         what = f"{finding.area}: {finding.what}"
         console.print(f"{marks[finding.state]}  {what:<28}  {escape(finding.detail)}")
         if finding.remedy:
-            console.print(f"{'':36}[bold]do[/] {escape(finding.remedy)}")
+            console.print(f"{'':36}[bold]do:[/] {escape(finding.remedy)}")
+    gaps = sum(finding.state == GAP for finding in several)
+    console.print(
+        f"\n{gaps} of {len(several)} checks found a gap: chipmedic sees less here than it should."
+        if gaps
+        else "\nno gap: chipmedic sees what there is. A note is worth knowing, and no trouble."
+    )
+
+
+def _without_absent(findings: list[Finding]) -> Iterator[Finding]:
+    """Yield the findings, with one line for all collectors that have nothing to do here."""
+    absent = [f for f in findings if f.area == COLLECTORS and f.detail == Absent().detail]
+    for finding in findings:
+        if finding not in absent:
+            yield finding
+        elif finding is absent[-1]:
+            names = ", ".join(one.what for one in absent)
+            yield Finding(COLLECTORS, "not on this host", OK, names)
 
 
 def _system(host: Host) -> Iterator[Finding]:
@@ -119,8 +150,9 @@ def _system(host: Host) -> Iterator[Finding]:
             "host",
             "processes of others",
             NOTE,
-            "cannot be read as this user: jobs of others stay unknown",
-            "run as root, or let the unit give CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH",
+            "cannot be read: which job runs on a chip stays unknown for jobs of other users",
+            "run as root, with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH (a container may lack them; "
+            "chipmedic-agent.service has them)",
         )
     except OSError as e:
         yield Finding("host", "processes of others", NOTE, str(e))
@@ -148,7 +180,7 @@ def _chips(host: Host) -> Iterator[Finding]:
             "accelerators",
             NOTE,
             "none: no PCI device and no tool of a known vendor",
-            "to see chipmedic at work on simulated chips: chipmedic demo",
+            "chipmedic demo shows chipmedic at work on simulated chips",
         )
 
 
@@ -196,12 +228,12 @@ def _collectors(host: Host) -> Iterator[Finding]:
             case Found(collector):
                 collector.close()
                 detail = f"runs every {collector.period_seconds:g} s on this host"
-                yield Finding("collectors", name, OK, detail)
+                yield Finding(COLLECTORS, name, OK, detail)
             case Absent(detail):
-                yield Finding("collectors", name, OK, detail)
+                yield Finding(COLLECTORS, name, OK, detail)
             case Broken(detail):
                 remedy = f"reinstall or remove {entry.value.partition(':')[0]}"
-                yield Finding("collectors", name, GAP, detail, remedy)
+                yield Finding(COLLECTORS, name, GAP, detail, remedy)
 
 
 def _kernel_log(host: Host) -> Iterator[Finding]:
@@ -231,8 +263,9 @@ def _agent() -> Iterator[Finding]:
             answer = json.load(response)
     except (urllib.error.URLError, OSError, ValueError) as e:
         reason = getattr(e, "reason", e)
+        words = getattr(reason, "strerror", None) or reason
         remedy = "systemctl enable --now chipmedic-agent (docs/operations.md)"
-        yield Finding("agent", AGENT_URL, NOTE, f"no agent answers here: {reason}", remedy)
+        yield Finding("agent", AGENT_URL, NOTE, f"no agent runs here: {words}", remedy)
         return
     state = str(answer.get("status", "unknown"))
     detail = "; ".join(map(str, answer.get("reasons", []))) or state

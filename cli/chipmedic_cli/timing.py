@@ -257,6 +257,12 @@ def show(costs: Iterable[CollectorCost], console: Console | None = None) -> None
                 str(call.failed or ""),
             )
         console.print(table, markup=False)
+    console.print(
+        "A scan here asks everything that is otherwise spread over a minute. Times are of the\n"
+        "clock on the wall: most of it is waiting. failed: answered with an error, most often\n"
+        "because this host does not have it.",
+        soft_wrap=True,
+    )
 
 
 def _title(cost: CollectorCost) -> str:
@@ -267,6 +273,9 @@ def _title(cost: CollectorCost) -> str:
         if rest:
             words.append(f"then {_milliseconds(sum(rest) / len(rest))} ms")
         words.append(f"scans every {cost.period_seconds:g} s")
+        if rest:
+            share = 100 * sum(rest) / len(rest) / cost.period_seconds
+            words.append(f"so at work for at most {share:.2g} % of the time")
     return ", ".join([*words, *([cost.trouble] if cost.trouble else [])])
 
 

@@ -58,7 +58,7 @@ def test_what_is_shown_holds_what_was_found(monkeypatch: pytest.MonkeyPatch) -> 
     console = Console(file=out, width=200)
     doctor.show(doctor.examine(FakeHost(files=GPU)), console)
     assert "nvidia-smi: not installed" in out.getvalue()
-    assert "do install driver" in out.getvalue()
+    assert "do: install driver" in out.getvalue()
 
 
 ALL_RIGHTS, NO_KILL, NO_TRACE = "000001ffffffffff", "0000000400080004", "0000000000000024"
@@ -92,3 +92,29 @@ def test_what_acts_on_jobs_need_is_looked_for_at_the_agent_that_runs(
     found = [f for f in doctor.examine(FakeHost(files=files)) if f.area == "jobs"]
     assert [(f.state, f.what) for f in found] == expected
     assert all(f.remedy for f in found if f.state != "ok")
+
+
+def test_collectors_without_work_share_a_line_and_the_end_sums_up() -> None:
+    findings = [
+        doctor.Finding("collectors", "amd", doctor.OK, "not on this host"),
+        doctor.Finding("collectors", "host", doctor.OK, "runs every 15 s on this host"),
+        doctor.Finding("collectors", "intel", doctor.OK, "not on this host"),
+    ]
+    out = io.StringIO()
+    doctor.show(findings, Console(file=out, width=200))
+    lines = [" ".join(line.split()) for line in out.getvalue().splitlines()]
+    assert lines[0] == "ok collectors: host runs every 15 s on this host"
+    assert lines[1] == "ok collectors: not on this host amd, intel"
+    assert lines[-1].startswith("no gap")
+    gap = doctor.Finding("chips", "x", doctor.GAP, "y", "z")
+    doctor.show([*findings, gap], Console(file=out, width=200))
+    assert "1 of 4 checks found a gap" in out.getvalue()
+
+
+@pytest.mark.parametrize("vendor", ["0xcabc", "0x9999", "0x1ed5", "0x1e3e", "0x1e36", "0x1ee0"])
+def test_chips_of_the_smaller_vendors_are_known_too(vendor: str) -> None:
+    folder = "/sys/bus/pci/devices/0000:1a:00.0"
+    host = FakeHost(files={f"{folder}/vendor": f"{vendor}\n", f"{folder}/class": "0x120000\n"})
+    (found, missing) = (f for f in doctor.examine(host) if f.area == "chips")
+    assert found.detail == "1 on the PCI bus"
+    assert missing.state == doctor.GAP
