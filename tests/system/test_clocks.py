@@ -25,6 +25,8 @@ HOUR = 3600
 STEPS = (-HOUR, 2 * HOUR, -3 * HOUR, 0)
 """Seconds beside the right time, one after the other."""
 SLACK_SECONDS = 120.0
+PATIENT = "[liveness]\nquiet_seconds = 60\nsilence_seconds = 60\nrestart_seconds = 60\n"
+"""Longer than a busy machine lets a daemon stand still, and far less than the clocks are set."""
 
 
 class FakeClock:
@@ -62,7 +64,7 @@ def whose(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def watchdog(tmp_path: Path, clock: FakeClock, whose: str) -> Iterator[WatchdogProcess]:
-    process = WatchdogProcess(tmp_path / "watchdog")
+    process = WatchdogProcess(tmp_path / "watchdog", PATIENT)
     if whose == "watchdog":
         process.environment |= clock.environment
     process.start()
@@ -91,7 +93,7 @@ def test_a_clock_that_is_set_loses_nothing_and_condemns_nobody(
     until(lambda: "stream open" in agent.log.read_text(), "the agent is not connected")
     for number, seconds in enumerate(STEPS, start=1):
         clock.set(seconds)
-        time.sleep(1.5)  # longer than the time after which a silent node is judged
+        time.sleep(1.5)  # silence is judged each 0.1 s
         log.say("off-bus", f"0000:{number:02x}:00.0")
         until(lambda n=number: len(stored(watchdog)[2]) == n, f"the fault after {seconds} s")
     agent.kill()

@@ -42,7 +42,7 @@ def test_every_nvml_call_is_measured_in_the_child(tmp_path: Path) -> None:
     calls = rows(timing(node, "--json").stdout, "nvidia")
     for name in ("nvmlDeviceGetTemperature", "nvmlDeviceGetFieldValues"):
         assert calls[name]["times"] >= 8
-        assert calls[name]["slowest_seconds"] < 1
+        assert 0 < calls[name]["slowest_seconds"] <= calls[name]["total_seconds"]
     assert any(name.startswith("files: ") for name in calls)
 
 

@@ -18,13 +18,13 @@ import pytest
 from grpc import aio
 
 from fake_agent import FakeAgent, a_fault, event
+from waiting import PATIENCE_SECONDS
 from watchdog_process import WatchdogProcess
 
 pytestmark = pytest.mark.system
 
 ATTACKS = ("noise", "storm", "snapshots", "names", "hellos", "deaf")
 FAULTS = 6
-WAIT_SECONDS = 60.0
 INCIDENTS = 22
 """Of the hostile node: those that the rule node.flood lets through, that one, and its silence."""
 OVERTAKEN = 50
@@ -59,7 +59,7 @@ def attack(watchdog: WatchdogProcess, request: pytest.FixtureRequest) -> Iterato
     assert process.poll() is None
     yield request.param
     process.kill()
-    process.wait(timeout=10)
+    process.wait(timeout=PATIENCE_SECONDS)
 
 
 @pytest.mark.parametrize("attack", ATTACKS, indirect=True)
@@ -83,7 +83,7 @@ async def test_the_faults_of_the_others_are_told_in_their_turn(
 async def report(watchdog: WatchdogProcess, node: str) -> None:
     """Report a fault and wait for its notice; as an agent does, over a new stream if one breaks."""
     told = watchdog.folder / "told"
-    end = time.monotonic() + WAIT_SECONDS
+    end = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
             async with FakeAgent(watchdog.address, node=node) as agent:

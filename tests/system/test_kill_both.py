@@ -18,7 +18,7 @@ from sqlalchemy import select
 from chipmedic_simulator.kernel_log import SimulatedKernelLog
 from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.store.database import Database, open_engine
-from waiting import until
+from waiting import PATIENCE_SECONDS, until
 from watchdog_process import WatchdogProcess
 
 pytestmark = pytest.mark.system
@@ -53,7 +53,7 @@ class AgentProcess:
     def kill(self) -> None:
         if self.process is not None:
             os.kill(self.process.pid, signal.SIGKILL)
-            self.process.wait(20)
+            self.process.wait(PATIENCE_SECONDS)
             self.process = None
 
 

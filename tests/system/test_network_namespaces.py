@@ -24,7 +24,7 @@ from sqlalchemy import select
 from chipmedic_simulator.kernel_log import SimulatedKernelLog
 from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.store.database import Database, open_engine
-from waiting import until
+from waiting import PATIENCE_SECONDS, until
 from watchdog_process import WatchdogProcess
 
 pytestmark = pytest.mark.system
@@ -152,7 +152,7 @@ def running_site(net: Net, tmp_path: Path, config: str = AT_ONCE) -> Iterator[Si
     watchdog = WatchdogProcess(
         tmp_path / "watchdog", config, prefix=("ip", "netns", "exec", net.head)
     )
-    watchdog.start(stream=f"{HERE}:0", timeout_seconds=90)
+    watchdog.start(stream=f"{HERE}:0")
     agent_config = tmp_path / "agent.toml"
     agent_config.write_text(
         f'node = "node-1"\nwatchdogs = ["{watchdog.address}"]\nhost_root = "{tmp_path}/root"\n'
@@ -182,7 +182,7 @@ def running_site(net: Net, tmp_path: Path, config: str = AT_ONCE) -> Iterator[Si
         yield made
     finally:
         agent.send_signal(signal.SIGKILL)
-        agent.wait(20)
+        agent.wait(PATIENCE_SECONDS)
         watchdog.close()
 
 

@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from fake_agent import FakeAgent, a_fault, event
-from waiting import until
+from waiting import PATIENCE_SECONDS, until
 from watchdog.notify.receivers import HttpReceiver, unused_port
 from watchdog_process import WatchdogProcess
 
@@ -66,7 +66,7 @@ class Site:
             [CHIPMEDIC, *arguments],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE_SECONDS,
             check=False,
             env={**os.environ, "COLUMNS": "250", "NO_COLOR": "1", "SUDO_USER": "mei",
                  "CHIPMEDIC_WATCHDOG": self.watchdog.http},
@@ -124,9 +124,8 @@ def test_what_was_sent_and_what_failed_is_shown(site: Site) -> None:
     site.break_node("n9")
     until(lambda: len(site.told()) == 1)
     until(lambda: "tries" in site.chipmedic("notices", "--pending").stdout)
-    rows = {line.split()[5]: line for line in site.chipmedic("notices").stdout.splitlines()[1:]}
+    until(lambda: "HTTP 200" in site.chipmedic("notices").stdout)
     shown = site.chipmedic("notices").stdout
-    assert "HTTP 200" in shown, rows
     assert "no answer: ConnectError" in shown
     listed = json.loads(site.chipmedic("notices", "--channel", "desk", "--json").stdout)
     assert [row["route"] for row in listed] == ['kind=~"memory[.].*"']
@@ -181,4 +180,5 @@ def test_the_dead_mans_switch_hears_of_death_by_silence(site: Site) -> None:
     site.watchdog.kill()
     count = len(site.alive.requests)
     time.sleep(1)
-    assert len(site.alive.requests) == count
+    # One that was on its way in the moment of its death may arrive after it; five would be due.
+    assert len(site.alive.requests) <= count + 1

@@ -22,7 +22,7 @@ from chipmedic_simulator.scheduler.state import read_state as read_scheduler
 from chipmedic_simulator.training import control
 from chipmedic_simulator.training.control import Control
 from chipmedic_simulator.training.rank import EXIT_CHIP, EXIT_CRASH
-from waiting import until
+from waiting import PATIENCE_SECONDS, until
 
 pytestmark = pytest.mark.system
 
@@ -54,7 +54,9 @@ class Cluster:
         return [sys.executable, "-P", "-m", module, "--folder", str(self.folder), *words]
 
     def run(self, *words: str) -> int:
-        done = subprocess.run(self._argv(*words), capture_output=True, timeout=20, check=False)
+        done = subprocess.run(
+            self._argv(*words), capture_output=True, timeout=PATIENCE_SECONDS, check=False
+        )
         return done.returncode
 
     @property
@@ -86,7 +88,7 @@ class Cluster:
 
     def stop(self) -> None:
         self.daemon.terminate()
-        self.daemon.wait(20)
+        self.daemon.wait(PATIENCE_SECONDS)
 
 
 def is_alive(rank: Rank) -> bool:
@@ -174,10 +176,14 @@ def test_without_enough_nodes_the_job_waits(cluster: Cluster) -> None:
 def test_a_hang_stalls_all_ranks_until_a_restart(cluster: Cluster) -> None:
     cluster.until_steps()
     control.write(cluster.job_folder, Control(attempt=0, hang_rank=1))
-    time.sleep(0.5)
-    stands = cluster.checkpoint()
-    time.sleep(1.0)
-    assert cluster.checkpoint() == stands
+
+    def stands() -> bool:
+        """Whether nothing was saved for a second; 20 steps would be."""
+        before = cluster.checkpoint()
+        time.sleep(1.0)
+        return cluster.checkpoint() == before
+
+    until(stands, "it stands still")
     assert all(is_alive(rank) for rank in cluster.job.running)
     cluster.run("restart", "pretrain", "--token", "a")
     cluster.until_steps()
@@ -207,7 +213,9 @@ def test_two_attempts_never_write_one_checkpoint(cluster: Cluster) -> None:
         assert second.poll() is None
     finally:
         second.terminate()
-        assert second.communicate(timeout=10)[1] == b""  # it never came to its first step
+        assert (
+            second.communicate(timeout=PATIENCE_SECONDS)[1] == b""
+        )  # it never came to its first step
 
 
 def test_a_daemon_that_was_killed_is_followed_by_one_that_cleans_up(cluster: Cluster) -> None:

@@ -25,7 +25,7 @@ from chipmedic.job_files import NO_RESTART_EXIT_STATUS
 from chipmedic_simulator.node import SimulatedNode, Vendor
 from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.store.database import Database, open_engine
-from waiting import until
+from waiting import PATIENCE_SECONDS, until
 from watchdog.notify.receivers import unused_port
 from watchdog_process import WatchdogProcess
 
@@ -251,14 +251,16 @@ def test_a_sick_node_leaves_a_spare_takes_its_place_and_a_hang_ends(
     seconds = time.monotonic() - begun
     until(lambda: cluster.recovery()["state"] == "done", "done", explain=cluster.explain)
 
-    assert cluster.launchers["n2"].wait(timeout=60) == NO_RESTART_EXIT_STATUS
+    assert cluster.launchers["n2"].wait(timeout=PATIENCE_SECONDS) == NO_RESTART_EXIT_STATUS
     assert "chipmedic:inc-" in cluster.log("launcher-n2"), "the launcher says why"
     assert cluster.steps()["restart"]["detail"].startswith("formed anew on n1")
     starts = re.findall(r"starts after step (\d+)", cluster.log("launcher-n3"))
     assert starts, cluster.log("launcher-n3")
     assert int(starts[0]) >= wanted, "from the checkpoint that was asked for"
     cluster.launch("n2")
-    assert cluster.launchers["n2"].wait(timeout=60) == NO_RESTART_EXIT_STATUS, "it stays out"
+    assert cluster.launchers["n2"].wait(timeout=PATIENCE_SECONDS) == NO_RESTART_EXIT_STATUS, (
+        "it stays out"
+    )
 
     # Something that eats the exit status starts a job there even so: that is told.
     cluster.run(
