@@ -161,23 +161,24 @@ class Fleet:
             watchdog.close()
 
 
-def is_leader(watchdog: WatchdogProcess) -> bool:
+def health(watchdog: WatchdogProcess) -> dict[str, Any]:
+    """What it says of itself; nothing while it does not answer."""
     try:
-        lead = httpx.get(f"{watchdog.http}/healthz", timeout=10).json()["lead"]
-    except (httpx.HTTPError, ValueError):
-        return False
-    return bool(lead["is_leader"])
-
-
-def problems(watchdog: WatchdogProcess) -> dict[str, str]:
-    try:
-        return dict(httpx.get(f"{watchdog.http}/healthz", timeout=10).json()["problems"])
+        return dict(httpx.get(f"{watchdog.http}/healthz", timeout=10).json())
     except (httpx.HTTPError, ValueError):
         return {}
 
 
+def is_leader(watchdog: WatchdogProcess) -> bool:
+    return bool(health(watchdog).get("lead", {}).get("is_leader"))
+
+
+def problems(watchdog: WatchdogProcess) -> dict[str, str]:
+    return dict(health(watchdog).get("problems", {}))
+
+
 def token(watchdog: WatchdogProcess) -> int:
-    return int(watchdog.get("/healthz").json()["lead"]["token"])
+    return int(health(watchdog).get("lead", {}).get("token", 0))
 
 
 @pytest.fixture

@@ -46,6 +46,7 @@ SelectType=select/linear
 SchedulerType=sched/builtin
 SchedulerParameters=sched_interval=1
 SlurmdTimeout=40
+MessageTimeout=30
 KillWait=5
 MailProg=/bin/true
 JobAcctGatherType=jobacct_gather/none
@@ -83,7 +84,12 @@ class Cluster:
     def command(self, *argv: str) -> str:
         """Run a Slurm command; its output, or the test fails."""
         answer = subprocess.run(
-            argv, env=self._whole_env(), capture_output=True, text=True, timeout=30, check=False
+            argv,
+            env=self._whole_env(),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_SECONDS,
+            check=False,
         )
         assert answer.returncode == 0, f"{argv}: {answer.stdout}{answer.stderr}"
         return answer.stdout
@@ -136,6 +142,7 @@ class Cluster:
     def start_controller(self, *options: str) -> None:
         """Start the controller; without `-c` it takes up the state that it left."""
         self._serve("slurmctld", "slurmctld", "-D", *options)
+        self.wait("the controller answers", self._controller_answers)
 
     def start_slurmd(self, node: str) -> None:
         """Start the daemon of one node."""
@@ -156,7 +163,11 @@ class Cluster:
             if state.startswith(("drain", "down")):
                 resume = ("scontrol", "update", f"NodeName={node}", "State=RESUME")
                 subprocess.run(
-                    resume, env=self._whole_env(), capture_output=True, timeout=30, check=False
+                    resume,
+                    env=self._whole_env(),
+                    capture_output=True,
+                    timeout=PATIENCE_SECONDS,
+                    check=False,
                 )
         return self._all_idle()
 
@@ -169,7 +180,7 @@ class Cluster:
         """Kill a server as a crash would."""
         process = self.servers.pop(server)
         process.kill()
-        process.wait(timeout=10)
+        process.wait(timeout=PATIENCE_SECONDS)
 
     def stop(self) -> None:
         """End all that was started, jobs included."""
@@ -183,8 +194,15 @@ class Cluster:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=3)  # slurmctld waits long for nodes that do not answer
             process.kill()
-            process.wait(timeout=10)
+            process.wait(timeout=PATIENCE_SECONDS)
         self.servers.clear()
+
+    def _controller_answers(self) -> bool:
+        ping = subprocess.run(
+            ["scontrol", "ping"], env=self._whole_env(), capture_output=True, text=True,
+            timeout=PATIENCE_SECONDS, check=False,
+        )  # fmt: skip
+        return " is UP" in ping.stdout
 
     def _all_idle(self) -> bool:
         answer = subprocess.run(
@@ -192,7 +210,7 @@ class Cluster:
             env=self._whole_env(),
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=PATIENCE_SECONDS,
             check=False,
         )
         return answer.stdout.split() == ["idle"] * len(self.nodes)

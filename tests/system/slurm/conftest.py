@@ -17,9 +17,9 @@ from system.slurm.cluster import NODES, Cluster, why_not
 from system.slurm.watching import put
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def running_cluster() -> Iterator[Cluster]:
-    """A cluster of four idle nodes; it leaves nothing behind."""
+    """A cluster of four idle nodes for all files of this folder; it leaves nothing behind."""
     if reason := why_not():
         pytest.skip(reason)
     folder = Path(tempfile.mkdtemp(prefix="chipmedic-slurm-"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -161,9 +160,10 @@ def test_a_job_that_forbids_requeue_is_moved_and_forbids_it_again(cluster: Clust
 
 
 def test_a_job_that_ignores_the_signal_is_waited_for(cluster: Cluster) -> None:
-    stubborn = "trap '' TERM; srun sh -c 'trap \"\" TERM; sleep 600; sleep 600'"
+    begun = cluster.folder / "stubborn"
+    stubborn = f"trap '' TERM; srun sh -c 'trap \"\" TERM; touch {begun}; sleep 600; sleep 600'"
     job = running(cluster, "-N1", script=stubborn)
-    time.sleep(1)
+    cluster.wait("it ignores the signal", begun.exists)
     slurm = adapter(cluster)
     (restart,) = slurm.plan(request(jobs=(f"slurm:{job}",)))
     assert not slurm.do(restart).is_done
@@ -237,17 +237,10 @@ def test_what_an_admin_wants_away_is_told_from_what_should_be_there(cluster: Clu
     cluster.command("scontrol", "create", "reservation", *window, "Flags=maint,ignore_jobs",
                     "Nodes=chip-a4")  # fmt: skip
     try:
-        until(lambda: set(expected()) == {"chip-a2", "chip-a4"})
+        cluster.wait("the window", lambda: set(expected()) == {"chip-a2", "chip-a4"})
         assert expected()["chip-a4"].startswith("maint")
     finally:
         cluster.command("scontrol", "delete", "ReservationName=work")
-
-
-def until(what: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not what():
-        assert time.monotonic() < deadline, "not in time"
-        time.sleep(0.2)
 
 
 def test_a_controller_that_does_not_answer_is_never_a_cluster_in_order(cluster: Cluster) -> None:

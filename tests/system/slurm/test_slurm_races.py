@@ -21,6 +21,7 @@ from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.store.database import Database
 from system.slurm.cluster import NODES, Cluster
 from system.slurm.watching import bad_chip, bad_line, correlating, put, recovering, rows, state
+from waiting import PATIENCE_SECONDS, eventually
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
 
@@ -105,9 +106,7 @@ async def test_a_job_that_ends_while_its_node_is_drained_is_left_alone(
         await state(database, "done")
     assert cluster.job(job)["Restarts"] == "0"
     assert calls(tmp_path, "requeue") == []
-    await asyncio.to_thread(
-        cluster.wait, "out", lambda: cluster.states()["chip-a1"] == "drained", seconds=60
-    )
+    await asyncio.to_thread(cluster.wait, "out", lambda: cluster.states()["chip-a1"] == "drained")
     assert others(cluster) <= {"idle", "completing"}
 
 
@@ -121,8 +120,7 @@ async def test_a_daemon_that_dies_while_its_node_is_drained_starts_no_second_cop
     async with recovering(cluster, database, slurm=SlurmSettings(env=env)) as loop:
         bad_chip(database, "chip-a1", f"slurm:{job}")
         loop.wake()
-        while not happened(tmp_path):
-            await asyncio.sleep(0.1)
+        await eventually(lambda: happened(tmp_path))
         for _ in range(8):
             await asyncio.sleep(0.5)
             shown = cluster.job(job)
@@ -152,7 +150,7 @@ async def test_killed_at_every_act_it_does_each_of_them_once(
     argv = [sys.executable, program, str(database.engine.url), env["SLURM_CONF"], env["PATH"]]
     deaths = 0
     while True:
-        ended = await asyncio.to_thread(subprocess.run, argv, timeout=100, check=False)
+        ended = await asyncio.to_thread(subprocess.run, argv, timeout=PATIENCE_SECONDS, check=False)
         if ended.returncode == 0:
             break
         assert ended.returncode == -9

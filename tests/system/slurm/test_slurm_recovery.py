@@ -13,10 +13,9 @@ from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.store.database import Database
 from system.slurm.cluster import Cluster
 from system.slurm.watching import bad_chip, recovering, rows, state
+from waiting import eventually
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
-
-"""DESIGN.md: a fault to a job that steps again; two minutes without the adapter."""
 
 
 def running(cluster: Cluster) -> str:
@@ -50,9 +49,10 @@ async def test_a_job_runs_on_clean_nodes_within_seconds_and_the_node_comes_back(
         database.write_now(lambda c: c.execute(update(schema.faults).values(state="cleared")))
         database.write_now(lambda c: c.execute(update(schema.incidents).values(state="resolved")))
         loop.wake()
-        await asyncio.sleep(6)
+        await asyncio.to_thread(
+            cluster.wait, "chip-a1 is back", lambda: cluster.states()["chip-a1"] == "idle"
+        )
         await state(database, "done")
-        cluster.wait("chip-a1 is back", lambda: cluster.states()["chip-a1"] == "idle")
 
 
 async def test_a_watchdog_that_dies_in_the_middle_goes_on(
@@ -63,8 +63,9 @@ async def test_a_watchdog_that_dies_in_the_middle_goes_on(
         bad_chip(database, "chip-a1", f"slurm:{job}")
         loop.wake()
         await state(database, "running")
-        while rows(database, schema.recovery_steps)[-1]["state"] != "doing":
-            await asyncio.sleep(0.05)
+        await eventually(
+            lambda: rows(database, schema.recovery_steps)[-1]["state"] in ("doing", "done")
+        )
     async with recovering(cluster, database):
         await state(database, "done")
     assert cluster.job(job)["Restarts"] == "1"

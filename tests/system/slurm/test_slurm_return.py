@@ -82,9 +82,7 @@ async def test_a_node_comes_back_by_itself_once_its_agent_finds_it_well(
         assert cluster.states()["chip-a1"] == "drained"
 
         await answer(agent, 1, is_fit=True, words="9 checks are ok")
-        await asyncio.to_thread(
-            cluster.wait, "back", lambda: cluster.states()["chip-a1"] == "idle", seconds=100
-        )
+        await asyncio.to_thread(cluster.wait, "back", lambda: cluster.states()["chip-a1"] == "idle")
         await eventually(lambda: rows(database, schema.isolations)[0]["returned_at"] is not None)
         checking.cancel()
         with suppress(asyncio.CancelledError):

@@ -38,6 +38,7 @@ class Agent:
 
     def __init__(self) -> None:
         self.status, self.words = 200, "fit"
+        self.asked = 0
         agent = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -47,6 +48,7 @@ class Agent:
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
+                agent.asked += 1
 
             def log_message(self, format: str, *args: object) -> None:
                 pass
@@ -75,6 +77,7 @@ def whole() -> Iterator[tuple[Cluster, dict[str, Agent]]]:
     settings.write_text(
         f"case $NODE in\n{cases}esac\n[ ! -e {folder}/closed ] || CHIPMEDIC_WHEN_UNKNOWN=closed\n"
         f"CHIPMEDIC_STATE={folder}/counted; CHIPMEDIC_BRAKE_SECONDS=100\n"
+        "CHIPMEDIC_SECONDS=30\n"
         f"SLURM_CONF={folder}/slurm.conf; export SLURM_CONF\n"
     )
     for name in ("prolog.sh", "epilog.sh", "health_check.sh"):
@@ -139,7 +142,9 @@ def test_what_an_admin_has_drained_keeps_the_admins_reason(
 ) -> None:
     cluster.command("scontrol", "update", "NodeName=chip-a3", "State=DRAIN", "Reason=new cables")
     agents["chip-a3"].status, agents["chip-a3"].words = 409, "chip.lost chip:GPU-13"
-    threading.Event().wait(6)  # the health check has run
+    before = agents["chip-a3"].asked
+    # The third begins when the second is over.
+    cluster.wait("two health checks have run", lambda: agents["chip-a3"].asked >= before + 3)
     assert reason(cluster, "chip-a3") == "new cables"
 
 
@@ -151,9 +156,7 @@ def test_an_agent_that_does_not_say_is_open_or_closed_as_configured(
         agent.status, agent.words = 503, "the agent's main loop has not moved for 60 s"
     if is_closed:
         (cluster.folder / "closed").touch()
-        cluster.wait(
-            "all drained", lambda: set(cluster.states().values()) == {"drained"}, seconds=60
-        )
+        cluster.wait("all drained", lambda: set(cluster.states().values()) == {"drained"})
         assert "does not say whether the node is fit" in reason(cluster, "chip-a1")
     job = cluster.submit("-N1")
     if not is_closed:
@@ -195,7 +198,7 @@ def failed(cluster: Cluster) -> list[str]:
 
 async def within(cluster: Cluster, what: str, is_so: Callable[[], bool]) -> None:
     """Wait beside the event loop."""
-    await asyncio.to_thread(cluster.wait, what, is_so, seconds=100)
+    await asyncio.to_thread(cluster.wait, what, is_so)
 
 
 async def test_a_node_that_kills_jobs_is_stopped_after_three(
