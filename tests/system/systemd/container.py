@@ -28,7 +28,7 @@ POWER_OFF = signal.SIGRTMIN + 4
 _GET = """
 import sys, urllib.error, urllib.request
 try:
-    answer = urllib.request.urlopen(sys.argv[1], timeout=5)
+    answer = urllib.request.urlopen(sys.argv[1], timeout=60)
 except urllib.error.HTTPError as e:
     answer = e
 except OSError as e:

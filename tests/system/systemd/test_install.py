@@ -63,7 +63,7 @@ def test_install_again_and_remove(bare: Container, supplies: Supplies) -> None:
     before = _files(bare)
     users = bare.read("/etc/passwd")
 
-    bare.command(*supplies.install, seconds=120)
+    bare.command(*supplies.install, seconds=600)
     assert bare.is_active("chipmedic-agent")
     assert bare.show("chipmedic-agent", "UnitFileState") == "enabled"
     assert bare.show("chipmedic-watchdog", "LoadState") == "not-found"
@@ -74,7 +74,7 @@ def test_install_again_and_remove(bare: Container, supplies: Supplies) -> None:
     own = '# ours\nnode = "first"\n'
     bare.write("/etc/chipmedic/agent.toml", own)
     pid = bare.show("chipmedic-agent", "MainPID")
-    bare.command(*supplies.install, "agent", seconds=120)
+    bare.command(*supplies.install, "agent", seconds=600)
     assert bare.read("/etc/chipmedic/agent.toml") == own
     assert bare.show("chipmedic-agent", "MainPID") != pid
     assert bare.get("http://127.0.0.1:9480/healthz")["node"] == "first"
@@ -82,7 +82,7 @@ def test_install_again_and_remove(bare: Container, supplies: Supplies) -> None:
     # A configuration that the new version refuses: said, and the running agent is left alone.
     pid = bare.show("chipmedic-agent", "MainPID")
     bare.write("/etc/chipmedic/agent.toml", 'nod = "first"\n')
-    ended = bare.run(*supplies.install, "agent", seconds=120)
+    ended = bare.run(*supplies.install, "agent", seconds=600)
     assert ended.code == 1
     assert "nod: unknown key; did you mean node?" in ended.output
     assert "chipmedic-agent was not (re)started" in ended.output.splitlines()[-1]

@@ -40,7 +40,7 @@ def running(supplies: Supplies, tmp_path_factory: pytest.TempPathFactory) -> Ite
     with supplies.boot(tmp_path_factory.mktemp("boot") / "console") as container:
         container.command("mkdir", "/etc/chipmedic")
         container.write("/etc/chipmedic/agent.toml", AGENT_TOML)
-        container.command(*supplies.install, "agent", "watchdog", seconds=180)
+        container.command(*supplies.install, "agent", "watchdog", seconds=600)
         yield container
 
 
@@ -223,7 +223,7 @@ def test_a_vendors_tool_runs_inside_the_sandbox(node: Container) -> None:
     node.command(PYTHON, "-c", SIMULATE_ASCEND)
     _drop_in(node, AGENT, "Environment=CHIPMEDIC_SIMULATOR_STATE=/etc/chipmedic/ascend.json")
     node.command("systemctl", "restart", AGENT)
-    node.wait("the chips", lambda: node.get(f"{AGENT_URL}/healthz")["chips"]["known"] == 2)
+    node.wait("the chips", lambda: _health(node)["chips"]["known"] == 2)
     node.wait("its verdict", lambda: _checks(node).get("ascend") == "ok")
     node.command("rm", "-r", "/usr/local/Ascend")
 
@@ -233,7 +233,7 @@ def test_a_job_of_any_user_says_that_it_moves(node: Container) -> None:
         "systemd-run", "--uid=65534", "--unit=job", "--setenv=CHIPMEDIC_JOB=llm-7b",
         PYTHON, "-c", BEATS,
     )  # fmt: skip
-    node.wait("the job", lambda: "local:llm-7b" in node.get(f"{AGENT_URL}/healthz")["jobs"])
+    node.wait("the job", lambda: "local:llm-7b" in _health(node)["jobs"])
     node.command("systemctl", "stop", "job")
 
 
@@ -304,8 +304,7 @@ def _end_of(node: Container, daemon: str) -> tuple[str, str]:
 
 
 def _checks(node: Container) -> dict[str, Any]:
-    health = node.get(f"{AGENT_URL}/healthz")
-    return {check["check"]: check["verdict"] for check in health["checks"]}
+    return {check["check"]: check["verdict"] for check in _health(node)["checks"]}
 
 
 def _node_state(node: Container) -> str:
@@ -327,5 +326,10 @@ def _wait_until_connected(node: Container) -> None:
 
 
 def _uplink(node: Container) -> dict[str, Any]:
-    health = node.get(f"{AGENT_URL}/healthz")
-    return dict(health["uplink"]) if health else {"watchdog": None}
+    return dict(_health(node)["uplink"])
+
+
+def _health(node: Container) -> dict[str, Any]:
+    """What the agent says of itself, once it answers."""
+    node.wait("the agent's page", lambda: node.get(f"{AGENT_URL}/healthz") is not None)
+    return dict(node.get(f"{AGENT_URL}/healthz"))
