@@ -72,7 +72,7 @@ class Watchdog:
         self.committer = Committer(self.database, metrics, self.health, place=place)
         self.liveness = Liveness(
             self.database, self.committer, self.sessions, metrics, SETTINGS, self.clock,
-            lambda peers, _: set(peers), alive=lambda: self.lead.alive,
+            lambda peers, _: set(peers), alive=lambda: self.lead.alive, me=self.id,
         )  # fmt: skip
 
     def arrival(self, session: Session, body: Body) -> Arrival:
@@ -394,6 +394,29 @@ async def test_the_nodes_of_a_watchdog_that_is_gone_have_the_grace_time(watchdog
     await a.liveness.take_up_lost()
     await a.settle()
     assert unreachable(a.database) == {"n2"}
+
+
+async def test_a_watchdog_that_was_taken_for_gone_and_lives_keeps_its_nodes(watchdogs) -> None:
+    """As after a pause of the database: its streams are the old ones, and nobody comes anew."""
+    a, b = watchdogs
+    await a.lead.beat()
+    await b.lead.beat()
+    await b.connect("n1")
+    a.database.write_now(
+        lambda c: c.execute(
+            update(schema.watchdogs).where(schema.watchdogs.c.id == "b").values(seen_at=1.0)
+        )
+    )
+    await a.lead.beat()
+    await a.liveness.expect_known(a.lead.alive)
+    assert a.sessions.silent == {"n1"}
+    await b.lead.beat()
+    # The verdict is ready in the moment in which b is heard again.
+    await a.pass_(SETTINGS.startup_grace_seconds + 1)
+    assert unreachable(a.database) == set()
+    await a.lead.beat()
+    await a.liveness.forget_moved()
+    assert a.sessions.silent == frozenset(), "or it would not be looked for when b goes at last"
 
 
 async def test_a_name_that_another_machine_has_at_another_watchdog_is_refused(watchdogs) -> None:

@@ -80,6 +80,7 @@ class Liveness:
         unanswered: Callable[[Collection[str], int], set[str]] = unanswered,
         alive: Callable[[], Collection[str]] = tuple,
         unheard: Callable[[int, float], Mapping[Address, Unheard]] | None = None,
+        me: str = "",
     ) -> None:
         self._database = database
         self._committer = committer
@@ -87,7 +88,7 @@ class Liveness:
         self._metrics = metrics
         self._clock = clock or Clock()
         self._unanswered = unanswered
-        self._alive = alive
+        self._alive, self._me = alive, me
         self._unheard = unheard or _unheard
         self._next_listen = self._deaf_until = self._pause_until = 0.0
         self._bell = Bell()
@@ -135,13 +136,18 @@ class Liveness:
         if not away:
             return
         nodes = schema.nodes.c
-        query = select(nodes.node, nodes.stream).where(
+        query = select(nodes.node, nodes.stream, nodes.watchdog).where(
             nodes.node.in_(away), nodes.state == "connected"
         )
         rows = await self._database.read(lambda c: c.execute(query).all())
-        waiting = self._sessions.away
-        moved = [r.node for r in rows if r.node in waiting and waiting[r.node].stream != r.stream]
-        self._sessions.forget(moved)
+        waiting, others = self._sessions.away, {*self._alive()} - {self._me}
+        # One that was taken for gone and lives, as after a pause of the database, has old streams.
+        self._sessions.forget(
+            row.node
+            for row in rows
+            if row.node in waiting
+            and (waiting[row.node].stream != row.stream or row.watchdog in others)
+        )
 
     async def take_up_lost(self) -> None:
         """Let the committer make faults of the nodes that other watchdogs have given up."""

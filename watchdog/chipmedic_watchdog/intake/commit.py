@@ -40,6 +40,7 @@ from chipmedic_watchdog.intake.reports import Reports
 from chipmedic_watchdog.intake.rows import (
     Epoch,
     event_row,
+    is_elsewhere,
     load_acked,
     load_boards,
     load_nodes,
@@ -328,6 +329,8 @@ class _Group:
         node = self._nodes.get(arrival.node)
         if node is None or node["stream"] != arrival.stream:
             return  # it came back, to this watchdog or to another
+        if node["state"] == "connected" and is_elsewhere(self._connection, node, self._place):
+            return  # the other watchdog was taken for gone, and lives
         node.update(
             state="silent",
             last_seen_at=silence.since,

@@ -89,17 +89,22 @@ def taken_elsewhere(
     """Return why a node's name is another machine's, which is connected to another watchdog."""
     is_other = known["machine_id"] and hello.machine_id
     is_other = is_other and known["machine_id"] != hello.machine_id
-    if not (place.is_shared and is_other and known["state"] == "connected"):
+    if not (is_other and known["state"] == "connected"):
         return None
-    if known["watchdog"] in ("", place.watchdog):
-        return None
-    if known["watchdog"] not in alive(connection, database_clock(connection)):
+    if not is_elsewhere(connection, known, place):
         return None
     return (
         f"node {known['node']} is connected to another watchdog with machine-id "
         f"{known['machine_id']}; this machine-id is {hello.machine_id}: give one of the two hosts "
         "another node name"
     )
+
+
+def is_elsewhere(connection: Connection, known: dict[str, Any], place: Place) -> bool:
+    """Whether a node came last to another watchdog, and that one lives."""
+    if not place.is_shared or known["watchdog"] in ("", place.watchdog):
+        return False
+    return known["watchdog"] in alive(connection, database_clock(connection))
 
 
 def load_acked(connection: Connection, nodes: Sequence[str]) -> dict[Epoch, int]:

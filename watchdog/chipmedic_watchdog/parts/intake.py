@@ -117,6 +117,7 @@ def build_intake(settings: WatchdogSettings, store: StoreParts, own: Instruments
         settings.liveness,
         own.clock,
         alive=lambda: lead.alive,
+        me=lead.me.id,
     )
     access = AccessParts(settings, database, sessions, own.metrics, own.health, own.clock)
     kubernetes = settings.recover.kubernetes
