@@ -95,6 +95,7 @@ class Watchdog:
             machine_id=machine or node, boot_id="b", boot_time=1.0, agent_version="1", labels={},
             inventory=(), first_seq=1, next_seq=next_seq,
         )  # fmt: skip
+        session.is_told = True
         await self.commit(self.arrival(session, greeting))
         return session
 

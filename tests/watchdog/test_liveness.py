@@ -72,6 +72,7 @@ class Watch:
         )
         arrival.done = asyncio.get_running_loop().create_future()
         self.committer.put_now(arrival)
+        session.is_told = True
         await arrival.done
         return session
 
@@ -192,6 +193,22 @@ async def test_a_connection_of_nobody_is_nobodys_silence(watch: Watch) -> None:
     watch.hear_nothing(7, seconds=100.0)
     await watch.pass_(1.0)
     assert rows(watch.database, schema.faults) == []
+
+
+async def test_a_node_of_whose_return_the_store_never_heard_is_still_missed(watch: Watch) -> None:
+    """While the store refuses and its queue is full, a hello waits outside of it."""
+    first = await watch.connect("n1")
+    for number in range(3):
+        again = Session(
+            node="n1", machine_id="n1", epoch="e", peer=f"p{number}", opened_at=watch.at
+        )
+        watch.sessions.open(again)
+        assert watch.sessions.close(first, "replaced") is None
+        watch.sessions.close(again, "lost")
+    await watch.pass_(3)
+    assert watch.unreachable() == {"n1"}
+    await watch.connect("n1")
+    assert watch.unreachable() == set()
 
 
 async def test_time_in_which_the_watchdog_was_busy_is_no_silence(watch: Watch) -> None:

@@ -177,6 +177,7 @@ class StreamService:
         arrival = self._arrival(session, greeting)
         arrival.done = asyncio.get_running_loop().create_future()
         await self._committer.put(arrival)
+        session.is_told = True
         try:
             acked = await arrival.done
         except NameTaken as e:
@@ -310,6 +311,8 @@ class StreamService:
         if state is None:
             return None
         log.info("disconnected: node=%s state=%s why=%s", session.node, state, reason)
+        if not session.is_told:
+            return None  # of what the store never heard it needs no end
         arrival = self._arrival(session, StateChange(state, reason))
         if session.has_said_goodbye:
             arrival.done = asyncio.get_running_loop().create_future()

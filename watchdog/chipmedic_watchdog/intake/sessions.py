@@ -43,6 +43,10 @@ class Session:
     """Of the certificate that the agent has shown; empty: none."""
     stream: str = field(default_factory=lambda: secrets.token_hex(8))
     """Tells this stream from every other one of the node, here and at other watchdogs."""
+    earlier: str = ""
+    """The stream of the node before this one, as the store knows it."""
+    is_told: bool = False
+    """Whether the store hears of this stream: not while it refuses and its queue is full."""
     catch_up_seq: int = 0
     """The last seq that the agent had when it connected: what comes up to it is backlog."""
     acked_seq: int = 0
@@ -59,6 +63,11 @@ class Session:
     is_muted: bool = False
     """Nothing more is said but the last message."""
     commands: dict[str, asyncio.Future[pb.CommandResult]] = field(default_factory=dict)
+
+    @property
+    def told_stream(self) -> str:
+        """The node's newest stream of which the store hears; empty: of none."""
+        return self.stream if self.is_told else self.earlier
 
     @property
     def is_catching_up(self) -> bool:
@@ -150,10 +159,12 @@ class Sessions:
         self.live[session.node] = session
         if old is not None:
             self._forget_address(old)
+            session.earlier = old.told_stream
         if (address := address_of(session.peer)) is not None:
             self._addresses[address] = session
         self._behind[session.node] = session
-        if self.away.pop(session.node, None) is not None:
+        if (away := self.away.pop(session.node, None)) is not None:
+            session.earlier = session.earlier or away.stream
             self._returns.append(self._clock.elapsed())
         return old
 
@@ -172,7 +183,7 @@ class Sessions:
             due = max(due, self._grace_until)
         self.away[session.node] = Away(
             since=self._clock.now(), due=due, reason=reason, peer=session.peer, lost_at=lost_at,
-            stream=session.stream,
+            stream=session.told_stream,
         )  # fmt: skip
         return "silent"
 
