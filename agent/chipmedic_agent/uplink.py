@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import grpc.aio
 
 from chipmedic_agent.channel import open_channel
-from chipmedic_agent.config import AgentSettings, split_address
+from chipmedic_agent.config import AgentSettings, is_loopback, split_address
 from chipmedic_agent.journal import Journal
 from chipmedic_agent.membership import Membership, NoCertificate
 from chipmedic_agent.narrow_way import NarrowWay
@@ -69,6 +69,7 @@ class Uplink:
         self._is_ending = False
         self._welcome_at = math.inf
         self._told: dict[str, str] = {}
+        self._plain: set[str] = set()
         """Why there is no stream to each watchdog, as it was logged."""
         self._changed = asyncio.Event()
         self._targets = Targets(settings.watchdogs, settings.node)
@@ -201,6 +202,8 @@ class Uplink:
             through = way.target
         try:
             joined = await self._membership.shown() if self._membership is not None else None
+            if joined is None:
+                self._warn_of_plain(target)
             channel = open_channel(target, self._settings.tls, joined, through=through)
         except NoCertificate as e:
             raise StreamLost(str(e)) from e
@@ -208,6 +211,14 @@ class Uplink:
             raise StreamLost(f"tls: {e.filename}: {e.strerror}") from e
         stack.push_async_callback(channel.close, None)
         return channel
+
+    def _warn_of_plain(self, target: str) -> None:
+        """Say once for each watchdog that what goes to it can be read on the way."""
+        if self._settings.tls.ca_file is not None or target in self._plain:
+            return
+        if not is_loopback(split_address(target)[0]):
+            self._plain.add(target)
+            logger.warning("stream is not encrypted: watchdog=%s; run chipmedic agent join", target)
 
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):

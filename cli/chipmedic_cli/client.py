@@ -29,6 +29,11 @@ class Client:
     """Asks one watchdog; every error is one line that says what to do."""
 
     def __init__(self, url: str) -> None:
+        if not url.startswith(("http://", "https://")):
+            raise WatchdogUnreachable(
+                f"--watchdog {url}: is no address; it begins with http:// or https://, "
+                "like http://127.0.0.1:7480"
+            )
         self._url = url
         token = _token()
         try:
@@ -100,7 +105,7 @@ class Client:
         except (httpx.HTTPError, httpx.InvalidURL) as e:
             raise WatchdogUnreachable(f"no watchdog at {self._url}: {e}; {_remedy(str(e))}") from e
         if response.is_error:
-            raise ChipmedicError(f"{path}: {_words(response)}")
+            raise ChipmedicError(_words(response) or f"{self._url}{path}: {_status(response)}")
         return response
 
 
@@ -135,9 +140,13 @@ def _remedy(trouble: str) -> str:
 
 
 def _words(response: httpx.Response) -> str:
-    """Return what a refusal says, from its problem document where it is one."""
+    """Return what a refusal says; empty where it is no problem document of a watchdog."""
     try:
         problem = response.json()
-        return str(problem.get("detail") or problem.get("title") or response.reason_phrase)
+        return str(problem.get("detail") or problem.get("title") or "")
     except (ValueError, AttributeError):
-        return f"{response.status_code} {response.reason_phrase}"
+        return ""
+
+
+def _status(response: httpx.Response) -> str:
+    return f"{response.status_code} {response.reason_phrase}: is that a chipmedic watchdog?"

@@ -26,7 +26,7 @@ def replay(
     new_config: Annotated[
         Path | None,
         typer.Option(
-            "--new-config", help="A watchdog.toml to try: its [incidents] and [recover] count."
+            "--new-config", help="A watchdog.toml to try: its incidents and recover sections count."
         ),
     ] = None,
     config: Annotated[

@@ -443,3 +443,14 @@ async def test_a_watchdog_that_falls_silent_is_left_within_seconds(
         process.kill()
         process.stdout.close()
         process.wait()
+
+
+async def test_that_a_stream_is_not_encrypted_is_said_once_however_often_it_is_tried(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(Agent(tmp_path, "w1.invalid:7443", "127.0.0.1:1")) as agent:
+        agent.uplink._targets._dice = lambda *_: 0.01
+        targets = agent.uplink._targets._targets.values()
+        await eventually(lambda: min(target.failures for target in targets) >= 4)
+    told = [r.getMessage() for r in caplog.records if "not encrypted" in r.getMessage()]
+    assert told == ["stream is not encrypted: watchdog=w1.invalid:7443; run chipmedic agent join"]

@@ -78,7 +78,7 @@ def test_status_and_incidents(watchdog: WatchdogProcess) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["incidents", "show", "inc-999999"], 1, "there is no"),
+        (["incidents", "show", "inc-999999"], 1, "chipmedic: there is no"),
         (["recoveries", "approve", "rec-999999", "--who", "mei"], 1, "there is no recovery"),
     ],
 )
@@ -94,7 +94,10 @@ def test_nobody_there_is_exit_code_3() -> None:
     answer = chipmedic("status", "--watchdog", "http://127.0.0.1:9")
     assert answer.returncode == 3
     assert answer.stderr.startswith("chipmedic: no watchdog at http://127.0.0.1:9")
-    assert chipmedic("status", "--watchdog", "nonsense").returncode in {1, 3}
+    for no_address in ("nonsense", "watchdog.example.org:7480"):
+        answer = chipmedic("status", "--watchdog", no_address)
+        assert (answer.returncode, answer.stderr.count("\n")) == (3, 1)
+        assert f"{no_address}: is no address; it begins with http://" in answer.stderr
 
 
 def test_beat_reaches_a_socket_and_never_fails_a_job(tmp_path: Path) -> None:

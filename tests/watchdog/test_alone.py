@@ -44,6 +44,18 @@ def test_a_second_process_is_refused_with_the_first_ones_number(tmp_path: Path) 
     held.close()
 
 
+def test_a_full_disk_is_one_sentence_that_names_the_file(tmp_path: Path) -> None:
+    no_space = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
+    lock = tmp_path / "watchdog.db.lock"
+    answer = subprocess.run(
+        [sys.executable, "-c", no_space + HOLDER, f"sqlite:///{tmp_path}/watchdog.db"],
+        capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert answer.stderr.splitlines()[-1].startswith(
+        f"chipmedic.errors.StoreError: store: {lock} cannot be written: "
+    )
+
+
 def test_a_shared_store_and_one_in_memory_need_no_claim(postgres: PostgresServer) -> None:
     assert claim(open_engine(postgres.url("postgres"))) is None
     assert claim(open_engine("sqlite://")) is None

@@ -104,7 +104,8 @@ class ChannelSettings:
     url_file: str = ""
     url_env: str = ""
     secret_file: str = ""
-    """Webhook: the file with the HMAC key. Slack: the file with the bot's token."""
+    """Webhook: the file with the HMAC key; it must have one, here or in `secret_env`. Slack: the
+    file with the bot's token."""
     secret_env: str = ""
     room: str = ""
     """Slack: the id of the channel, which the bot is a member of."""

@@ -18,7 +18,7 @@ def claim(engine: Engine) -> IO[str] | None:
     Returns None for a store that several may share, or that is no file.
 
     Raises:
-        StoreError: another process has it.
+        StoreError: another process has it, or its disk is full.
     """
     path = engine.url.database
     if engine.dialect.name != "sqlite" or not path or path == ":memory:":
@@ -37,7 +37,10 @@ def claim(engine: Engine) -> IO[str] | None:
             f"store: {path} is in use by another chipmedic-watchdog (process {holder}): an SQLite "
             "file serves one; for several set store.url to PostgreSQL"
         ) from e
-    lock.truncate(0)
-    lock.write(str(os.getpid()))
-    lock.flush()
+    try:
+        os.truncate(lock.fileno(), 0)
+        os.write(lock.fileno(), str(os.getpid()).encode())
+    except OSError as e:
+        lock.close()
+        raise StoreError(f"store: {path}.lock cannot be written: {e.strerror}") from e
     return lock
