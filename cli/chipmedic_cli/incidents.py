@@ -120,3 +120,5 @@ def _show_notices(notices: list[dict[str, Any]], console: Console) -> None:
             plain(notice["receipt"] or notice["last_error"]),
         )
     console.print(made)
+    console.print("likely causes and the first command to run are in the notice itself:")
+    console.print(plain(f"  chipmedic notices show {notices[0]['id']}"))

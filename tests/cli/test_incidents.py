@@ -18,12 +18,20 @@ def fault(number: int, kind: str, opened_at: float, node: str = "n1") -> dict[st
     }  # fmt: skip
 
 
-def shown(root: int | None, *faults: dict[str, Any]) -> list[str]:
+TOLD = {
+    "id": "inc-000001/opened-1/pager", "created_at": 1.0, "occasion": "opened", "channel": "pager",
+    "state": "delivered", "receipt": "HTTP 204", "last_error": "",
+}  # fmt: skip
+
+
+def shown(
+    root: int | None, *faults: dict[str, Any], notices: tuple[dict[str, Any], ...] = ()
+) -> list[str]:
     incident = {
         "id": "inc-000001", "title": "t", "severity": "critical", "state": "open", "held": None,
         "fault_at": 1.0, "nodes": ["n1"], "jobs": [], "cause": "job.root/1", "reopened_count": 0,
         "acknowledged_at": None, "resolved_at": None, "root_fault": root, "faults": list(faults),
-        "recoveries": [], "isolations": [], "notices": [], "audit": [],
+        "recoveries": [], "isolations": [], "notices": notices, "audit": [],
     }  # fmt: skip
     output = io.StringIO()
     show_one(incident, Console(file=output, width=120, color_system=None))
@@ -51,3 +59,9 @@ def test_the_root_comes_first_then_the_cascade(root: int | None, order: list[str
 
 def test_a_fault_by_itself_has_nothing_with_it() -> None:
     assert "with it" not in shown(2, CHIP)
+
+
+def test_where_the_first_command_stands_is_said_once_somebody_was_told() -> None:
+    command = "  chipmedic notices show inc-000001/opened-1/pager"
+    assert command in shown(2, CHIP, notices=(TOLD,))
+    assert command not in shown(2, CHIP)
