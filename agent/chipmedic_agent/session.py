@@ -35,6 +35,8 @@ STUCK_SECONDS = 8.0
 PACE_SECONDS = (0.5, 600.0)
 """What a watchdog may ask for as heartbeat and snapshot periods."""
 
+BROKEN = "Internal error from Core"
+"""In grpc.aio's words when it could not write."""
 UNANSWERED = "ping timeout"
 """In gRPC's words when nobody answers (1.85)."""
 
@@ -256,6 +258,8 @@ class Session:
         code = await self._call.code()
         details = await self._call.details()
         why = f"{code.name.lower()}: {details}" if details else code.name.lower()
+        if details == BROKEN:
+            why = "the connection broke"
         # Without a word and without an error: it was given up for dead, as nothing came from us.
         is_given_up = code is grpc.StatusCode.OK
         return StreamLost(why, is_unanswered=is_given_up or UNANSWERED in why)

@@ -20,9 +20,13 @@ PAGE_SIZE = 500
 
 
 class WatchdogUnreachable(ChipmedicError):
-    """The watchdog does not answer."""
+    """The watchdog does not answer, or not us: a program must not take it for an open incident."""
 
     exit_code = 3
+
+
+NOT_US = frozenset({401, 403})
+"""The token is missing or wrong, or its role may not."""
 
 
 class Client:
@@ -95,7 +99,7 @@ class Client:
         try:
             return response.json()
         except ValueError as e:
-            raise ChipmedicError(f"{self._url}{path}: this is no chipmedic watchdog") from e
+            raise WatchdogUnreachable(f"{self._url}{path}: this is no chipmedic watchdog") from e
 
     def _answer(self, method: str, path: str, **arguments: Any) -> httpx.Response:
         import httpx
@@ -105,7 +109,9 @@ class Client:
         except (httpx.HTTPError, httpx.InvalidURL) as e:
             raise WatchdogUnreachable(f"no watchdog at {self._url}: {e}; {_remedy(str(e))}") from e
         if response.is_error:
-            raise ChipmedicError(_words(response) or f"{self._url}{path}: {_status(response)}")
+            words = _words(response) or f"{self._url}{path}: {_status(response)}"
+            is_answer = response.status_code < 500 and response.status_code not in NOT_US
+            raise (ChipmedicError if is_answer and _words(response) else WatchdogUnreachable)(words)
         return response
 
 

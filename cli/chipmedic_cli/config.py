@@ -48,7 +48,9 @@ def check(
 def _named(path: Path) -> Daemon:
     found = [daemon for daemon in Daemon if daemon.value in path.stem]
     if len(found) != 1:
-        raise typer.BadParameter(f"{path}: its name does not say whose it is: --of agent, say")
+        raise typer.BadParameter(
+            f"{path}: its name does not say whose it is: add --of agent or --of watchdog"
+        )
     return found[0]
 
 

@@ -114,7 +114,10 @@ def demo(
 
 @app.command()
 def status(watchdog: WatchdogOption, as_json: JsonOption = False) -> None:
-    """Show nodes, jobs and open incidents; exits with 1 while an incident is open."""
+    """Show nodes, jobs and open incidents.
+
+    Exits with 1 while an incident is open, with 3 where no watchdog answers.
+    """
     from chipmedic_cli import status as command
     from chipmedic_cli.client import Client
 

@@ -79,6 +79,9 @@ def _outcome(row: dict[str, Any]) -> str:
     return str(row["receipt"] or row["last_error"] or "-")
 
 
+app.command("list")(list_notices)
+
+
 @app.command()
 def show(notice: str, watchdog: WatchdogOption) -> None:
     """Print one notice as a person got it."""

@@ -109,7 +109,7 @@ def test_a_stopped_host_is_unreachable_within_seconds(watchdog) -> None:
         assert (incident["kind"], incident["nodes"]) == ("node.unreachable", ["node-1"])
         (fault,) = watchdog.items("/api/v1/faults")
         assert fault["source"] == "watchdog"
-        assert "not heard since" in str(fault["summary"])
+        assert "not heard since" in str(fault["evidence"])
         os.kill(agent.pid, signal.SIGCONT)
     finally:
         agent.kill()

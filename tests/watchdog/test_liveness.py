@@ -18,7 +18,7 @@ from chipmedic_watchdog.intake.committer import Committer
 from chipmedic_watchdog.intake.heard import Unheard
 from chipmedic_watchdog.intake.peers import Address, address_of
 from chipmedic_watchdog.intake.sessions import Session, Sessions
-from chipmedic_watchdog.liveness import Liveness
+from chipmedic_watchdog.liveness import QUIET, Liveness
 from chipmedic_watchdog.metrics import Metrics
 from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.store.database import Database
@@ -138,7 +138,8 @@ async def test_who_pings_no_more_is_a_verdict_while_its_connection_is_open(watch
     await watch.pass_(0.5)
     assert watch.unreachable() == {"n1"}
     (fault,) = rows(watch.database, schema.faults)
-    assert "pings no more on an open connection" in fault["summary"]
+    assert fault["summary"] == f"the node went silent: {QUIET}"
+    assert fault["evidence"][0].startswith(f"{QUIET}; not heard since 1970-01-01 ")
     assert fault["node_since"] == pytest.approx(watch.at - 2.3, abs=0.6)
     assert set(watch.sessions.silent) == {"n1"}
     await watch.connect("n1", peer="ipv4:10.0.0.1:1")

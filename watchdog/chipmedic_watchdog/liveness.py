@@ -54,7 +54,7 @@ PAUSE_TAIL_SECONDS = 2.0
 DEAF_SECONDS = 1.5
 """After so long a pause of our own, of the whole machine perhaps, the network gets as long to bring
 what was under way."""
-QUIET = "it pings no more on an open connection: the host, its agent or the network stands still"
+QUIET = "no ping comes from it any more, on an open connection"
 LAG_SECONDS = 0.3
 """Time in which the loop did not listen for longer than this is no silence of the nodes."""
 RETURN_SECONDS, RETURN_LEAST, RETURN_RATIO = 3.0, 5, 0.01

@@ -348,7 +348,7 @@ class _Group:
             severity=Severity.CRITICAL,
             action=Action.NONE,
             since=silence.since,
-            summary=f"the node went silent: {silence.reason}",
+            summary=f"the node went silent: {silence.reason.partition(';')[0]}",
             source=WATCHDOG,
             evidence=(silence.reason,),
         )
