@@ -30,11 +30,12 @@ def test_every_problem_is_in_one_report(tmp_path: Path) -> None:
         load(
             tmp_path,
             "[stream]\nlisten = 'everywhere'\n[liveness]\nsilence_seconds = -1\n"
-            "[incidents]\nrule_file = 'x'\n[notify]\nlanguage = 'la'\n",
+            "[incidents]\nrule_file = 'x'\n[notify]\nlanguage = 'la'\n"
+            "[store]\nurl = 'mysql://db/x'\n",
         )
     report = str(refusal.value)
     for words in ("'everywhere' is not host:port", "silence_seconds", "did you mean rules_file",
-                  "notify.language"):  # fmt: skip
+                  "notify.language", "store: url: allowed are sqlite:///FILE"):  # fmt: skip
         assert words in report
 
 

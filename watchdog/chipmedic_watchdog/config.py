@@ -82,6 +82,9 @@ class StoreSettings:
     keeps everything. Not shorter than the time for which a report should show each loss."""
 
     def __post_init__(self) -> None:
+        is_known = self.url.startswith(("sqlite://", "postgresql://", "postgresql+psycopg://"))
+        words = "url: allowed are sqlite:///FILE and postgresql+psycopg://USER@HOST/DATABASE"
+        _require(is_known, words)
         _require(0 <= self.group_commit_seconds <= 1, "group_commit_seconds: allowed are 0 to 1")
         _require(self.group_commit_events >= 1, "group_commit_events: allowed are 1 and more")
         _require(self.queue_events >= 1024, "queue_events: allowed are 1024 and more")
