@@ -109,6 +109,10 @@ class Cluster:
         """The fields of `scontrol show node`."""
         return _fields(self.command("scontrol", "-o", "show", "node", node))
 
+    def job_nodes(self, job: str) -> set[str]:
+        """The nodes on which a job is; which of several free ones Slurm takes is its own affair."""
+        return set(self.command("scontrol", "show", "hostnames", self.job(job)["NodeList"]).split())
+
     def begin(self, *options: str) -> str:
         """Submit a job that lasts and wait until its script runs; its id.
 

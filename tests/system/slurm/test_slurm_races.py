@@ -89,9 +89,8 @@ async def test_slurm_queues_the_job_again_while_our_requeue_is_on_its_way(
         await state(database, "done")
     assert happened(tmp_path)
     shown = cluster.job(job)
-    assert (shown["JobState"], shown["Restarts"], shown["NodeList"]) == (
-        "RUNNING", "1", "chip-a[2-3]",
-    )  # fmt: skip
+    assert (shown["JobState"], shown["Restarts"]) == ("RUNNING", "1")
+    assert "chip-a1" not in cluster.job_nodes(job)
     assert others(cluster) <= {"idle", "allocated"}
 
 
@@ -129,9 +128,8 @@ async def test_a_daemon_that_dies_while_its_node_is_drained_starts_no_second_cop
         cluster.start_slurmd("chip-a1")
         await state(database, "done")
     shown = cluster.job(job)
-    assert (shown["JobState"], shown["Restarts"], shown["NodeList"]) == (
-        "RUNNING", "1", "chip-a[2-3]",
-    )  # fmt: skip
+    assert (shown["JobState"], shown["Restarts"]) == ("RUNNING", "1")
+    assert "chip-a1" not in cluster.job_nodes(job)
     assert len(calls(tmp_path, "requeue")) == 1
     assert [row["node"] for row in rows(database, schema.isolations)] == ["chip-a1"]
     assert others(cluster) <= {"idle", "allocated"}
@@ -159,9 +157,8 @@ async def test_killed_at_every_act_it_does_each_of_them_once(
     (recovery,) = rows(database, schema.recoveries)
     assert recovery["state"] == "done"
     shown = cluster.job(job)
-    assert (shown["JobState"], shown["Restarts"], shown["NodeList"]) == (
-        "RUNNING", "1", "chip-a[2-3]",
-    )  # fmt: skip
+    assert (shown["JobState"], shown["Restarts"]) == ("RUNNING", "1")
+    assert "chip-a1" not in cluster.job_nodes(job)
     assert [row["node"] for row in rows(database, schema.isolations)] == ["chip-a1"]
     assert others(cluster) <= {"idle", "allocated"}
 
