@@ -212,6 +212,22 @@ async def test_a_node_of_whose_return_the_store_never_heard_is_still_missed(watc
     assert watch.unreachable() == set()
 
 
+async def test_a_large_fleet_may_take_longer_to_come_back_to_a_new_watchdog(watch: Watch) -> None:
+    """The first two of each second come back; the grace time of 30 s is for the last one, too."""
+    nodes = [f"n{number}" for number in range(90)]
+    for node in (*nodes, "gone"):
+        await watch.connect(node)
+    watch.sessions.live.clear()
+    await watch.liveness.expect_known()
+    for number in range(0, 90, 2):
+        await watch.connect(nodes[number])
+        await watch.connect(nodes[number + 1])
+        await watch.pass_(1)
+    assert watch.unreachable() == set()
+    await watch.pass_(5)
+    assert watch.unreachable() == {"gone"}
+
+
 async def test_time_in_which_the_watchdog_was_busy_is_no_silence(watch: Watch) -> None:
     """Who came back meanwhile is heard only when the loop moves again."""
     watch.sessions.close(await watch.connect("n1"), "the connection was lost")

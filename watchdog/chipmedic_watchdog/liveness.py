@@ -59,6 +59,9 @@ LAG_SECONDS = 0.3
 """Time in which the loop did not listen for longer than this is no silence of the nodes."""
 RETURN_SECONDS, RETURN_LEAST, RETURN_RATIO = 3.0, 5, 0.01
 """While so many nodes, and this share of all, come back within this time, a pause is ending."""
+START_GRACES = 4
+"""So many times the grace time those are waited for who have not come back to a watchdog that has
+just started, as long as many others still do."""
 PAUSE_LOOK_SECONDS = 0.2
 EXPIRY_TICK_SECONDS = 10.0
 ADOPTION_SECONDS = 5.0
@@ -241,7 +244,8 @@ class Liveness:
         """Give more time to those of whom something better than a dead host may be true."""
         if self._is_pausing(now):
             for away in due.values():
-                if away.peer and away.lost_at + self.settings.startup_grace_seconds > now:
+                graces = 1 if away.peer else START_GRACES
+                if away.lost_at + graces * self.settings.startup_grace_seconds > now:
                     away.due = max(away.due, now + PAUSE_LOOK_SECONDS)
         restart_seconds = self.settings.restart_seconds
         asked = {

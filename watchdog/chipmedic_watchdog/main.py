@@ -23,6 +23,11 @@ EXIT_CONFIG = 78
 """EX_CONFIG of sysexits.h: starting again cannot help."""
 COLLECT_AFTER = (50_000, 20, 20)
 """Objects that are made before the youngest are looked at; then every 20th look goes deeper."""
+SWITCH_SECONDS = 0.0005
+"""How long a thread of the store may keep the interpreter while the main loop waits for it.
+
+The loop takes one new stream in each of its rounds, and with Python's own 5 ms a round of a busy
+watchdog took so long that 10,000 agents needed two minutes to come back."""
 UMASK = 0o027
 """The store holds log lines of jobs: it is not for everybody on the host."""
 
@@ -46,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_OK
     os.umask(UMASK)
     _collect_seldom()
+    sys.setswitchinterval(SWITCH_SECONDS)
     try:
         asyncio.run(serve(settings, arguments.config))
     except ChipmedicError as e:

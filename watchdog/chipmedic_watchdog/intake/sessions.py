@@ -123,7 +123,8 @@ class Away:
     peer: str = ""
     """Of the lost stream; empty: it was lost before the watchdog began to look."""
     lost_at: float = 0.0
-    """Elapsed seconds; later where the agent was told to wait."""
+    """Elapsed seconds; later where the agent was told to wait. Without a peer: since when it is
+    expected."""
     stream: str = ""
 
 
@@ -214,11 +215,12 @@ class Sessions:
 
         Of each is given when it was last seen, and its stream then.
         """
-        due = self._clock.elapsed() + grace_seconds
+        now = self._clock.elapsed()
+        due = now + grace_seconds
         for node, (since, stream) in last_seen.items():
             if node not in self.live and node not in self.away:
                 reason = "it did not come back to the watchdog"
-                self.away[node] = Away(since, due, reason, stream=stream)
+                self.away[node] = Away(since, due, reason, lost_at=now, stream=stream)
 
     def forget(self, nodes: Iterable[str]) -> None:
         """Wait no more for nodes that are connected to another watchdog."""
