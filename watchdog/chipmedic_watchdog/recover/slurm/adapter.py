@@ -40,7 +40,7 @@ from chipmedic_watchdog.recover.slurm.commands import SlurmCommands
 from chipmedic_watchdog.recover.slurm.job import SlurmRestart
 from chipmedic_watchdog.recover.slurm.rungs import rungs_of
 from chipmedic_watchdog.recover.slurm.stepping import SlurmStepping
-from chipmedic_watchdog.recover.slurm.text import SlurmNode
+from chipmedic_watchdog.recover.slurm.text import SLURMS_WORDS, SlurmNode
 
 TAG = "chipmedic:"
 """How every reason of ours begins."""
@@ -51,7 +51,7 @@ NODE_TAG = "chipmedic-node:"
 STEPPING = frozenset({Rung.IN_PLACE, Rung.SHRINK})
 """Rungs inside the job's allocation."""
 
-SLURMS_OWN_REASONS = ("", "Not responding", "none")
+SLURMS_OWN_REASONS = SLURMS_WORDS | {"", "none"}
 """Reasons that Slurm itself gives a node; they are no person's order."""
 
 
