@@ -283,7 +283,7 @@ def test_systemd_is_told_of_the_whole_life(watchdog, tmp_path) -> None:
         ("[http]\nown_certificate = true\n", 78, "needs [join]"),
         ("[stream]\nkey_file = '/k'\n", 78, "give both or none"),
         ("[store]\nurl = 'sqlite:////proc/1/no/store.db'\n", 1, "store"),
-        ("[store]\nurl = 'no-such-database://x'\n", 1, "store"),
+        ("[store]\nurl = 'no-such-database://x'\n", 78, "allowed are sqlite"),
         ("[http]\nlisten = '203.0.113.1:1'\ntoken_file = '/etc/hostname'\n", 1, "cannot listen"),
     ],
 )
