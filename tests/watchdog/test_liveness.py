@@ -189,6 +189,20 @@ async def test_after_a_pause_of_its_own_the_watchdog_listens_first(watch: Watch)
     assert watch.unreachable() == {"n1"}
 
 
+async def test_a_kernel_that_stops_telling_is_told_once_and_judges_nobody(
+    watch: Watch, caplog: pytest.LogCaptureFixture
+) -> None:
+    await connect_ports(watch, 20)
+
+    def refuse(*_: object) -> dict[Address, Unheard]:
+        raise OSError("not allowed")
+
+    watch.liveness._unheard = refuse
+    await watch.pass_(2.0)
+    assert caplog.text.count("the kernel lists no sockets") == 1
+    assert watch.unreachable() == set()
+
+
 async def test_a_connection_of_nobody_is_nobodys_silence(watch: Watch) -> None:
     await connect_ports(watch, 2)
     watch.hear_nothing(7, seconds=100.0)

@@ -14,7 +14,7 @@ class Bell:
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
-        self._answered_at = 0.0
+        self._answered_at = time.monotonic()
 
     def ring(self) -> None:
         """Wake the loop that waits, now or at its next wait."""
@@ -40,12 +40,13 @@ class Bell:
                 await self._event.wait()
         except TimeoutError:
             return False
+        finally:
+            self._answered_at = time.monotonic()
         self._event.clear()
-        self._answered_at = time.monotonic()
         return True
 
     def rest_seconds(self, most: float) -> float:
-        """Return how long to wait before the next look, so that looks take a quarter of the time.
+        """Return how long to rest after a look, so that looks take a quarter of the time.
 
         A bell that rings all the time must not keep everybody else from the interpreter.
         """

@@ -93,6 +93,7 @@ class Liveness:
         self._unanswered = unanswered
         self._alive, self._me = alive, me
         self._unheard = unheard or _unheard
+        self._is_deaf = False
         self._next_listen = self._deaf_until = self._pause_until = 0.0
         self._bell = Bell()
         self.settings = settings
@@ -220,11 +221,17 @@ class Liveness:
 
     def _listen(self) -> None:
         """Judge those from which the kernel has heard nothing for too long."""
+        try:
+            heard = self._unheard(self.stream_port, OVERDUE_SECONDS)
+            self._is_deaf = False
+        except OSError as e:
+            if not self._is_deaf:
+                log.warning("the kernel lists no sockets: silence is told late: why=%s", e)
+            self._is_deaf = True
+            return
         late = [
             (session, received)
-            for address, (received, sent) in self._unheard(
-                self.stream_port, OVERDUE_SECONDS
-            ).items()
+            for address, (received, sent) in heard.items()
             if sent >= OVERDUE_SECONDS or received >= TOLD_SECONDS
             if (session := self._sessions.at(address)) is not None
         ]
@@ -306,7 +313,4 @@ class Liveness:
 
 def _unheard(port: int, seconds: float) -> Mapping[Address, Unheard]:
     """Ask the kernel; where it does not tell, gRPC's pings end the streams (intake/server.py)."""
-    try:
-        return unheard(port, seconds) if is_told() else {}
-    except OSError:
-        return {}
+    return unheard(port, seconds) if is_told() else {}
