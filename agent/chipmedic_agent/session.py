@@ -37,8 +37,9 @@ PACE_SECONDS = (0.5, 600.0)
 
 BROKEN = "Internal error from Core"
 """In grpc.aio's words when it could not write."""
-UNANSWERED = "ping timeout"
-"""In gRPC's words when nobody answers (1.85)."""
+UNANSWERED = ("ping timeout", "msg:Connection timed out")
+"""In gRPC's words (1.85) when nobody answers: its own timer ends the stream, or the kernel's
+(TCP_USER_TIMEOUT, which gRPC sets to the same time), whichever is first."""
 
 logger = logging.getLogger(__name__)
 
@@ -262,7 +263,8 @@ class Session:
             why = "the connection broke"
         # Without a word and without an error: it was given up for dead, as nothing came from us.
         is_given_up = code is grpc.StatusCode.OK
-        return StreamLost(why, is_unanswered=is_given_up or UNANSWERED in why)
+        is_unanswered = is_given_up or any(words in why for words in UNANSWERED)
+        return StreamLost(why, is_unanswered=is_unanswered)
 
     # -- obeying
 

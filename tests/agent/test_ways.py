@@ -31,12 +31,16 @@ class TriedPath:
 
     def __init__(self, *outcomes: bool | None) -> None:
         self.outcomes = list(outcomes)
+        self.go_on = asyncio.Event()
+        self.go_on.set()
         self.tried: list[tuple[str, int]] = []
         self.begun_anew: list[str] = []
         self.ways = Ways(self.begun_anew.append, self._try)
 
     async def _try(self, host: str, port: int) -> bool | None:
         self.tried.append((host, port))
+        if len(self.tried) > 1:
+            await self.go_on.wait()
         return self.outcomes.pop(0) if len(self.outcomes) > 1 else self.outcomes[0]
 
     async def settled(self) -> None:
@@ -52,12 +56,14 @@ async def test_a_path_that_loses_large_packets_is_told_once_and_left_when_it_is_
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     path = TriedPath(False, False, None, False, True)
+    path.go_on.clear()
     with caplog.at_level(logging.WARNING):
         path.ways.suspect(WATCHDOG)
         assert path.ways.is_narrow(WATCHDOG), "at once: to find out takes seconds"
         path.ways.suspect(WATCHDOG)
         await eventually(lambda: path.ways.trouble)
         assert path.ways.trouble == f"large packets vanish on the way to {WATCHDOG}"
+        path.go_on.set()
         await path.settled()
     assert path.tried == [("10.0.0.1", 7443)] * 5
     assert not path.ways.is_narrow(WATCHDOG)
