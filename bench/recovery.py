@@ -33,7 +33,7 @@ from typing import Any
 
 from measure import machine, print_table, quantile
 from path import Receiver, ask
-from recovery_faults import DECOYS, FAULTS, Event, draw
+from recovery_faults import DECOYS, FAULTS, Event, draw, only
 from slurm_rank import STEP_SECONDS
 from slurm_site import Site, running, until
 
@@ -380,6 +380,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--faults", type=int, default=50)
     parser.add_argument("--decoys", type=int, default=20)
+    parser.add_argument("--kinds", default="", help="only what has one of these words (comma)")
     parser.add_argument("--minutes", type=float, default=11.0, help="no event begins after")
     parser.add_argument("--nodes", type=int, default=12)
     parser.add_argument("--lanes", type=int, default=4, help="jobs at once")
@@ -410,9 +411,9 @@ def main() -> int:
     """Break, wait, print; the exit status says whether the targets are reached."""
     given = parse()
     rng = random.Random(given.seed)
-    events = draw(FAULTS, given.faults, rng)
+    events = draw(only(FAULTS, given.kinds), given.faults, rng)
     if not given.without:
-        events += draw(DECOYS, given.decoys, rng)
+        events += draw(only(DECOYS, given.kinds), given.decoys, rng)
         rng.shuffle(events)
     queue: SimpleQueue[Event] = SimpleQueue()
     for event in events:

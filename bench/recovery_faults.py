@@ -131,9 +131,16 @@ DECOYS = (
 )
 
 
+def only(events: Sequence[Event], words: str) -> list[Event]:
+    """Return those whose name has one of the words (separated by commas); no words: all."""
+    return [event for event in events if any(word in event.name for word in words.split(","))]
+
+
 def draw(events: Sequence[Event], count: int, rng: random.Random) -> list[Event]:
     """Draw by shares; each kind comes at least once where there is room for all."""
     first = list(events[:count])
+    if not events:
+        return []
     rest = rng.choices(events, [event.share for event in events], k=max(0, count - len(first)))
     found = [*first, *rest]
     rng.shuffle(found)

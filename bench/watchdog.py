@@ -143,6 +143,8 @@ def _parts(agents: int) -> Iterator[int]:
 
 async def steady(bench: Bench) -> None:
     """Let the fleet beat and tell for the time given, and see what it costs."""
+    for worker in bench.workers:
+        worker.process.send_signal(signal.SIGUSR1)
     before, begun = cost_of_tree(bench.watchdog.pid), time.monotonic()
     sent = bench.total("sent")
     fleet = sum(cost_of_tree(worker.process.pid).cpu_seconds for worker in bench.workers)
@@ -242,6 +244,8 @@ async def silent_group(bench: Bench) -> None:
         bench.tell("… stopped → incident / last verdict",
                    f"{found[0][2] - at:.1f} / {seconds:.1f} s")  # fmt: skip
     bench.workers[0].process.send_signal(signal.SIGCONT)
+    await until(lambda: bench.total("connected") >= bench.given.agents, 60)
+    await asyncio.sleep(SILENCE_WAIT_SECONDS)  # the incident is over; the next one is another
 
 
 def judged_since(bench: Bench, at: float) -> list[Any]:
@@ -339,9 +343,9 @@ async def measure(bench: Bench) -> None:
     await connect(bench)
     await steady(bench)
     await pause(bench)
+    await silent_group(bench)
     if bench.given.hosts:
         await silent_hosts(bench)
-    await silent_group(bench)
     await nothing_lost(bench)
     with urllib.request.urlopen(f"{bench.http}/metrics", timeout=30) as answer:
         metrics = answer.read().decode()

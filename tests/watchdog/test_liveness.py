@@ -91,6 +91,11 @@ class Watch:
             assert address is not None
             self.quiet[address] = Unheard(seconds, sent)
 
+    async def stay_quiet(self, *nodes: int, seconds: float) -> None:
+        """Let the kernel have heard nothing from these ports for so long when it is asked next."""
+        self.hear_nothing(*nodes, seconds=seconds)
+        await self.pass_(0.25)
+
     async def settle(self) -> None:
         await self.liveness._expire()
         await all_written(self.committer, self.at)
@@ -122,6 +127,11 @@ async def test_a_lost_stream_is_a_verdict_after_the_silence(watch: Watch) -> Non
     assert watch.unreachable() == {"n1"}
     await watch.connect("n1")
     assert watch.unreachable() == set()
+
+
+def quarters(first: float, last: float) -> list[float]:
+    """Return the quarters of a second from the first to the last time."""
+    return [first + step / 4 for step in range(int((last - first) * 4) + 1)]
 
 
 async def connect_ports(watch: Watch, count: int) -> None:
@@ -162,21 +172,35 @@ async def test_an_agent_that_reads_may_ping_later(watch: Watch) -> None:
 
 async def test_many_that_fall_quiet_together_are_waited_for(watch: Watch) -> None:
     await connect_ports(watch, 20)
-    watch.hear_nothing(1, 2, seconds=3.0)
-    watch.hear_nothing(3, seconds=1.5)  # not yet due, and one of them
-    await watch.pass_(0.5)
+    for seconds in quarters(1.4, 5.9):
+        watch.hear_nothing(1, 2, seconds=seconds)
+        await watch.stay_quiet(3, seconds=seconds - 0.2)
     assert watch.unreachable() == set()
     assert len(watch.sessions.live) == 20, "no stream was broken"
-    watch.quiet.clear()  # it is over; one of them is heard a little later than the others
-    watch.hear_nothing(2, seconds=3.4)
-    await watch.pass_(1.0)
-    assert watch.unreachable() == set()
-    watch.hear_nothing(1, 2, 3, seconds=6.1)
-    await watch.pass_(0.5)
-    assert watch.unreachable() == {"n1", "n2", "n3"}
-    watch.hear_nothing(4, seconds=2.3)
-    await watch.pass_(3.0)
+    watch.hear_nothing(1, 2, 3, seconds=6.0)
+    await watch.stay_quiet(4, seconds=2.3)
     assert watch.unreachable() == {"n1", "n2", "n3", "n4"}, "the pause is no excuse for ever"
+
+
+async def test_after_a_pause_not_all_are_heard_at_once(watch: Watch) -> None:
+    await connect_ports(watch, 20)
+    await watch.stay_quiet(1, 2, 3, seconds=2.4)
+    watch.quiet.clear()
+    for seconds in quarters(2.65, 4.2):
+        await watch.stay_quiet(2, seconds=seconds)
+    assert watch.unreachable() == set()
+    for seconds in quarters(4.4, 4.9):
+        await watch.stay_quiet(2, seconds=seconds)
+    assert watch.unreachable() == {"n2"}
+
+
+async def test_who_falls_quiet_before_the_others_is_not_one_of_them(watch: Watch) -> None:
+    await connect_ports(watch, 20)
+    watch.hear_nothing(*range(2, 20), seconds=1.5)
+    await watch.stay_quiet(1, seconds=2.3)
+    assert watch.unreachable() == {"n1"}
+    await watch.stay_quiet(*range(2, 20), seconds=2.5)
+    assert watch.unreachable() == {"n1"}
 
 
 async def test_after_a_pause_of_its_own_the_watchdog_listens_first(watch: Watch) -> None:

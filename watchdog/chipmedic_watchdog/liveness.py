@@ -1,12 +1,12 @@
 """Turns silence into a verdict, and distrusts itself first.
 
 An agent pings once a second. One that the kernel has not heard for a little more than two, while
-its connection is open, is `node.unreachable`; where a tenth of all falls quiet in one moment it is
-most often a pause of the network that ends by itself, and they are waited for longer. A stream that
-ends without a goodbye is another matter: its agent may be on its way back. One whose host closed it
-is being started again and gets more time than one that we let go. When the watchdog itself has
-stalled, has just started or could not write, silence proves nothing about the nodes: every one of
-them gets the grace time to come back.
+its connection is open, is `node.unreachable`; many that fall quiet in one moment are most often a
+pause of the network that ends by itself, and they are waited for longer (`intake/pauses.py`). A
+stream that ends without a goodbye is another matter: its agent may be on its way back. One whose
+host closed it is being started again and gets more time than one that we let go. When the watchdog
+itself has stalled, has just started or could not write, silence proves nothing about the nodes:
+every one of them gets the grace time to come back.
 
 Each watchdog judges the streams that it has lost, for only its kernel knows how they ended; the
 fault is the leader's to make. The leader also waits for the nodes of a watchdog that is gone.
@@ -31,6 +31,7 @@ from chipmedic_watchdog.intake.board import WATCHDOG
 from chipmedic_watchdog.intake.commit import REBOOTED
 from chipmedic_watchdog.intake.committer import Committer
 from chipmedic_watchdog.intake.heard import Unheard, is_told, unheard
+from chipmedic_watchdog.intake.pauses import Pause, pauses
 from chipmedic_watchdog.intake.peers import Address, unanswered
 from chipmedic_watchdog.intake.sessions import DOUBT_SECONDS, Away, Sessions
 from chipmedic_watchdog.metrics import Metrics
@@ -46,11 +47,9 @@ LISTEN_SECONDS, LISTEN_RATIO = 0.2, 0.05
 """How often the kernel is asked whom it has not heard; the share of our time that it may take."""
 OVERDUE_SECONDS = 1.25
 """A ping comes a second after an agent last read something, so who has said nothing for longer and
-was told nothing either is late. It counts for how many fall quiet in one moment."""
+was told nothing either is late. It counts for how many fall quiet in one moment (`pauses`)."""
 TOLD_SECONDS = 5.0
 """After so long without a word it excuses nobody that we still tell him something."""
-PAUSE_TAIL_SECONDS = 2.0
-"""Not all are heard again in the same moment."""
 DEAF_SECONDS = 1.5
 """After so long a pause of our own, of the whole machine perhaps, the network gets as long to bring
 what was under way."""
@@ -94,7 +93,8 @@ class Liveness:
         self._alive, self._me = alive, me
         self._unheard = unheard or _unheard
         self._is_deaf = False
-        self._next_listen = self._deaf_until = self._pause_until = 0.0
+        self._next_listen = self._deaf_until = 0.0
+        self._pauses: tuple[Pause, ...] = ()
         self._bell = Bell()
         self.settings = settings
         self.stream_port = 0
@@ -229,19 +229,19 @@ class Liveness:
                 log.warning("the kernel lists no sockets: silence is told late: why=%s", e)
             self._is_deaf = True
             return
+        now = self._clock.elapsed()
         late = [
-            (session, received)
+            (session, received, now - min(received, sent))
             for address, (received, sent) in heard.items()
             if sent >= OVERDUE_SECONDS or received >= TOLD_SECONDS
             if (session := self._sessions.at(address)) is not None
         ]
         known = len(self._sessions.live) + len(self._sessions.away)
-        if len(late) >= max(MANY_LEAST, MANY_RATIO * known):
-            self._pause_until = self._clock.elapsed() + PAUSE_TAIL_SECONDS
-        is_pause = self._clock.elapsed() < self._pause_until
-        limit = max(self.settings.many_seconds if is_pause else 0.0, self.settings.quiet_seconds)
-        for session, received in late:
-            if received < limit:
+        self._pauses = pauses(self._pauses, [moment for _, _, moment in late], known, now)
+        quiet, many = self.settings.quiet_seconds, self.settings.many_seconds
+        for session, received, moment in late:
+            is_pause = any(pause.covers(moment) for pause in self._pauses)
+            if received < (max(many, quiet) if is_pause else quiet):
                 continue
             if (away := self._sessions.give_up(session, QUIET, received)) is not None:
                 away.is_judged = True
