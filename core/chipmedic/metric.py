@@ -60,6 +60,8 @@ class Metric(StrEnum):
     """1 when the port or lane group is active, 0 when it is not."""
     LINK_ERRORS = "link_errors_total"
     """Errors that cost a retry or a recovery; a healthy link stays at rest."""
+    LINK_RETRIES = "link_retry_ratio"
+    """Share of the blocks sent since the last look that had to be sent again, 0..1."""
     LINK_DOWNED = "link_downed_total"
     """How often the port went down, as its own counter says (InfiniBand: saturates at 255)."""
     LINK_RATE = "link_rate_bits_per_second"

@@ -9,7 +9,7 @@ makes it grave.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from chipmedic.faults.escalation import Lasting, builtin_rules
@@ -18,6 +18,7 @@ from chipmedic.metric import Metric
 from chipmedic.model import Change, Component, ComponentKind, Fault, Scan, collector_component
 from chipmedic_agent.detectors.board import Board, forgotten, is_boot, key_of
 from chipmedic_agent.detectors.flap import Downs, FlapRule, broken_rule, look
+from chipmedic_agent.detectors.level import Hold, Judge, Level, Sight
 from chipmedic_agent.detectors.rate import Rate
 from chipmedic_agent.detectors.settings import DetectorSettings
 
@@ -209,7 +210,23 @@ def _belongs(key: str, component: Component) -> bool:
     return key == str(component) or key.startswith(link)
 
 
-def link_detectors(settings: DetectorSettings) -> list[Ports | Rate]:
+def retries(limit: float) -> Judge:
+    """Return a judge of how much a link sends again; well below the limit is good."""
+
+    def judge(scan: Scan) -> Iterator[Sight]:
+        for link, ratio in scan.values(Metric.LINK_RETRIES).items():
+            yield Sight(
+                link,
+                is_bad=ratio >= limit,
+                is_good=ratio < limit / 2,
+                summary=f"{link} sends {ratio:.2%} of its data again (limit {limit:.2%})",
+                evidence=(f"{Metric.LINK_RETRIES.value} {ratio:g}",),
+            )
+
+    return judge
+
+
+def link_detectors(settings: DetectorSettings) -> list[Ports | Rate | Level]:
     """Return the detectors of chip links and network ports."""
     rules = (
         FlapRule(settings.flap_count, settings.flap_window_seconds),
@@ -249,6 +266,16 @@ def link_detectors(settings: DetectorSettings) -> list[Ports | Rate]:
             per_hour=settings.link_errors_per_hour,
             clear_per_hour=settings.link_errors_per_hour / 4,
             component_kinds=frozenset({ComponentKind.LINK, ComponentKind.CHIP}),
+        ),
+        Level(
+            name="link_retries",
+            kind="link.errors",
+            judge=retries(settings.link_retry_ratio),
+            hold=Hold(
+                raise_seconds=settings.link_retry_hold_seconds,
+                sightings=3,
+                clear_seconds=settings.link_retry_hold_seconds,
+            ),
         ),
         Rate(
             name="nic_errors",

@@ -105,6 +105,9 @@ class DetectorSettings:
     """Flapping is over after so long without a down."""
     boot_grace_seconds: float = 300.0
     link_errors_per_hour: float = 100.0
+    link_retry_ratio: float = 0.001
+    """Share of its blocks that a link may send again; ours, no vendor publishes one."""
+    link_retry_hold_seconds: float = 120.0
     nic_errors_per_hour: float = 120.0
     """NVSentinel's limit for symbol errors."""
     pcie_hold_seconds: float = 120.0

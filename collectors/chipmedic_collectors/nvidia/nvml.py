@@ -40,6 +40,7 @@ from chipmedic_collectors.nvidia.partitions import (
 )
 from chipmedic_collectors.nvidia.readings import read_chip
 from chipmedic_collectors.nvidia.reply import SUCCESS, Answer, ChipAnswers, FailedChip, Reply
+from chipmedic_collectors.nvidia.retries import Blocks, read_retries
 from chipmedic_collectors.nvidia.troubles import Troubles
 
 SOURCE = "nvidia"
@@ -64,6 +65,8 @@ class Memory:
     """The slices of each chip that MIG has cut, as they were last listed."""
     troubles: Mapping[str, Troubles] = field(default_factory=dict)
     """What stands against each chip that is here."""
+    blocks: Mapping[Component, Blocks] = field(default_factory=dict)
+    """What each link had sent when its share of retries was last told."""
     trouble_since: float | None = None
     """Since when NVML cannot be reached."""
 
@@ -100,6 +103,7 @@ class _Translation:
         self._known = dict(memory.chips)
         self._processes = dict(memory.processes)
         self._partitions = dict(memory.partitions)
+        self._blocks = dict(memory.blocks)
         self._earlier_troubles = memory.troubles
         self._troubles: dict[str, Troubles] = {}
         self._earlier_trouble_since = memory.trouble_since
@@ -131,6 +135,7 @@ class _Translation:
             chips=self._seen | {u: c for u, c in self._known.items() if u not in self._seen},
             processes=self._processes,
             partitions=self._partitions,
+            blocks=self._blocks,
             troubles=self._troubles,
             trouble_since=self._trouble_since,
         )
@@ -212,7 +217,15 @@ class _Translation:
         read = read_chip(chip.uid, answers)
         self._readings += read.readings
         self._gaps += read.gaps
+        if "link_blocks" in answers:
+            self._take_retries(chip, answers["link_blocks"])
         self._take_processes(chip, answers)
+
+    def _take_retries(self, chip: Chip, answer: Answer) -> None:
+        told, starts = read_retries(chip.uid, answer, self._blocks)
+        self._blocks |= starts
+        self._readings += [one for one in told if isinstance(one, Reading)]
+        self._gaps += [one for one in told if isinstance(one, Gap)]
 
     def _judge_presence(self, chip: Chip, answers: Mapping[str, Answer]) -> None:
         """Say that a chip is here when any call of it worked; when none did, nobody knows."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import pynvml
 
+from chipmedic_collectors.nvidia.link_queries import ask_c2c, ask_link_blocks, ask_links
 from chipmedic_collectors.nvidia.mig import (
     ask_processes,
     read_processes_of_slices,
@@ -18,8 +19,6 @@ from chipmedic_collectors.nvidia.mig import (
 from chipmedic_collectors.nvidia.session import (
     ABSENT,
     FUNCTION_NOT_FOUND,
-    INVALID_ARGUMENT,
-    NOT_SUPPORTED,
     SUCCESS,
     VERSION_MISMATCH,
     Answer,
@@ -47,17 +46,7 @@ SLOW_FIELDS = {
 }
 REMAP_NAMES = ("remapped_corrected", "remapped_uncorrected", "remap_pending", "remap_failed")
 
-LINK_COUNT_FIELD, LINK_STATE_FIELD = 91, 165
-C2C_COUNT_FIELD, C2C_STATE_FIELD, C2C_REPLAYS_FIELD = 170, 171, 232
-"""Of 231 to 233: a CRC error (231) causes a replay, one after the other (233) are replays too."""
-C2C_LINKS_MAX = 64
 INSTANT_POWER_FIELD = 186
-LINK_ERROR_FIELDS = ((161, 162), (208, 215))
-"""Errors that cost a retry or a recovery. Hopper: replays, recoveries (a CRC error causes a
-replay, so 163 would count it twice). Blackwell, which lacks those: receive errors, recovery
-events."""
-LINK_ERROR_COUNTERS = (0, 1)
-"""The same before Hopper, for nvmlDeviceGetNvLinkErrorCounter: replays, recoveries."""
 
 
 def read_fast(chip: OpenChip) -> Answers:
@@ -82,8 +71,9 @@ def read_medium(chip: OpenChip) -> Answers:
     answers["pcie_width_max"] = chip.ask("nvmlDeviceGetMaxPcieLinkWidth")
     answers["pcie_generation"] = chip.ask("nvmlDeviceGetCurrPcieLinkGeneration")
     answers["pcie_generation_max"] = chip.ask("nvmlDeviceGetMaxPcieLinkGeneration")
-    answers["links"] = _links(chip)
-    answers["c2c"] = _c2c(chip)
+    answers["links"] = ask_links(chip)
+    answers["link_blocks"] = ask_link_blocks(chip, answers["links"])
+    answers["c2c"] = ask_c2c(chip)
     return answers
 
 
@@ -203,86 +193,3 @@ def _fabric(chip: OpenChip) -> Answer:
         if code not in OUTDATED:
             break
     return (code, None)
-
-
-def _c2c(chip: OpenChip) -> Answer:
-    """Return the links between the chip and its CPU in rows like those of `_links`."""
-    code, count = chip.fields([(C2C_COUNT_FIELD, 0)])[C2C_COUNT_FIELD, 0]
-    if code != SUCCESS:
-        return (code, None)
-    links = range(min(count, C2C_LINKS_MAX))
-    wanted = [(field, link) for link in links for field in (C2C_STATE_FIELD, C2C_REPLAYS_FIELD)]
-    answers = chip.fields(wanted)
-    rows = []
-    for link in links:
-        code, replays = answers[C2C_REPLAYS_FIELD, link]
-        if code == INVALID_ARGUMENT:  # what drivers answer that count none
-            code = NOT_SUPPORTED
-        rows.append([link, *answers[C2C_STATE_FIELD, link], code, replays])
-    return (SUCCESS, rows)
-
-
-def _links(chip: OpenChip) -> Answer:
-    """Rows of: link, code and value of its state, code and value of its errors."""
-    code, count = chip.fields([(LINK_COUNT_FIELD, 0)])[LINK_COUNT_FIELD, 0]
-    if code in ABSENT:
-        count = pynvml.NVML_NVLINK_MAX_LINKS
-    elif code != SUCCESS:
-        return (code, None)
-    states = _link_states(chip, count)
-    if not states:
-        return (NOT_SUPPORTED, None)
-    errors = _link_errors(chip, [link for link, (_, is_up) in states.items() if is_up])
-    nothing = (NOT_SUPPORTED, None)
-    return (SUCCESS, [[link, *states[link], *errors.get(link, nothing)] for link in states])
-
-
-def _link_states(chip: OpenChip, count: int) -> dict[int, Answer]:
-    """Return the state of each link up to the first that is not supported: there the list ends."""
-    fields = chip.fields([(LINK_STATE_FIELD, link) for link in range(count)])
-    states: dict[int, Answer] = {}
-    for link in range(count):
-        answer = fields[LINK_STATE_FIELD, link]
-        if answer[0] in ABSENT:
-            answer = chip.ask("nvmlDeviceGetNvLinkState", link)
-        if answer[0] in ABSENT:
-            break
-        states[link] = answer
-    return states
-
-
-def _link_errors(chip: OpenChip, links: list[int]) -> dict[int, Answer]:
-    """Return the errors of the links that are up, by the counters of the chip's generation."""
-    if not links:
-        return {}
-    if chip.link_errors is None:
-        chip.link_errors = _link_error_fields(chip, links[0])
-    if chip.link_errors:
-        ids = chip.link_errors
-        fields = chip.fields([(field, link) for link in links for field in ids])
-        return {link: _sum([fields[field, link] for field in ids]) for link in links}
-    return {
-        link: _sum(
-            [
-                chip.ask("nvmlDeviceGetNvLinkErrorCounter", link, counter)
-                for counter in LINK_ERROR_COUNTERS
-            ]
-        )
-        for link in links
-    }
-
-
-def _link_error_fields(chip: OpenChip, link: int) -> tuple[int, ...] | None:
-    """Find out which counters this chip has, on a link that is up."""
-    for ids in LINK_ERROR_FIELDS:
-        codes = [code for code, _ in chip.fields([(field, link) for field in ids]).values()]
-        if all(code == SUCCESS for code in codes):
-            return ids
-        if any(code not in ABSENT for code in codes):
-            return None
-    return ()
-
-
-def _sum(answers: list[Answer]) -> Answer:
-    trouble = next((code for code, _ in answers if code != SUCCESS), None)
-    return (SUCCESS, sum(value for _, value in answers)) if trouble is None else (trouble, None)

@@ -476,6 +476,7 @@ static const struct { unsigned id; const char *key; unsigned type, from, to; } F
     {145, "remap_failed", TYPE_UINT, 0, 0}, {185, "power_milliwatts", TYPE_UINT, 0, 0}, {186, "power_milliwatts", TYPE_UINT, 0, 0},
     {230, "recovery_action", TYPE_UINT, 0, 0}, {161, "replays", TYPE_ULONGLONG, 4, 4}, {162, "recoveries", TYPE_ULONGLONG, 4, 4},
     {163, "crc", TYPE_ULONGLONG, 4, 4}, {165, "up", TYPE_UINT, 4, 9}, {208, "receive_errors", TYPE_ULONGLONG, 5, 9},
+    {294, "blocks", TYPE_ULONGLONG, 5, 9}, {295, "blocks_again", TYPE_ULONGLONG, 5, 9},
     {215, "recovery_events", TYPE_ULONGLONG, 5, 9}, {170, "c2c_count", TYPE_UINT, 0, 0}, {307, "bank_remap_pending", TYPE_UINT, 0, 0},
 };
 enum { FIELD_C2C_STATE = 171, FIELD_C2C_REPLAYS = 232 };

@@ -64,6 +64,8 @@ FIELDS: dict[int, tuple[str, int, int, int]] = {
     165: ("up", UINT, 4, 9),
     208: ("receive_errors", ULONGLONG, 5, 9),
     215: ("recovery_events", ULONGLONG, 5, 9),
+    294: ("blocks", ULONGLONG, 5, 9),
+    295: ("blocks_again", ULONGLONG, 5, 9),
     170: ("c2c_count", UINT, 0, 0),
     307: ("bank_remap_pending", UINT, 0, 0),
 }

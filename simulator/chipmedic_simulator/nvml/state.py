@@ -13,7 +13,7 @@ Lines of `key=value`; numbers in base 10 or 0x. What a key means:
         remapped_corrected remapped_uncorrected remap_pending remap_failed
         pcie_generation pcie_generation_max pcie_width pcie_width_max pcie_replays
         link_count link_generation link.<l>.<key>, link.*.<key>: up replays recoveries crc
-            receive_errors recovery_events
+            receive_errors recovery_events blocks blocks_again
         c2c_count c2c.<l>.up       links to the CPU; up unless it is said
         c2c.<l>.replays            absent: a driver that counts none
         row_banks                  the row remapper's histogram: `<max>,<high>,<some>,<low>,<none>`
@@ -298,6 +298,8 @@ PROFILES: Mapping[str, Mapping[str, str]] = {
         "link.*.up": "1",
         "link.*.receive_errors": "0",
         "link.*.recovery_events": "0",
+        "link.*.blocks": "0",
+        "link.*.blocks_again": "0",
         **_ROW_REMAP,
         **_FABRIC,
     },

@@ -96,6 +96,16 @@ def test_story_of_a_chip(
         ("link_errors", M.LINK_ERRORS, LINK, 60, [10, 30, 50], ""),
         ("link_errors", M.LINK_ERRORS, LINK, 60, [0, 150], "raised@60"),
         ("link_errors", M.LINK_ERRORS, NIC, 60, [0, 150], ""),
+        ("link_retries", M.LINK_RETRIES, LINK, 60, [0, 1e-6, 9e-4, 9e-4, 9e-4], ""),
+        ("link_retries", M.LINK_RETRIES, LINK, 60, [0, 0.2, 0, 0.2, 0], ""),
+        (
+            "link_retries",
+            M.LINK_RETRIES,
+            LINK,
+            60,
+            [0.002, None, 0.002, 0.002, 7e-4, 1e-4, None, 1e-4],
+            "raised@180 cleared@420",
+        ),
         ("nic_errors", M.LINK_ERRORS, NIC, 60, [65_000, 65_535, 65_535], "raised@60"),
     ],
 )

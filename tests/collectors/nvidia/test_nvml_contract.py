@@ -36,6 +36,7 @@ STORIES: dict[str, Callable[[SimulatedNvml], object]] = {
     ),
     "link down": lambda nvml: nvml.set_link(1, 2, up=0, replays=7),
     "link errors": lambda nvml: nvml.set_link(0, 0, replays=1, recoveries=2, receive_errors=3),
+    "blocks": lambda nvml: nvml.set_link(1, 3, blocks=9_000_000, blocks_again=9_000),
     "fabric": lambda nvml: nvml.set(0, fabric_state=3, fabric_status=999),
     "lost slice": lambda nvml: (nvml.cut(1, (1, 0, 1, 2)), nvml.lose(1)),
     "lost": lambda nvml: nvml.lose(1),
