@@ -26,6 +26,7 @@ from pathlib import Path
 from measure import Cost, cost_of_tree, machine, print_table, spread
 
 from chipmedic.beat import beat
+from chipmedic_simulator.host_root import BUS_LIST, bus_line
 from chipmedic_simulator.node import SimulatedNode, Vendor
 
 CHIPS = 8
@@ -41,7 +42,7 @@ STREAM_IS_OPEN = "chipmedic_uplink_connected 1.0"
 def start_agent(folder: Path) -> subprocess.Popen[bytes]:
     """Start an agent on a simulated node."""
     node = SimulatedNode.create(folder / "node-1", Vendor.NVIDIA, CHIPS)
-    fill_bus(node.root / "sys/bus/pci/devices", BUS_DEVICES)
+    fill_bus(node.root, BUS_DEVICES)
     log = node.root / "dev/kmsg"
     if os.access("/dev/kmsg", os.R_OK):  # the simulated one is a file, which cannot wake its reader
         log.unlink()
@@ -58,8 +59,11 @@ def start_agent(folder: Path) -> subprocess.Popen[bytes]:
     return start("chipmedic_agent", config, environment)
 
 
-def fill_bus(folder: Path, devices: int) -> None:
+def fill_bus(root: Path, devices: int) -> None:
     """Add what else is on the bus: PCI bridges."""
+    folder = root / "sys/bus/pci/devices"
+    with (root / BUS_LIST).open("a", encoding="ascii") as listed:
+        listed.write(bus_line("0x8086", "0x352a") * (devices - len(list(folder.iterdir()))))
     for number in range(devices - len(list(folder.iterdir()))):
         device = folder / f"0001:{number // 32:02x}:{number % 32:02x}.0"
         device.mkdir()

@@ -21,6 +21,9 @@ from chipmedic_collectors.values import normalise_pci
 DEVICES = "/sys/bus/pci/devices"
 CLASSES = frozenset({"0300", "0302", "1200", "0200", "0207"})
 """Display and 3D controllers, processing accelerators, Ethernet and InfiniBand controllers."""
+CLASSES_SECONDS = 600.0
+"""How often the class of a device is read that was there at each look before: while it is on the
+bus it does not change, and a host has hundreds of devices that are none of ours."""
 _WIDTH_UNKNOWN = 255
 """What the kernel prints for a link that is down or not there (0xff)."""
 _SPEED = re.compile(r"(\d+(?:\.\d+)?) GT/s")
@@ -61,11 +64,18 @@ class PcieLinks(Collector):
     def __init__(self, host: Host) -> None:
         self._host = host
         self._is_virtual = _is_virtual(host)
+        self._watched: dict[str, bool | None] = {}
+        """Of each device on the bus, by folder: whether its link is watched; None: not known."""
+        self._classes_at: float | None = None
 
     @classmethod
     def discover(cls, host: Host) -> Self | None:
         """See `Collector.discover`: here when the host has an accelerator or NIC on PCI."""
-        return cls(host) if _addresses(host) else None
+        return (
+            cls(host)
+            if any(_is_watched(host, folder) for folder in host.glob(f"{DEVICES}/*"))
+            else None
+        )
 
     def scan(self) -> Scan:
         """See `Collector.scan`."""
@@ -73,7 +83,7 @@ class PcieLinks(Collector):
         if self._is_virtual:
             why = "virtual machine: the links that it shows are not the real ones"
             found.gaps.append(Gap(HOST, Metric.PCIE_WIDTH, GapReason.UNSUPPORTED, why))
-        for address in _addresses(self._host):
+        for address in self._addresses():
             component = Component(ComponentKind.PCI, normalise_pci(address) or address.lower())
             if not self._is_virtual:
                 self._add_link(found, component, address)
@@ -85,6 +95,19 @@ class PcieLinks(Collector):
             readings=tuple(found.readings),
             gaps=tuple(found.gaps),
         )
+
+    def _addresses(self) -> list[str]:
+        """Return what is watched; a device that is new to the bus is looked at, at times each."""
+        now = self._host.now()
+        if self._classes_at is None or not 0 <= now - self._classes_at < CLASSES_SECONDS:
+            self._classes_at, self._watched = now, {}
+        folders = self._host.glob(f"{DEVICES}/*")
+        before = self._watched
+        self._watched = {}
+        for folder in folders:
+            known = before.get(folder)
+            self._watched[folder] = _is_watched(self._host, folder) if known is None else known
+        return [folder.rpartition("/")[2] for folder in folders if self._watched[folder]]
 
     def _add_link(self, found: Found, component: Component, address: str) -> None:
         for name, read, metric, metric_max in (
@@ -130,17 +153,13 @@ class PcieLinks(Collector):
             found.readings.append(Reading(component, metric, total))
 
 
-def _addresses(host: Host) -> list[str]:
-    """Return the PCI addresses of physical accelerators and NICs, as the kernel writes them."""
-    addresses = []
-    for folder in host.glob(f"{DEVICES}/*"):
-        try:
-            code = host.read(f"{folder}/class").strip().removeprefix("0x")
-        except OSError:
-            continue
-        if code[:4] in CLASSES and not host.glob(f"{folder}/physfn"):
-            addresses.append(folder.rpartition("/")[2])
-    return addresses
+def _is_watched(host: Host, folder: str) -> bool | None:
+    """Say whether a PCI device is a physical accelerator or NIC; None: it does not tell."""
+    try:
+        code = host.read(f"{folder}/class").strip().removeprefix("0x")
+    except OSError:
+        return None
+    return code[:4] in CLASSES and not host.glob(f"{folder}/physfn")
 
 
 def _is_virtual(host: Host) -> bool:

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+BUS_LIST = "proc/bus/pci/devices"
+"""The kernel's own list of the bus."""
 PORT = "sys/class/infiniband/mlx5_0/ports/1"
 PORT_UP = {"state": "4: ACTIVE", "phys_state": "5: LinkUp"}
 PORT_DOWN = {"state": "1: DOWN", "phys_state": "3: Disabled"}
@@ -66,6 +68,7 @@ def make_root(root: Path, devices: Sequence[PciDevice]) -> None:
     nic = PciDevice(_NIC_ADDRESS, "0x15b3", "0x1021", "0x020700", "mlx5_core")
     for device in (*devices, nic):
         _write_device(root, device)
+    write(root / BUS_LIST, "".join(bus_line(d.vendor, d.device) for d in (*devices, nic)))
     for path, text in _PROC.items():
         write(root / path, text)
     write(root / PORT / "link_layer", "InfiniBand\n")
@@ -73,6 +76,11 @@ def make_root(root: Path, devices: Sequence[PciDevice]) -> None:
     for name in _COUNTERS:
         write(root / PORT / "counters" / name, "0\n")
     set_port(root, is_up=True)
+
+
+def bus_line(vendor: str, device: str) -> str:
+    """Return a device's line in the kernel's list of the bus, cut after what anybody reads."""
+    return f"0000\t{vendor.removeprefix('0x')}{device.removeprefix('0x')}\t0\n"
 
 
 def set_port(root: Path, *, is_up: bool) -> None:

@@ -58,6 +58,31 @@ def test_accelerators_and_nics_are_read_and_nothing_else() -> None:
     assert scan.gaps == ()
 
 
+def test_the_class_of_a_device_is_read_once_while_it_is_on_the_bus() -> None:
+    files: dict[str, str | OSError] = {**MACHINE}
+    host = FakeHost(files=files)
+    links = collector(host)
+
+    def watched() -> set[Component]:
+        host.at += 60.0
+        return set(links.scan().values(Metric.PCIE_WIDTH))
+
+    name = f"/sys/bus/pci/devices/{GPU}/class"
+    assert watched() == {pci(GPU), pci(NIC)}
+    code = files.pop(name)
+    assert watched() == {pci(GPU), pci(NIC)}
+    gone = {path: files.pop(path) for path in list(files) if GPU in path}
+    assert watched() == {pci(NIC)}
+    files |= gone
+    assert watched() == {pci(NIC)}  # back, and does not tell yet what it is
+    files[name] = code
+    assert watched() == {pci(GPU), pci(NIC)}
+    files[name] = "0x010802\n"
+    for _ in range(10):
+        seen = watched()
+    assert seen == {pci(NIC)}
+
+
 def test_a_narrow_slot_is_no_defect() -> None:
     files = MACHINE | {f"/sys/bus/pci/devices/{GPU}/../max_link_width": "8\n"}
     scan = collector(FakeHost(files=files)).scan()
