@@ -80,6 +80,8 @@ def _answer(words: list[str], chips: Numbered) -> str:
         "health": _health,
         "ps": _processes,
     }
+    if "--list-offline-pages" in words:
+        return json.dumps(_pages(chips), indent=4) + "\n"
     answer = answers.get(words[0])
     if answer is None:
         return f"The following argument was not expected: {words[0]}\n"
@@ -132,6 +134,22 @@ def _health(chips: Numbered) -> object:
             for number, chip in chips
         ]
     }
+
+
+def _pages(chips: Numbered) -> object:
+    """As 2.x answers; `unknown_words` makes the tool one of 1.x, which does not know the option."""
+    return [
+        {
+            "device_index": number,
+            "pci_bdf": chip.pci,
+            "offline_page_count": chip.retired_pages,
+            "offline_pages": [
+                {"address": f"0x{0x1000 * page:016X}", "size": 4096}
+                for page in range(chip.retired_pages)
+            ],
+        }
+        for number, chip in chips
+    ]
 
 
 def _processes(chips: Numbered) -> object:

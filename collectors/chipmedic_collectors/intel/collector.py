@@ -16,6 +16,8 @@ _READINGS = "0,1,3,4,18"
 and columns are read by name in any case."""
 _ERRORS = "29,30"
 """Memory errors of 1.x; other columns in 2.0, which are then not read as errors."""
+_PAGES_SECONDS = 600.0
+"""Pages out of use; 1.x does not know the question, and is asked no more for a while."""
 _IDENTITY = "1,2,4,5,11,16"
 """Id, name, UUID, serial, address, memory size."""
 
@@ -39,6 +41,12 @@ def _plan(tool: str, *, is_own_name: bool) -> Plan:
             every_seconds=60.0,
             timeout_seconds=15.0,
             states=ECC,
+        ),
+        Question(
+            # As JSON: the first 2.x print the placeholders of their text instead of the values.
+            argv=(tool, "stats", "--list-offline-pages", "-j"),
+            every_seconds=_PAGES_SECONDS,
+            states=frozenset({Metric.RETIRED_PAGES}),
         ),
         Question(argv=(tool, "ps", "-j"), every_seconds=30.0),
         Question(

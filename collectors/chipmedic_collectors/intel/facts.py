@@ -16,6 +16,7 @@ FIELDS: FieldMap = {
     "device id": fields.INDEX,
     "deviceid": fields.INDEX,
     "device_id": fields.INDEX,
+    "device_index": fields.INDEX,
     "device name": fields.NAME,
     "device_name": fields.NAME,
     "uuid": fields.UUID,
@@ -24,6 +25,8 @@ FIELDS: FieldMap = {
     "serial_number": fields.SERIAL,
     "pci bdf address": fields.PCI,
     "pci_bdf_address": fields.PCI,
+    "pci bdf": fields.PCI,
+    "pci_bdf": fields.PCI,
     "gpu core temperature": fields.TEMPERATURE,
     "gpu memory temperature": fields.MEMORY_TEMPERATURE,
     "gpu power": fields.POWER,
@@ -35,6 +38,8 @@ FIELDS: FieldMap = {
     "gpu memory utilization": fields.MEMORY_USED_RATIO,
     "gpu memory errors correctable": fields.ECC_CORRECTED,
     "gpu memory errors uncorrectable": fields.ECC_UNCORRECTED,
+    "offline memory pages": fields.RETIRED_PAGES,
+    "offline_page_count": fields.RETIRED_PAGES,
     **fields.NVIDIA_LIKE,
 }
 """Columns of `dump` and `discovery --dump`, keys of the tables and of JSON. Metric numbers moved

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from chipmedic.tool_report import ChipReport, ProblemKind, ProcessReport, ToolReport
-from chipmedic_collectors.intel import facts
+from chipmedic_collectors.intel import facts, json_2
 from chipmedic_collectors.reading import fields
 from chipmedic_collectors.reading.cells import counter
 from chipmedic_collectors.reading.command_line import CommandLine
@@ -32,6 +32,7 @@ _KINDS_OF_ERRORS = ("CACHE_ERRORS", "NON_COMPUTE_ERRORS")
 _ERRORS = (
     ("no device", ProblemKind.NO_DEVICES),
     ("not found", ProblemKind.CHIP_LOST),
+    ("device_lost", ProblemKind.CHIP_LOST),
     ("initialization", ProblemKind.DRIVER_DOWN),
     ("permission", ProblemKind.PERMISSION),
     ("privilege", ProblemKind.PERMISSION),
@@ -71,10 +72,10 @@ def read_json(text: str, command: CommandLine, report: ToolReport) -> None:
         if "error" in entry:
             _note_error(entry, report)
             is_known = True
-        elif "process_id" in entry:
+        if "process_id" in entry:
             _add_process(entry, samples)
             is_known = True
-        elif (index := integer(str(entry.get("device_id", "")))) is not None:
+        elif (index := _index(entry)) is not None:
             samples.add(index, _device(index, entry, report))
             is_known = True
     if not is_known:
@@ -99,6 +100,11 @@ def _entries(answer: Any) -> Iterator[dict[str, Any]]:
         for one in answer:
             if isinstance(one, dict):
                 yield one
+
+
+def _index(entry: dict[str, Any]) -> int | None:
+    """Return the device's number: `device_id`, in some answers of 2.x `device_index`."""
+    return integer(str(entry.get("device_id", entry.get("device_index", ""))))
 
 
 def _note_error(entry: dict[str, Any], report: ToolReport) -> None:
@@ -134,6 +140,7 @@ def _device(index: int, entry: dict[str, Any], report: ToolReport) -> ChipReport
             tiles.append(ChipReport(die=len(tiles)))
             _fill_stats(tiles[-1], tile.get("data_list"))
     facts.combine_tiles(chip, tiles)
+    json_2.fill(chip, entry)
     facts.drop_redundant_ratio(chip)
     return chip
 

@@ -93,11 +93,7 @@ def read_box(text: str, command: CommandLine, report: ToolReport) -> None:
 def _rows(text: str) -> Iterator[tuple[str, str]]:
     """Yield (left, right); a name that goes on in the next line is joined."""
     name = ""
-    for line in map(str.strip, text.splitlines()):
-        if not line.startswith("|") or not line.endswith("|") or line.count("|") < 3:
-            continue
-        left, _, right = line[1:-1].partition("|")
-        left, right = left.strip(), right.strip()
+    for left, right in _joined(text):
         if left.lower().endswith(" of") and right:
             name, value = left, right
             continue
@@ -106,6 +102,23 @@ def _rows(text: str) -> Iterator[tuple[str, str]]:
             name = ""
             continue
         yield left, right
+
+
+def _joined(text: str) -> Iterator[tuple[str, str]]:
+    """Yield (left, right) as printed; 2.x gives each further tile a line without a name."""
+    last: tuple[str, str] | None = None
+    for line in map(str.strip, text.splitlines()):
+        if not line.startswith("|") or not line.endswith("|") or line.count("|") < 3:
+            continue
+        left, _, right = (part.strip() for part in line[1:-1].partition("|"))
+        if last is not None and not left and _TILE.match(right):
+            last = (last[0], f"{last[1]}, {right}")
+            continue
+        if last is not None:
+            yield last
+        last = (left, right)
+    if last is not None:
+        yield last
 
 
 def _pair(left: str, right: str) -> tuple[str, str]:
@@ -142,16 +155,18 @@ def _fill(chip: ChipReport, pairs: list[tuple[str, str]], report: ToolReport) ->
 
 
 def _tiles(text: str) -> list[str]:
-    """Return the values of a cell, one per tile: `Tile 0: 12, Tile 1: 14`.
+    """Return the values of a cell, one per tile: `Tile 0: 12, Tile 1: 14`; a total stands for all.
 
     The daemon's tool adds statistics: `avg: 12, min: 0, max: 40, current: 14`, and totals.
     """
+    if total := _TOTAL.search(text):
+        return [total[1]]
     parts = _TILE.split(text)[1:] or [text]
     return [_value(part) for part in parts]
 
 
 def _value(text: str) -> str:
-    found = _TOTAL.search(text) or _CURRENT.search(text)
+    found = _CURRENT.search(text)
     return found[1] if found else text.strip(" ,;").removeprefix("avg:").split(",")[0].strip()
 
 

@@ -6,7 +6,10 @@ import json
 
 import pytest
 
+from chipmedic import GapReason, Metric, Scan
+from chipmedic.testing import FakeHost
 from chipmedic.tool_report import Health, ProblemKind
+from chipmedic_collectors.intel import IntelGpu
 from chipmedic_collectors.values import MIB
 from vendor_readings import kinds, read, recorded
 
@@ -280,3 +283,137 @@ def test_a_warning_above_the_json_costs_nothing() -> None:
     text = "WARNING: the daemon is older\n" + health(core_temperature="OK") + "\n[done]\n"
     (chip,) = read(text, "xpu-smi health -l -j").chips
     assert chip.health is Health.OK
+
+
+def test_offline_pages_in_json() -> None:
+    answer = [
+        {
+            "device_index": 0,
+            "pci_bdf": "0000:1a:00.0",
+            "offline_page_count": 3,
+            "offline_pages": [{"address": "0x0000000000041000", "size": 4096}] * 3,
+        },
+        {
+            "device_index": 1,
+            "pci_bdf": "0000:1b:00.0",
+            "supported": False,
+            "error": "ZE_RESULT_ERROR_UNSUPPORTED_FEATURE",
+            "error_code": "0x78000003",
+        },
+        {
+            "device_index": 2,
+            "pci_bdf": "0000:1c:00.0",
+            "error": "ZE_RESULT_ERROR_DEVICE_LOST",
+            "error_code": "0x70000001",
+        },
+    ]
+    report = read(json.dumps(answer), "xpu-smi stats --list-offline-pages -j")
+    assert [(chip.index, chip.pci, chip.retired_pages, chip.lost) for chip in report.chips] == [
+        (0, "0000:1a:00.0", 3, None),
+        (1, "0000:1b:00.0", None, None),
+        (2, "0000:1c:00.0", None, True),
+    ]
+    assert kinds(report) == [ProblemKind.UNSUPPORTED, ProblemKind.CHIP_LOST]
+
+
+def test_what_an_older_tool_says_to_that_question() -> None:
+    words = "The following argument was not expected: --list-offline-pages\n"
+    words += "Run with --help for more information.\n"
+    report = read(words, "xpu-smi stats --list-offline-pages -j", exit_code=109)
+    assert set(kinds(report)) == {ProblemKind.UNSUPPORTED}
+
+
+def test_stats_of_version_2_in_json() -> None:
+    def of(*values: float) -> dict[str, dict[str, float]]:
+        return {
+            f"tile_{number}": {"avg": value + 1, "min": 0.0, "max": value + 9, "current": value}
+            for number, value in enumerate(values)
+        }
+
+    device = {
+        "device_index": 1,
+        "pci_bdf": "0000:4d:00.0",
+        "device_type": "discrete",
+        "timestamps": {"start": "2026-02-03T04:05:06.789Z", "elapsed_seconds": 0.2},
+        "utilization": {"compute_engines": {}, "gpu_percent": {"tile_0": 40.0, "tile_1": 60.0}},
+        "power": {"gpu_power_w": of(210.5, 200.5), "energy_consumed_j": 82.1},
+        "temperature": {"gpu_core_celsius": of(61, 66), "memory_celsius": of(51, 50)},
+        "memory": {"used_mib": of(1024, 512), "util_percent": of(2, 1), "read_kbps": of(1, 1)},
+        "offline_page_count": 5,
+        "ras_errors": {
+            "Reset": {"correctable_total": 9, "uncorrectable_total": 9, "total": 18},
+            "Cache Errors": {"correctable_total": 2, "uncorrectable_total": 1, "total": 3},
+            "Mem Errors": {"correctable_total": 4, "uncorrectable_total": 0, "total": 4},
+        },
+    }
+    (chip,) = read(json.dumps(device), "xpu-smi stats -d 1 -r -j").chips
+    assert (chip.index, chip.pci, chip.lost) == (1, "0000:4d:00.0", None)
+    assert chip.utilization_ratio == pytest.approx(0.5)
+    assert (chip.power_watts, chip.temperature_celsius) == (411, 66)
+    assert chip.memory_temperature_celsius == 51
+    assert (chip.memory_used_bytes, chip.memory_used_ratio) == (1536 * MIB, None)
+    assert (chip.ecc_corrected_total, chip.ecc_uncorrected_total) == (6, 1)
+    assert chip.retired_pages == 5
+
+
+def test_stats_of_version_2_has_a_line_for_each_tile() -> None:
+    rule = "+----------------------------+-----------------------------------------------+"
+    rows = [
+        ("Device ID", "1"),
+        ("PCI BDF", "0000:4d:00.0"),
+        ("GPU Utilization (%)", "Tile 0: 40"),
+        ("", "Tile 1: 60"),
+        ("Mem Errors Correctable", "Tile 0: 3, Tile 1: 1, total: 4"),
+        ("GPU Power (W)", "Tile 0: avg: 31, min: 29, max: 33, current: 32"),
+        ("", "Tile 1: avg: 30, min: 28, max: 31, current: 29"),
+        ("GPU Core Temperature", "Tile 0: avg: 41, min: 40, max: 42, current: 41"),
+        ("", "Tile 1: avg: 44, min: 43, max: 45, current: 44"),
+        ("(Degrees Celsius)", ""),
+        ("GPU Memory Temperature", "N/A"),
+        ("(Degrees Celsius)", ""),
+        ("Offline Memory Pages", "2"),
+        ("Fan Speed (%)", "Fan 0: 30%"),
+        ("", "Fan 1: 31%"),
+        ("PCIe Read (kB/s)", "avg: 1.00, min: 1.00, max: 1.00, current: 1.00"),
+    ]
+    lines = [rule, *(f"| {left:<26} | {right:<45} |" for left, right in rows), rule]
+    report = read("\n".join(lines) + "\n", "xpu-smi stats -d 1 -r")
+    (chip,) = report.chips
+    assert (chip.index, chip.pci, chip.retired_pages) == (1, "0000:4d:00.0", 2)
+    assert chip.utilization_ratio == pytest.approx(0.5)
+    assert (chip.power_watts, chip.temperature_celsius) == (61, 44)
+    assert (chip.memory_temperature_celsius, chip.ecc_corrected_total) == (None, 4)
+    assert report.problems == []
+
+
+def scanned(pages: str) -> Scan:
+    """Scan a host with one chip whose tool gives this answer to the question about pages."""
+    chip = {"device_id": 0, "device_name": "Max", "pci_bdf_address": "0000:1a:00.0", "uuid": "u-7"}
+    host = FakeHost(
+        {
+            "xpu-smi dump": f"{HEADER}\n06:14:46.000, 0, 5, 90, 41, 512\n",
+            "xpu-smi discovery -j": json.dumps({"device_list": [chip]}),
+            "xpu-smi stats": pages,
+            "xpu-smi": "",
+        },
+        files={
+            f"/sys/bus/pci/devices/0000:1a:00.0/{name}": text
+            for name, text in (("vendor", "0x8086"), ("class", "0x038000"), ("device", "0x0bd5"))
+        },
+    )
+    collector = IntelGpu.discover(host)
+    assert collector is not None
+    return collector.scan()
+
+
+def test_the_collector_asks_for_pages_out_of_use() -> None:
+    answer = [{"device_index": 0, "pci_bdf": "0000:1a:00.0", "offline_page_count": 6}]
+    scan = scanned(json.dumps(answer))
+    assert scan.values(Metric.RETIRED_PAGES) == {scan.chips[0].component: 6}
+
+
+def test_a_tool_that_does_not_know_the_question_leaves_a_gap() -> None:
+    scan = scanned("The following argument was not expected: --list-offline-pages\n")
+    assert scan.values(Metric.RETIRED_PAGES) == {}
+    [gap] = [gap for gap in scan.gaps if gap.metric is Metric.RETIRED_PAGES]
+    assert gap.reason is GapReason.UNSUPPORTED
