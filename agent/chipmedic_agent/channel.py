@@ -7,7 +7,8 @@ from pathlib import Path
 import grpc
 import grpc.aio
 
-from chipmedic_agent.config import TlsSettings, split_address
+from chipmedic.address import split_address
+from chipmedic_agent.config import TlsSettings
 from chipmedic_agent.credentials import Credentials
 
 PING_MILLISECONDS = 1000

@@ -7,16 +7,24 @@ Every path can be set, so that several agents can run on one host.
 from __future__ import annotations
 
 import dataclasses
-import ipaddress
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from chipmedic.config import load
-from chipmedic.errors import ConfigError
 from chipmedic.job_files import DEFAULT_DIRECTORY
+from chipmedic.section import (
+    Check,
+    Section,
+    above_zero,
+    address,
+    at_least,
+    both_or_none,
+    checks,
+    not_empty,
+)
 from chipmedic_agent.detectors.settings import DetectorSettings
 
 DEFAULT_PATH = Path("/etc/chipmedic/agent.toml")
@@ -28,82 +36,29 @@ JOIN_PORT = 7444
 """Where a watchdog lets nodes join, unless another is named."""
 
 
-def split_address(text: str) -> tuple[str, int]:
-    """Take `host:port` or `[v6]:port` apart.
-
-    Raises:
-        ValueError: it is neither.
-    """
-    host, colon, port = text.rpartition(":")
-    if not colon or not host or not port.isdecimal() or int(port) > 65535:
-        raise ValueError(f"{text!r} is not host:port")
-    is_bracketed = host.startswith("[") and host.endswith("]")
-    if ":" in host and not is_bracketed:
-        raise ValueError(f"{text!r} is not host:port; an IPv6 address stands in brackets")
-    return (host[1:-1] if is_bracketed else host), int(port)
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether this name leads to this machine alone."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _refuse(problems: Iterable[str]) -> None:
-    """Report every problem of a section at once."""
-    if found := [problem for problem in problems if problem]:
-        raise ValueError("; ".join(found))
-
-
-def _positive(name: str, value: float | None) -> str:
-    if value is None or value > 0:
-        return ""
-    return f"{name}: {value:g} is not a positive number"
-
-
-def _not_an_address(name: str, value: str | None) -> str:
-    try:
-        split_address(value or "localhost:0")
-    except ValueError as e:
-        return f"{name}: {e}"
-    return ""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CollectorSettings:
+class CollectorSettings(Section):
     """[collectors.NAME]: one source; what is not set is the collector's own choice."""
 
     enabled: bool = True
     period_seconds: float | None = None
     deadline_seconds: float | None = None
 
-    def __post_init__(self) -> None:
-        _refuse(
-            (
-                _positive("period_seconds", self.period_seconds),
-                _positive("deadline_seconds", self.deadline_seconds),
-            )
-        )
+    CHECKS = above_zero("period_seconds", "deadline_seconds")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SpoolSettings:
+class SpoolSettings(Section):
     """[spool]: events that the watchdog has not acknowledged yet."""
 
     bytes_max: int = 64 * MIB
     """Above it repeats and infos are dropped first; the loss is reported with counts."""
 
-    def __post_init__(self) -> None:
-        if self.bytes_max < MIB:
-            raise ValueError(f"bytes_max: {self.bytes_max}: allowed are {MIB} and more")
+    CHECKS = at_least(MIB, "bytes_max")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TlsSettings:
+class TlsSettings(Section):
     """[tls]: a node that has joined by hand needs nothing; files are for a site's own authority."""
 
     token_file: str | None = None
@@ -116,52 +71,39 @@ class TlsSettings:
     """Set with `key_file`: what the agent shows (mutual TLS)."""
     key_file: str | None = None
 
-    def __post_init__(self) -> None:
-        pair = (self.certificate_file is None) == (self.key_file is None)
-        needs_ca = self.certificate_file is not None and self.ca_file is None
-        is_both = self.token_file is not None and self.ca_file is not None
-        _refuse(
-            (
-                "" if pair else "certificate_file and key_file: give both or none",
-                "certificate_file: needs ca_file" if needs_ca else "",
-                "token_file: leave out ca_file, or join with neither" if is_both else "",
-                _not_an_address("join", self.join),
-            )
-        )
+    def _fits(self) -> Iterator[str]:
+        if self.certificate_file is not None and self.ca_file is None:
+            yield "certificate_file: needs ca_file"
+
+    def _one_way(self) -> Iterator[str]:
+        if self.token_file is not None and self.ca_file is not None:
+            yield "token_file: leave out ca_file, or join with neither"
+
+    CHECKS = checks(both_or_none("certificate_file", "key_file"), _fits, _one_way, address("join"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StreamSettings:
+class StreamSettings(Section):
     """[stream]: how often the watchdog hears of this node; it may ask for other times."""
 
     heartbeat_seconds: float = 5.0
     snapshot_seconds: float = 60.0
 
-    def __post_init__(self) -> None:
-        _refuse(
-            (
-                _positive("heartbeat_seconds", self.heartbeat_seconds),
-                _positive("snapshot_seconds", self.snapshot_seconds),
-            )
-        )
+    CHECKS = above_zero("heartbeat_seconds", "snapshot_seconds")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HttpSettings:
+class HttpSettings(Section):
     """[http]: /metrics and /healthz."""
 
     enabled: bool = True
     listen: str = "127.0.0.1:9480"
 
-    def __post_init__(self) -> None:
-        try:
-            split_address(self.listen)
-        except ValueError as e:
-            raise ValueError(f"listen: {e}") from e
+    CHECKS = address("listen")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class InventorySettings:
+class InventorySettings(Section):
     """[inventory]: which chips this node should have is learnt and kept."""
 
     forget: tuple[str, ...] = ()
@@ -169,7 +111,7 @@ class InventorySettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GateSettings:
+class GateSettings(Section):
     """[gate]: the check before this node is given back after an isolation."""
 
     command: tuple[str, ...] = ()
@@ -182,13 +124,7 @@ class GateSettings:
     ignore_checks: tuple[str, ...] = ()
     """Names of checks that need not be ok: what this host can never read."""
 
-    def __post_init__(self) -> None:
-        _refuse(
-            (
-                _positive("timeout_seconds", self.timeout_seconds),
-                _positive("host_load_seconds", self.host_load_seconds),
-            )
-        )
+    CHECKS = above_zero("timeout_seconds", "host_load_seconds")
 
 
 ACTS = ("checkpoint", "leave", "restart")
@@ -198,7 +134,7 @@ SIGNALS = ("", "SIGUSR1", "SIGUSR2", "SIGHUP", "SIGURG", "SIGWINCH")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobSettings:
+class JobSettings(Section):
     """[jobs]: what the watchdog may have done to jobs of this node."""
 
     allow: tuple[str, ...] = ()
@@ -210,18 +146,20 @@ class JobSettings:
     grace_seconds: float = 10.0
     """From SIGTERM to SIGKILL."""
 
-    def __post_init__(self) -> None:
-        unknown = [word for word in self.allow if word not in ACTS]
-        is_signal = self.checkpoint_signal in SIGNALS
-        _refuse(
-            (
-                *(f"allow: {word!r}: allowed are {', '.join(ACTS)}" for word in unknown),
-                "" if is_signal else
-                f"checkpoint_signal: {self.checkpoint_signal!r}: allowed are "
-                f"{', '.join(filter(None, SIGNALS))}, or empty for none",
-                _positive("grace_seconds", self.grace_seconds),
+    def _acts(self) -> Iterator[str]:
+        for word in self.allow:
+            if word not in ACTS:
+                yield f"allow: {word!r}: allowed are {', '.join(ACTS)}"
+
+    def _signal(self) -> Iterator[str]:
+        if self.checkpoint_signal not in SIGNALS:
+            known = ", ".join(filter(None, SIGNALS))
+            yield (
+                f"checkpoint_signal: {self.checkpoint_signal!r}: allowed are {known}, "
+                "or empty for none"
             )
-        )  # fmt: skip
+
+    CHECKS = checks(_acts, _signal, above_zero("grace_seconds"))
 
 
 def _state_directory() -> str:
@@ -229,7 +167,7 @@ def _state_directory() -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AgentSettings:
+class AgentSettings(Section):
     """The whole file."""
 
     node: str = field(default_factory=socket.gethostname)
@@ -258,16 +196,11 @@ class AgentSettings:
     jobs: JobSettings = field(default_factory=JobSettings)
     detectors: DetectorSettings = field(default_factory=DetectorSettings)
 
-    def __post_init__(self) -> None:
-        problems = ["" if self.node else "node: must not be empty"]
-        for address in self.watchdogs:
-            try:
-                split_address(address)
-            except ValueError as e:
-                problems.append(f"watchdogs: {e}")
+    def _apart(self) -> Iterator[str]:
         if len(set(self.watchdogs)) < len(self.watchdogs):
-            problems.append("watchdogs: one is named twice")
-        _refuse(problems)
+            yield "watchdogs: one is named twice"
+
+    CHECKS = checks(not_empty("node", "must not be empty"), address("watchdogs"), _apart)
 
     def for_collector(self, name: str) -> CollectorSettings:
         """Return what is set for one source."""
@@ -295,8 +228,12 @@ def changed(old: AgentSettings, new: AgentSettings) -> list[str]:
     ]
 
 
-def load_settings(path: Path | None, known_collectors: Iterable[str] = ()) -> AgentSettings:
+def load_settings(
+    path: Path | None, known_collectors: Iterable[str] = (), further: Iterable[Check] = ()
+) -> AgentSettings:
     """Read the configuration; without a path the default one, which may be missing.
+
+    `further` are more checks of the whole file.
 
     Raises:
         ConfigError: the file cannot be read, or any key is wrong; all problems at once.
@@ -305,11 +242,12 @@ def load_settings(path: Path | None, known_collectors: Iterable[str] = ()) -> Ag
         if not DEFAULT_PATH.exists():
             return AgentSettings()
         path = DEFAULT_PATH
-    settings = load(path, AgentSettings)
-    problems = list(_misspelt(settings.collectors, set(known_collectors)))
-    if problems:
-        raise ConfigError(str(path), problems)
-    return settings
+    installed = set(known_collectors)
+
+    def misspelt(settings: AgentSettings) -> Iterator[str]:
+        yield from _misspelt(settings.collectors, installed)
+
+    return load(path, AgentSettings, further=(misspelt, *further))
 
 
 def _misspelt(given: Iterable[str], known: set[str]) -> Iterable[str]:

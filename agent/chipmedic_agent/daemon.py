@@ -35,6 +35,7 @@ from chipmedic_agent.journal import Journal
 from chipmedic_agent.membership import Membership
 from chipmedic_agent.metrics import World, exposition
 from chipmedic_agent.orders import Orders
+from chipmedic_agent.own_files import OwnFiles
 from chipmedic_agent.pages import Pages
 from chipmedic_agent.pipeline import Pipeline
 from chipmedic_agent.progress import ProgressListener
@@ -106,6 +107,7 @@ class Daemon:
             journal=self._journal,
             reporter=self._reporter,
             orders=self._orders,
+            own_files=OwnFiles(LinuxHost()),
         )
         self._world = World(
             identity=identity,

@@ -24,9 +24,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from chipmedic.address import split_address
+from chipmedic.config import unreadable
 from chipmedic.errors import ChipmedicError, ConfigError
 from chipmedic_agent import credentials
-from chipmedic_agent.config import DEFAULT_PATH, JOIN_PORT, load_settings, split_address
+from chipmedic_agent.config import DEFAULT_PATH, JOIN_PORT, load_settings
 from chipmedic_agent.credentials import Credentials
 
 TIMEOUT_SECONDS = 10.0
@@ -220,7 +222,7 @@ def _read_token(arguments: argparse.Namespace) -> str:
     try:
         text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as e:
-        raise ConfigError(str(path), [f"--token-file: cannot be read: {e}"]) from e
+        raise ConfigError(str(path), [f"--token-file: {unreadable(e)}"]) from e
     return text.strip()
 
 

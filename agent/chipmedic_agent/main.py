@@ -6,10 +6,11 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from chipmedic.errors import ChipmedicError, ConfigError
+from chipmedic.errors import ChipmedicError, ConfigError, told
 from chipmedic.heap import use_one_heap
 from chipmedic.logs import LEVELS, log_to_stderr
 from chipmedic_agent.config import DEFAULT_PATH, AgentSettings, load_settings
@@ -34,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(words)
     log_to_stderr(arguments.log_level)
     try:
-        settings = read_config(arguments.config)
+        settings = read_config(arguments.config, files=arguments.check_config)
         if arguments.check_config:
             print(f"{arguments.config or DEFAULT_PATH}: ok")  # noqa: T201 - the command's answer
             return EXIT_OK
@@ -50,18 +51,35 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         asyncio.run(work())
     except ChipmedicError as e:
-        print(f"chipmedic-agent: {e}", file=sys.stderr)  # noqa: T201 - the one place of errors
+        print(told("chipmedic-agent", e), file=sys.stderr)  # noqa: T201 - the one place of errors
         return EXIT_CONFIG if isinstance(e, ConfigError) else EXIT_FAILED
     return EXIT_OK
 
 
-def read_config(path: Path | None) -> AgentSettings:
-    """Read the configuration with all that it names; None: the usual place.
+def read_config(path: Path | None, *, files: bool = True) -> AgentSettings:
+    """Read the configuration; None: the usual place.
+
+    `files`: look into the files that it names as well. A daemon that starts does not: a host is
+    watched even while its certificate is missing.
 
     Raises:
         ConfigError: with every problem of it.
     """
-    return load_settings(path, {*installed_collectors(), "jobs"})
+    known = {*installed_collectors(), "jobs"}
+    return load_settings(path, known, (_tls_files,) if files else ())
+
+
+def _tls_files(settings: AgentSettings) -> Iterator[str]:
+    """Say what is wrong with the files of `[tls]`; only a check loads cryptography."""
+    from chipmedic.tls_files import TlsFiles
+
+    tls = settings.tls
+    yield from TlsFiles(
+        section="tls",
+        certificate_file=tls.certificate_file,
+        key_file=tls.key_file,
+        ca_file=tls.ca_file,
+    ).problems(time.time())
 
 
 def _join(argv: Sequence[str]) -> int:
@@ -71,7 +89,7 @@ def _join(argv: Sequence[str]) -> int:
     try:
         return join_command(argv)
     except ChipmedicError as e:
-        print(f"chipmedic: {e}", file=sys.stderr)  # noqa: T201 - the one place of errors
+        print(told("chipmedic", e), file=sys.stderr)  # noqa: T201 - the one place of errors
         return EXIT_CONFIG if isinstance(e, ConfigError) else EXIT_FAILED
 
 

@@ -10,10 +10,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from chipmedic.address import split_address
 from chipmedic.errors import ChipmedicError, CollectError, StoreError
 from chipmedic.host import Host
 from chipmedic_agent import credentials
-from chipmedic_agent.config import JOIN_PORT, AgentSettings, split_address
+from chipmedic_agent.config import JOIN_PORT, AgentSettings
 from chipmedic_agent.credentials import Credentials
 
 LOOK_SECONDS = 5.0

@@ -15,7 +15,7 @@ from typing import Any
 
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from chipmedic_agent.config import split_address
+from chipmedic.address import split_address
 
 IDLE_SECONDS = 600.0
 """How long the server sleeps where nobody asks; `close` wakes it. By default it would wake the

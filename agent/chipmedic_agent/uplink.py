@@ -12,12 +12,14 @@ from dataclasses import dataclass
 
 import grpc.aio
 
+from chipmedic.address import is_loopback, split_address
 from chipmedic_agent.channel import open_channel
-from chipmedic_agent.config import AgentSettings, is_loopback, split_address
+from chipmedic_agent.config import AgentSettings
 from chipmedic_agent.journal import Journal
 from chipmedic_agent.membership import Membership, NoCertificate
 from chipmedic_agent.narrow_way import NarrowWay
 from chipmedic_agent.orders import Orders
+from chipmedic_agent.own_files import OwnFiles
 from chipmedic_agent.reporter import Reporter
 from chipmedic_agent.session import Session, StreamLost
 from chipmedic_agent.targets import Targets
@@ -57,8 +59,10 @@ class Uplink:
         reporter: Reporter,
         orders: Orders,
         membership: Membership | None = None,
+        own_files: OwnFiles | None = None,
     ) -> None:
         self._membership = membership
+        self._own_files = own_files
         self.state = LinkState(since=time.time())
         self._settings = settings
         self._journal = journal
@@ -138,7 +142,7 @@ class Uplink:
         try:
             await self._speak_to(target)
         except StreamLost as e:
-            lost = e
+            lost = await self._explained(e)
         finally:
             was_welcome = self.state.watchdog is not None
             self._note_end(target, lost)
@@ -154,6 +158,13 @@ class Uplink:
             is_ours=lost.is_ours,
             asked_seconds=lost.wait_seconds,
         )
+
+    async def _explained(self, lost: StreamLost) -> StreamLost:
+        """Say what is wrong with files of the site's own, where that is why nobody answered."""
+        if self._own_files is None or lost.is_ours or self.state.watchdog is not None:
+            return lost
+        trouble = await self._own_files.trouble(self._settings.tls, str(lost))
+        return StreamLost(trouble, wait_seconds=lost.wait_seconds) if trouble else lost
 
     async def _go_back(self, present: str) -> None:
         """End the stream politely when the watchdog that this node prefers is there again."""

@@ -13,7 +13,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 
-from chipmedic_agent.config import split_address
+from chipmedic.address import split_address
 from chipmedic_agent.narrow_way import SEGMENT_BYTES
 from chipmedic_agent.path_trial import large_packets_pass
 

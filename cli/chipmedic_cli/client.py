@@ -107,7 +107,7 @@ class Client:
         try:
             response = self._http.request(method, path, **arguments)
         except (httpx.HTTPError, httpx.InvalidURL) as e:
-            raise WatchdogUnreachable(f"no watchdog at {self._url}: {e}; {_remedy(str(e))}") from e
+            raise WatchdogUnreachable(_trouble(self._url, e)) from e
         if response.is_error:
             words = _words(response) or f"{self._url}{path}: {_status(response)}"
             is_answer = response.status_code < 500 and response.status_code not in NOT_US
@@ -134,15 +134,43 @@ def _trust() -> ssl.SSLContext | bool:
     try:
         return ssl.create_default_context(cafile=path)
     except (OSError, ssl.SSLError) as e:
-        raise ChipmedicError(f"--ca {path}: holds no certificate that can be read: {e}") from e
+        raise ChipmedicError(f"--ca {path}: {_no_authority(path) or e}") from e
 
 
-def _remedy(trouble: str) -> str:
-    if "CERTIFICATE_VERIFY_FAILED" in trouble:
-        return (
-            "name its authority with --ca (or CHIPMEDIC_CA), and the watchdog as it is named there"
-        )
-    return "name another with --watchdog, or look at: systemctl status chipmedic-watchdog"
+def _no_authority(path: str) -> str:
+    """Say what is wrong with the file of an authority."""
+    from chipmedic.tls_files import Unusable, read_certificates
+
+    try:
+        read_certificates(path)
+    except Unusable as e:
+        return str(e)
+    return ""
+
+
+OF_CERTIFICATES = (
+    ("certificate has expired", "its certificate has expired: renew it on the watchdog's host"),
+    ("not yet valid", "its certificate is not valid yet: look at the clocks of both hosts"),
+    ("mismatch", "its certificate is not for this name: call it as the certificate names it, or "
+     "add the name there ([join] names)"),
+    ("CERTIFICATE_VERIFY_FAILED", "its certificate is of no authority that is trusted here: name "
+     "the authority's file with --ca (or CHIPMEDIC_CA)"),
+    ("WRONG_VERSION_NUMBER", "it speaks no HTTPS there: try http://"),
+    ("record layer failure", "it speaks no HTTPS there: try http://"),
+)  # fmt: skip
+"""What OpenSSL says, and what it means here."""
+
+
+def _trouble(url: str, error: Exception) -> str:
+    """Say why there was no answer, and what to do."""
+    words = str(error)
+    for part, meaning in OF_CERTIFICATES:
+        if part.lower() in words.lower():
+            return f"no watchdog at {url}: {meaning}"
+    if "disconnected without sending" in words and url.startswith("http://"):
+        words = "it ended the connection without an answer (does it speak https:// there?)"
+    remedy = "name another with --watchdog, or look at: systemctl status chipmedic-watchdog"
+    return f"no watchdog at {url}: {words or type(error).__name__}; {remedy}"
 
 
 def _words(response: httpx.Response) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from chipmedic.errors import ChipmedicError
+from chipmedic.errors import ChipmedicError, told
 
 app = typer.Typer(no_args_is_help=True, help="Configuration files.")
 
@@ -37,7 +37,7 @@ def check(
         try:
             _read(daemon, path)
         except ChipmedicError as e:
-            typer.echo(f"chipmedic: {e}", err=True)
+            typer.echo(told("chipmedic", e), err=True)
             is_wrong = True
         else:
             typer.echo(f"{path}: ok")

@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from chipmedic.errors import ChipmedicError, ConfigError
+from chipmedic.errors import ChipmedicError, ConfigError, told
 from chipmedic_cli import access, audit, config, notices, recoveries, silences
 from chipmedic_cli import hold as hold_command
 from chipmedic_cli import replay as replay_command
@@ -300,10 +300,10 @@ def run() -> None:
     try:
         app()
     except ConfigError as e:
-        sys.stderr.write(f"chipmedic: {e}\n")
+        sys.stderr.write(f"{told('chipmedic', e)}\n")
         sys.exit(EXIT_USAGE)
     except ChipmedicError as e:
-        sys.stderr.write(f"chipmedic: {e}\n")
+        sys.stderr.write(f"{told('chipmedic', e)}\n")
         sys.exit(getattr(e, "exit_code", EXIT_FAILED))
     except BrokenPipeError:  # `| head` is no error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -31,7 +31,12 @@ class ConfigError(ChipmedicError):
     def __init__(self, path: str, problems: Sequence[str]) -> None:
         self.path = path
         self.problems = tuple(problems)
-        super().__init__(f"{path}:\n" + "\n".join(f"  {problem}" for problem in self.problems))
+        super().__init__("\n".join(f"{path}: {problem}" for problem in self.problems))
+
+
+def told(program: str, error: ChipmedicError) -> str:
+    """Return an error as a program writes it: its own name before each line."""
+    return "\n".join(f"{program}: {line}" for line in str(error).splitlines())
 
 
 class CollectError(ChipmedicError):

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from chipmedic.address import split_address
 from chipmedic.errors import ConfigError
-from chipmedic_agent.config import AgentSettings, changed, load_settings, split_address
+from chipmedic_agent.config import AgentSettings, changed, load_settings
 
 KNOWN = ("nvidia", "ascend", "kernel_log", "jobs")
 
@@ -86,7 +87,7 @@ def test_every_problem_is_in_one_report(tmp_path: Path) -> None:
         "watchdgos: unknown key; did you mean watchdogs?",
         "heartbeat_seconds: -1 is not a positive number",
         "snapshot_seconds: 0 is not a positive number",
-        "bytes_max: 5: allowed are",
+        "bytes_max: 5 is less than 1048576",
         "listen: '9480' is not host:port",
         "certificate_file and key_file: give both or none",
         "is not a list of texts",

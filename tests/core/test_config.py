@@ -57,7 +57,7 @@ def test_defaults_and_values() -> None:
         ('period_seconds = "5"', "period_seconds: '5' is not a number"),
         ("period_seconds = true", "period_seconds: True is not a number"),
         ('mode = "off"', "mode: 'off' is not one of: observe, act"),
-        ("is_on = 1", "is_on: 1 is not a value of type bool"),
+        ("is_on = 1", "is_on: 1 is not true or false"),
         ("[[channels]]\nretries = 1", "channels[0].url: required, and missing"),
         ('[[channels]]\nurl = "a"\nretry = 1', "channels[0].retry: unknown key"),
         ('[named.x]\nurl = "a"\nurll = "b"', "named.x.urll: unknown key; did you mean url?"),
@@ -67,7 +67,8 @@ def test_defaults_and_values() -> None:
 def test_a_wrong_file_says_what_where_and_what_is_allowed(text: str, problem: str) -> None:
     with pytest.raises(ConfigError) as caught:
         loads(text, Settings, path="agent.toml")
-    assert str(caught.value).startswith("agent.toml:\n  ")
+    assert str(caught.value).startswith("agent.toml: ")
+    assert str(caught.value).count("agent.toml: ") == len(caught.value.problems)
     assert any(line.startswith(problem) for line in caught.value.problems)
 
 

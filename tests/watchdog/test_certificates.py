@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chipmedic.errors import ConfigError
+from chipmedic.tls_files import TlsFiles
 from chipmedic_watchdog.access.authority import SKEW_SECONDS, Authority, node_of_uri, node_uri
 from chipmedic_watchdog.access.enrolment import note_authority
 from chipmedic_watchdog.access.rules import ANY, EXACT, FIRST_LABEL
@@ -156,7 +157,7 @@ class TestServed:
         """A reload of nothing; the stream that is open goes on."""
         other = Authority(tmp_path / "other")
         write_server(tmp_path, authority)
-        served = Served(from_files("stream", *server_files(tmp_path), None))
+        served = Served(from_files(server_files(tmp_path)))
         rig = Intake(database, credentials=served.grpc_credentials())
         async with rig.running() as intake:
             address = intake.address.replace("127.0.0.1", "localhost")
@@ -173,13 +174,13 @@ class TestServed:
         self, authority, tmp_path: Path
     ) -> None:
         write_server(tmp_path, authority)
-        served = Served(from_files("stream", *server_files(tmp_path), None))
+        served = Served(from_files(server_files(tmp_path)))
         first = served.shown
         key, _ = authority.make_server(("localhost",), now=NOW, lifetime_seconds=86_400)
         (tmp_path / "server.key").write_text(key)
-        assert "do not fit" in str(served.refresh())
+        assert f"{tmp_path}/server.key: is not the key of" in str(served.refresh())
         (tmp_path / "server.key").unlink()
-        assert "stream.key_file: cannot be read" in str(served.refresh())
+        assert f"stream.key_file: {tmp_path}/server.key: cannot be read" in str(served.refresh())
         assert served.shown is first
 
     def test_it_is_called_by_all_names_of_the_host(self) -> None:
@@ -187,9 +188,23 @@ class TestServed:
         assert {"watchdog.example.org", "10.0.0.1", "localhost", "127.0.0.1"} <= set(names)
         assert "0.0.0.0" not in names
 
+    def test_one_that_has_expired_is_said_and_shown_all_the_same(
+        self, authority, tmp_path: Path
+    ) -> None:
+        key, issued = authority.make_server(("localhost",), now=NOW, lifetime_seconds=60)
+        (tmp_path / "server.pem").write_text(issued.pem)
+        (tmp_path / "server.key").write_text(key)
+        files = server_files(tmp_path)
+        served = Served(from_files(files), files)
+        assert served.out_of_date(NOW) == []
+        (said,) = served.out_of_date(NOW + 61)
+        assert said.startswith(f"stream.certificate_file: {tmp_path}/server.pem: the certificate ")
+        assert served.refresh() is None
 
-def server_files(folder: Path) -> tuple[str, str]:
-    return str(folder / "server.pem"), str(folder / "server.key")
+
+def server_files(folder: Path) -> TlsFiles:
+    certificate, key = folder / "server.pem", folder / "server.key"
+    return TlsFiles(section="stream", certificate_file=str(certificate), key_file=str(key))
 
 
 def write_server(folder: Path, authority: Authority) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from chipmedic.address import is_loopback, split_address
 from chipmedic.errors import ConfigError
-from chipmedic_watchdog.config import WatchdogSettings, is_loopback, load_settings, split_address
+from chipmedic_watchdog.config import WatchdogSettings, load_settings
 from chipmedic_watchdog.main import EXIT_CONFIG, EXIT_OK, main
 from chipmedic_watchdog.startup import read_token, store_url
 
@@ -35,7 +36,7 @@ def test_every_problem_is_in_one_report(tmp_path: Path) -> None:
         )
     report = str(refusal.value)
     for words in ("'everywhere' is not host:port", "silence_seconds", "did you mean rules_file",
-                  "notify.language", "store: url: allowed are sqlite:///FILE"):  # fmt: skip
+                  "notify.language", "store.url: allowed are sqlite:///FILE"):  # fmt: skip
         assert words in report
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from chipmedic.errors import ConfigError, DeliveryFailed
 from chipmedic.model import Chip, Coverage, JobStatus, Verdict
+from chipmedic.tls_files import TlsFiles
 from chipmedic_proto import codec
 from chipmedic_proto.v1 import chipmedic_pb2 as pb
 from chipmedic_simulator.tcp_proxy import TcpProxy
@@ -324,8 +325,12 @@ class TestEncryption:
         stranger = grpc.ssl_channel_credentials(ca)
         served = Served(
             from_files(
-                "stream",
-                *(str(tmp_path / name) for name in ("server.pem", "server.key", "ca.pem")),
+                TlsFiles(
+                    section="stream",
+                    certificate_file=str(tmp_path / "server.pem"),
+                    key_file=str(tmp_path / "server.key"),
+                    ca_file=str(tmp_path / "ca.pem"),
+                )
             )
         )
         rig = Intake(
@@ -345,9 +350,11 @@ class TestEncryption:
         assert len(intake.rows(schema.nodes)) == 1
 
     def test_a_missing_key_is_named(self) -> None:
-        load = from_files("stream", "/nowhere/c.pem", "/nowhere/k.pem", None)
-        with pytest.raises(ConfigError, match=r"stream\.key_file: cannot be read"):
-            Served(load)
+        files = TlsFiles(
+            section="stream", certificate_file="/nowhere/c.pem", key_file="/nowhere/k.pem"
+        )
+        with pytest.raises(ConfigError, match=r"stream\.key_file: /nowhere/k\.pem: cannot be"):
+            Served(from_files(files))
 
 
 EC_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")

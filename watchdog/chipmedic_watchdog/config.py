@@ -6,12 +6,25 @@ only where channels are configured, no action on the cluster.
 
 from __future__ import annotations
 
-import ipaddress
 import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from chipmedic.address import is_loopback, split_address
 from chipmedic.config import load
+from chipmedic.section import (
+    Check,
+    Section,
+    above_zero,
+    address,
+    at_least,
+    at_most,
+    both_or_none,
+    checks,
+    one_of,
+)
+from chipmedic.tls_files import TlsFiles
 from chipmedic_watchdog.access.roles import ROLES
 from chipmedic_watchdog.access.rules import RULES
 from chipmedic_watchdog.notify.settings import NotifySettings
@@ -21,36 +34,14 @@ DEFAULT_PATH = Path("/etc/chipmedic/watchdog.toml")
 DEFAULT_STATE_DIRECTORY = "/var/lib/chipmedic/watchdog"
 
 
-def _require(is_right: bool, problem: str) -> None:
-    if not is_right:
-        raise ValueError(problem)
-
-
-def split_address(text: str) -> tuple[str, int]:
-    """Take `host:port` or `[v6]:port` apart.
-
-    Raises:
-        ValueError: it is neither.
-    """
-    host, colon, port = text.rpartition(":")
-    if not colon or not host or not port.isdecimal() or int(port) > 65535:
-        raise ValueError(f"{text!r} is not host:port")
-    return host.removeprefix("[").removesuffix("]"), int(port)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a listener on this host."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def default_store_url() -> str:
     """Return the SQLite file under systemd's state directory."""
     return f"sqlite:///{_state_directory()}/watchdog.db"
+
+
+def is_store_url(text: str) -> bool:
+    """Whether it is the address of a database that can be used."""
+    return text.startswith(("sqlite://", "postgresql://", "postgresql+psycopg://"))
 
 
 def _state_directory() -> str:
@@ -58,7 +49,7 @@ def _state_directory() -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StoreSettings:
+class StoreSettings(Section):
     """[store]: where everything is remembered."""
 
     url: str = field(default_factory=default_store_url)
@@ -81,30 +72,22 @@ class StoreSettings:
     """Of jobs that ended longer ago only the sums of their ledger are kept, by phase and cause; 0
     keeps everything. Not shorter than the time for which a report should show each loss."""
 
-    def __post_init__(self) -> None:
-        is_known = self.url.startswith(("sqlite://", "postgresql://", "postgresql+psycopg://"))
-        words = "url: allowed are sqlite:///FILE and postgresql+psycopg://USER@HOST/DATABASE"
-        _require(is_known, words)
-        _require(0 <= self.group_commit_seconds <= 1, "group_commit_seconds: allowed are 0 to 1")
-        _require(self.group_commit_events >= 1, "group_commit_events: allowed are 1 and more")
-        _require(self.queue_events >= 1024, "queue_events: allowed are 1024 and more")
-        _require(self.keep_events_days >= 0, "keep_events_days: allowed are 0 and more")
-        _require(self.keep_jobs_days >= 0, "keep_jobs_days: allowed are 0 and more")
-        _require(self.keep_incidents_days >= 0, "keep_incidents_days: allowed are 0 and more")
+    def _known(self) -> Iterator[str]:
+        if not is_store_url(self.url):
+            yield "url: allowed are sqlite:///FILE and postgresql+psycopg://USER@HOST/DATABASE"
 
-    def resolved_url(self) -> str:
-        """Return the address, from the file where one is named.
-
-        Raises:
-            OSError: the file cannot be read.
-        """
-        if self.url_file is None:
-            return self.url
-        return Path(self.url_file).read_text(encoding="utf-8").strip()
+    CHECKS = checks(
+        _known,
+        at_least(0, "group_commit_seconds", "keep_events_days", "keep_jobs_days"),
+        at_least(0, "keep_incidents_days"),
+        at_most(1, "group_commit_seconds"),
+        at_least(1, "group_commit_events"),
+        at_least(1024, "queue_events"),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StreamSettings:
+class StreamSettings(Section):
     """[stream]: the agents' end."""
 
     listen: str = "127.0.0.1:7443"
@@ -124,26 +107,31 @@ class StreamSettings:
     streams_per_address: int = 1024
     """Of one other machine; nodes behind one address (NAT) may need more."""
 
-    def __post_init__(self) -> None:
-        split_address(self.listen)
-        _require(
-            (self.certificate_file is None) == (self.key_file is None),
-            "certificate_file and key_file: give both or none",
+    def _own_certificate(self) -> Iterator[str]:
+        if self.client_ca_file is not None and self.certificate_file is None:
+            yield "client_ca_file: needs certificate_file and key_file"
+
+    CHECKS = checks(
+        address("listen"),
+        both_or_none("certificate_file", "key_file"),
+        one_of("certificate_names", RULES),
+        _own_certificate,
+        above_zero("heartbeat_seconds", "snapshot_seconds", "hello_timeout_seconds"),
+        above_zero("events_per_second"),
+        at_least(512, "events_burst"),
+        at_least(1, "streams_per_address"),
+    )
+
+    @property
+    def tls_files(self) -> TlsFiles:
+        """The files of its certificates."""
+        return TlsFiles(
+            section="stream",
+            certificate_file=self.certificate_file,
+            key_file=self.key_file,
+            ca_file=self.client_ca_file,
+            ca_name="client_ca_file",
         )
-        _require(
-            self.certificate_names in RULES,
-            f"certificate_names: {self.certificate_names!r} is not one of: {', '.join(RULES)}",
-        )
-        _require(
-            self.client_ca_file is None or self.certificate_file is not None,
-            "client_ca_file: needs certificate_file and key_file",
-        )
-        _require(self.heartbeat_seconds > 0, "heartbeat_seconds: allowed is more than 0")
-        _require(self.snapshot_seconds > 0, "snapshot_seconds: allowed is more than 0")
-        _require(self.hello_timeout_seconds > 0, "hello_timeout_seconds: allowed is more than 0")
-        _require(self.events_per_second > 0, "events_per_second: allowed is more than 0")
-        _require(self.events_burst >= 512, "events_burst: allowed are 512 and more")
-        _require(self.streams_per_address >= 1, "streams_per_address: allowed are 1 and more")
 
     @property
     def is_exposed(self) -> bool:
@@ -152,7 +140,7 @@ class StreamSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HttpSettings:
+class HttpSettings(Section):
     """[http]: API, metrics, health and the status page."""
 
     listen: str = "127.0.0.1:7480"
@@ -168,22 +156,23 @@ class HttpSettings:
     connections_per_address: int = 64
     """Of one other machine at once; a proxy before many people may need more."""
 
-    def __post_init__(self) -> None:
-        split_address(self.listen)
-        _require(
-            (self.certificate_file is None) == (self.key_file is None),
-            "certificate_file and key_file: give both or none",
-        )
-        _require(
-            self.connections_per_address >= 1, "connections_per_address: allowed are 1 and more"
-        )
-        _require(
-            not (self.own_certificate and self.certificate_file),
-            "own_certificate: leave out certificate_file and key_file",
-        )
-        _require(
-            self.loopback_role in ("none", *ROLES),
-            f"loopback_role: {self.loopback_role!r} is not one of: none, {', '.join(ROLES)}",
+    def _one_certificate(self) -> Iterator[str]:
+        if self.own_certificate and self.certificate_file:
+            yield "own_certificate: leave out certificate_file and key_file"
+
+    CHECKS = checks(
+        address("listen"),
+        both_or_none("certificate_file", "key_file"),
+        at_least(1, "connections_per_address"),
+        _one_certificate,
+        one_of("loopback_role", ("none", *ROLES)),
+    )
+
+    @property
+    def tls_files(self) -> TlsFiles:
+        """The files of its certificate."""
+        return TlsFiles(
+            section="http", certificate_file=self.certificate_file, key_file=self.key_file
         )
 
     @property
@@ -203,7 +192,7 @@ def default_authority_directory() -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JoinSettings:
+class JoinSettings(Section):
     """[join]: the watchdog signs the certificates of its agents, and its own."""
 
     listen: str = "127.0.0.1:7444"
@@ -215,21 +204,16 @@ class JoinSettings:
     certificate_lifetime_seconds: float = 30 * 86400.0
     """Of an agent's certificate; it is renewed at two thirds."""
 
-    def __post_init__(self) -> None:
-        split_address(self.listen)
-        _require(
-            self.certificate_lifetime_seconds >= 10,
-            "certificate_lifetime_seconds: allowed are 10 and more",
-        )
+    def _names(self) -> Iterator[str]:
         for name in self.names:
-            _require(
-                name.isascii() and bool(name) and not set(name) & set(" /@[]"),
-                f"names: {name!r} is no name of a host, nor an address",
-            )
+            if not name or not name.isascii() or set(name) & set(" /@[]"):
+                yield f"names: {name!r} is no name of a host, nor an address"
+
+    CHECKS = checks(address("listen"), at_least(10, "certificate_lifetime_seconds"), _names)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LivenessSettings:
+class LivenessSettings(Section):
     """[liveness]: when a silent node is called unreachable."""
 
     quiet_seconds: float = 2.25
@@ -251,16 +235,15 @@ class LivenessSettings:
     rebooted_expiry_seconds: float = 600.0
     """How long `node.rebooted` stays open."""
 
-    def __post_init__(self) -> None:
-        for name in ("silence_seconds", "restart_seconds", "many_seconds"):
-            _require(getattr(self, name) >= 0, f"{name}: allowed are 0 and more")
-        _require(self.quiet_seconds >= 1.5, "quiet_seconds: allowed are 1.5 and more")
-        _require(self.startup_grace_seconds >= 0, "startup_grace_seconds: allowed are 0 and more")
-        _require(self.stall_seconds > 0, "stall_seconds: allowed is more than 0")
+    CHECKS = checks(
+        at_least(0, "silence_seconds", "restart_seconds", "many_seconds", "startup_grace_seconds"),
+        at_least(1.5, "quiet_seconds"),
+        above_zero("stall_seconds"),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IncidentSettings:
+class IncidentSettings(Section):
     """[incidents]: how faults become incidents."""
 
     settle_seconds: float = 0.2
@@ -270,13 +253,11 @@ class IncidentSettings:
     rules_file: str | None = None
     """Rules of the site about which faults belong together; unset: those that ship."""
 
-    def __post_init__(self) -> None:
-        _require(self.settle_seconds >= 0, "settle_seconds: allowed are 0 and more")
-        _require(self.reopen_seconds >= 0, "reopen_seconds: allowed are 0 and more")
+    CHECKS = at_least(0, "settle_seconds", "reopen_seconds")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WatchdogSettings:
+class WatchdogSettings(Section):
     """The whole file."""
 
     store: StoreSettings = field(default_factory=StoreSettings)
@@ -288,19 +269,24 @@ class WatchdogSettings:
     notify: NotifySettings = field(default_factory=NotifySettings)
     recover: RecoverSettings = field(default_factory=RecoverSettings)
 
-    def __post_init__(self) -> None:
-        _require(
-            self.join is None or self.stream.certificate_file is None,
-            "join: the watchdog shows certificates of its own; leave out stream.certificate_file",
-        )
-        _require(
-            self.join is not None or not self.http.own_certificate,
-            "http.own_certificate: needs [join]",
-        )
+    def _certificates(self) -> Iterator[str]:
+        if self.join is not None and self.stream.certificate_file is not None:
+            yield (
+                "join: the watchdog shows certificates of its own; leave out "
+                "stream.certificate_file"
+            )
+
+    def _authority(self) -> Iterator[str]:
+        if self.join is None and self.http.own_certificate:
+            yield "http.own_certificate: needs [join]"
+
+    CHECKS = (_certificates, _authority)
 
 
-def load_settings(path: Path | None) -> WatchdogSettings:
+def load_settings(path: Path | None, further: Iterable[Check] = ()) -> WatchdogSettings:
     """Read the configuration; None means the usual place, which need not exist.
+
+    `further` are more checks of the whole file.
 
     Raises:
         ConfigError: with every problem of the file.
@@ -309,4 +295,4 @@ def load_settings(path: Path | None) -> WatchdogSettings:
         if not DEFAULT_PATH.exists():
             return WatchdogSettings()
         path = DEFAULT_PATH
-    return load(path, WatchdogSettings)
+    return load(path, WatchdogSettings, further=further)

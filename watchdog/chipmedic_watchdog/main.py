@@ -11,11 +11,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from chipmedic.errors import ChipmedicError
+from chipmedic.errors import ChipmedicError, told
 from chipmedic.logs import LEVELS, log_to_stderr
+from chipmedic_watchdog import file_checks
 from chipmedic_watchdog.config import DEFAULT_PATH, WatchdogSettings, load_settings
 from chipmedic_watchdog.daemon import serve
-from chipmedic_watchdog.incidents.rules import load_rules
 from chipmedic_watchdog.version import own_version
 
 EXIT_OK, EXIT_FAILED = 0, 1
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     _set_up_logging(arguments.log_level)
     try:
-        settings = read_config(arguments.config)
+        settings = read_config(arguments.config, files=arguments.check_config)
     except ChipmedicError as e:
         _complain(e)
         return EXIT_CONFIG
@@ -72,15 +72,16 @@ def _collect_seldom() -> None:
     gc.set_threshold(*COLLECT_AFTER)
 
 
-def read_config(path: Path | None) -> WatchdogSettings:
+def read_config(path: Path | None, *, files: bool = True) -> WatchdogSettings:
     """Read the configuration with the rules that it names; None: the usual place.
+
+    `files`: look into the other files that it names as well. A daemon that starts reads each where
+    it needs it.
 
     Raises:
         ConfigError: with every problem of it.
     """
-    settings = load_settings(path)
-    load_rules(settings.incidents.rules_file)
-    return settings
+    return load_settings(path, file_checks.ALL if files else (file_checks.rules,))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -107,7 +108,7 @@ def _set_up_logging(level: str) -> None:
 
 
 def _complain(error: ChipmedicError) -> None:
-    sys.stderr.write(f"chipmedic-watchdog: {error}\n")
+    sys.stderr.write(f"{told('chipmedic-watchdog', error)}\n")
 
 
 if __name__ == "__main__":

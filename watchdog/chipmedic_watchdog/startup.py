@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import resource
-from pathlib import Path
 
-from chipmedic.errors import ConfigError
+from chipmedic.config import read_secret
 from chipmedic_watchdog.access.roles import ROLES
 from chipmedic_watchdog.config import WatchdogSettings
 from chipmedic_watchdog.intake.committer import CommitterSettings
@@ -18,10 +17,8 @@ def store_url(settings: WatchdogSettings) -> str:
     Raises:
         ConfigError: its file cannot be read.
     """
-    try:
-        return settings.store.resolved_url()
-    except (OSError, UnicodeDecodeError) as e:
-        raise ConfigError(str(settings.store.url_file), [f"store.url_file: {e}"]) from e
+    path = settings.store.url_file
+    return settings.store.url if path is None else read_secret("store.url_file", path)
 
 
 def committer_settings(settings: WatchdogSettings) -> CommitterSettings:
@@ -51,13 +48,7 @@ def read_token(settings: WatchdogSettings) -> str | None:
     path = settings.http.token_file
     if path is None:
         return None
-    try:
-        token = Path(path).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as e:
-        raise ConfigError(path, [f"http.token_file: cannot be read: {e}"]) from e
-    if not token:
-        raise ConfigError(path, ["http.token_file: is empty"])
-    return token
+    return read_secret("http.token_file", path)
 
 
 def raise_file_limit() -> None:

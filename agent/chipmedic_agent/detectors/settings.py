@@ -7,25 +7,14 @@ checkpoint) stay silent.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, field
 
 from chipmedic.faults.escalation import builtin_rules
-
-
-def _refuse_what_is_not_positive(settings: Any) -> None:
-    """Report every number of a section that can never work, at once."""
-    wrong = [
-        f"{entry.name}: {value} is not a positive number"
-        for entry in fields(settings)
-        if isinstance(value := getattr(settings, entry.name), int | float) and not value > 0
-    ]
-    if wrong:
-        raise ValueError("; ".join(wrong))
+from chipmedic.section import Section, numbers_above_zero
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PageLimits:
+class PageLimits(Section):
     """How many retired or isolated memory pages a chip may have."""
 
     worn: int
@@ -33,12 +22,11 @@ class PageLimits:
     spent: int
     """From here on the chip goes back to its maker."""
 
-    def __post_init__(self) -> None:
-        _refuse_what_is_not_positive(self)
+    CHECKS = (numbers_above_zero,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HangSettings:
+class HangSettings(Section):
     """When a job's silence is a hang: `[detectors.hang]`."""
 
     floor_seconds: float = 10.0
@@ -64,12 +52,11 @@ class HangSettings:
     distrust_seconds: float = 15.0
     """When the agent itself was away for longer than this, silence counts from its return."""
 
-    def __post_init__(self) -> None:
-        _refuse_what_is_not_positive(self)
+    CHECKS = (numbers_above_zero,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DetectorSettings:
+class DetectorSettings(Section):
     """Limits and times of all detectors."""
 
     expiry_seconds: float = 600.0
@@ -135,5 +122,4 @@ class DetectorSettings:
     """A vendor's collector blocked so long, or twice in a row: its driver does not answer."""
     hang: HangSettings = field(default_factory=HangSettings)
 
-    def __post_init__(self) -> None:
-        _refuse_what_is_not_positive(self)
+    CHECKS = (numbers_above_zero,)

@@ -34,7 +34,7 @@ def test_thresholds_are_read_and_the_rest_stays() -> None:
     [
         ("flap_cuont = 3", "did you mean flap_count?"),
         ("expiry_seconds = -1\nflap_count = 0", "flap_count: 0 is not a positive number"),
-        ("[hang]\nfloor_seconds = 0", "floor_seconds: 0.0 is not a positive number"),
+        ("[hang]\nfloor_seconds = 0", "floor_seconds: 0 is not a positive number"),
         ("[page_limits.ascend]\nworn = 8\nspend = 9", "did you mean spent?"),
         ("nic_down_seconds = nan", "nic_down_seconds: nan is not a positive number"),
     ],

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 
+from chipmedic.address import split_address
 from chipmedic.errors import StoreError
 from chipmedic_watchdog.access import enrolment, served
 from chipmedic_watchdog.access.authority import Authority
@@ -16,7 +17,7 @@ from chipmedic_watchdog.access.revocations import Revocations
 from chipmedic_watchdog.access.served import Served
 from chipmedic_watchdog.access.witness import Witness
 from chipmedic_watchdog.clock import Clock
-from chipmedic_watchdog.config import JoinSettings, WatchdogSettings, split_address
+from chipmedic_watchdog.config import JoinSettings, WatchdogSettings
 from chipmedic_watchdog.health import Health
 from chipmedic_watchdog.intake.gate import Gate
 from chipmedic_watchdog.intake.renewal import Renewal
@@ -120,9 +121,12 @@ class AccessParts:
                 with contextlib.suppress(StoreError):  # later, when it answers again
                     await self._compare_authorities(to_compare)
                     to_compare = None
-            troubles = [words for one in self._all if (words := one.refresh()) is not None]
+            kept = [words for one in self._all if (words := one.refresh()) is not None]
+            troubles = [f"the old one stays in force: {words}" for words in kept]
+            now = self._clock.now()
+            troubles += [words for one in self._all for words in one.out_of_date(now)]
             if troubles:
-                self._health.begin("certificate", f"the old one stays in force: {troubles[0]}")
+                self._health.begin("certificate", troubles[0])
             else:
                 self._health.end("certificate")
             await asyncio.sleep(LOOK_SECONDS)
@@ -134,9 +138,7 @@ def _stream(settings: WatchdogSettings, authority: Authority | None) -> Served |
         return Served(_own(settings.join, authority, stream.listen))
     if stream.certificate_file is None or stream.key_file is None:
         return None
-    return Served(
-        served.from_files("stream", stream.certificate_file, stream.key_file, stream.client_ca_file)
-    )
+    return Served(served.from_files(stream.tls_files), stream.tls_files)
 
 
 def _http(settings: WatchdogSettings, authority: Authority | None) -> Served | None:
@@ -145,7 +147,7 @@ def _http(settings: WatchdogSettings, authority: Authority | None) -> Served | N
         return Served(_own(settings.join, authority, http.listen))
     if http.certificate_file is None or http.key_file is None:
         return None
-    return Served(served.from_files("http", http.certificate_file, http.key_file, None))
+    return Served(served.from_files(http.tls_files), http.tls_files)
 
 
 def _own(join: JoinSettings, authority: Authority, listen: str) -> Callable[[], served.Shown]:

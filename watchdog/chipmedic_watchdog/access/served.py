@@ -18,6 +18,7 @@ from pathlib import Path
 import grpc
 
 from chipmedic.errors import ConfigError
+from chipmedic.tls_files import TlsFiles
 from chipmedic_watchdog.access.authority import Authority, write_secret
 
 log = logging.getLogger(__name__)
@@ -39,13 +40,14 @@ class Shown:
 class Served:
     """What is shown now; `refresh` looks for news."""
 
-    def __init__(self, load: Callable[[], Shown]) -> None:
-        """Load it for the first time.
+    def __init__(self, load: Callable[[], Shown], files: TlsFiles | None = None) -> None:
+        """Load it for the first time; `files` are those that it comes from.
 
         Raises:
             ConfigError: it cannot be read, or key and certificate do not fit.
         """
         self._load = load
+        self._files = files
         self._contexts: list[ssl.SSLContext] = []
         self.shown = load()
         _check(self.shown)
@@ -64,6 +66,10 @@ class Served:
         self.shown = fresh
         log.info("certificate exchanged")
         return None
+
+    def out_of_date(self, now: float) -> list[str]:
+        """Return a problem for each file of which a certificate is not valid now."""
+        return [] if self._files is None else list(self._files.out_of_date(now))
 
     def grpc_credentials(self) -> grpc.ServerCredentials:
         """Return credentials that show, in each new connection, what is shown by then."""
@@ -91,20 +97,21 @@ class Served:
         return context
 
 
-def from_files(
-    section: str, certificate_file: str, key_file: str, client_ca_file: str | None
-) -> Callable[[], Shown]:
-    """Return what reads a site's own files."""
+def from_files(files: TlsFiles) -> Callable[[], Shown]:
+    """Return what reads a site's own certificate and key, both of which are set."""
 
     def load() -> Shown:
-        authority = None
-        if client_ca_file is not None:
-            authority = _read(f"{section}.client_ca_file", client_ca_file)
-        return Shown(
-            key=_read(f"{section}.key_file", key_file),
-            chain=_read(f"{section}.certificate_file", certificate_file),
-            client_authority=authority,
-        )
+        if problems := list(files.unusable()):
+            raise ConfigError("tls", problems)
+        authority = files.ca_file
+        try:
+            return Shown(
+                key=Path(files.key_file or "").read_bytes(),
+                chain=Path(files.certificate_file or "").read_bytes(),
+                client_authority=None if authority is None else Path(authority).read_bytes(),
+            )
+        except OSError as e:  # taken away since
+            raise ConfigError("tls", [f"{files.section}: {e.filename}: {e.strerror}"]) from e
 
     return load
 
@@ -167,10 +174,3 @@ def _load_into(context: ssl.SSLContext, shown: Shown) -> None:
         except (ssl.SSLError, OSError) as e:
             words = f"certificate_file and key_file do not fit, or are damaged: {e}"
             raise ConfigError("tls", [words]) from e
-
-
-def _read(key: str, path: str) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as e:
-        raise ConfigError(path, [f"{key}: cannot be read: {e.strerror}"]) from e

@@ -15,7 +15,7 @@ from pathlib import Path
 from string import Formatter
 from typing import Any, TypeVar
 
-from chipmedic.config import loads
+from chipmedic.config import loads, unreadable
 from chipmedic.errors import ConfigError
 from chipmedic.faults.kinds import KINDS
 from chipmedic.model import Severity
@@ -237,7 +237,7 @@ def load_rules(path: str | None) -> RuleSet:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as e:
-        raise ConfigError(path, [f"cannot be read: {e}"]) from e
+        raise ConfigError(path, [unreadable(e)]) from e
     return read(text, path=path)
 
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 import grpc
 
-from chipmedic_watchdog.config import StreamSettings, is_loopback
+from chipmedic.address import is_loopback
+from chipmedic_watchdog.config import StreamSettings
 from chipmedic_watchdog.intake.bucket import Bucket
 from chipmedic_watchdog.intake.refusals import Refused
 

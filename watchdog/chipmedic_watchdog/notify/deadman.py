@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import httpx
 
+from chipmedic.config import read_secret
 from chipmedic.errors import ConfigError
+from chipmedic.section import Section, above_zero, checks
 from chipmedic_watchdog.abandon import call_abandonable
 
 LOGGER = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ MARGIN_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeadmanSettings:
+class DeadmanSettings(Section):
     """[notify.deadman]: present with an address: it is pinged."""
 
     url: str = ""
@@ -37,12 +38,11 @@ class DeadmanSettings:
     fail_suffix: str = "/fail"
     """Appended to the address to say that something does not work; empty: then nothing is sent."""
 
-    def __post_init__(self) -> None:
+    def _one_address(self) -> Iterator[str]:
         if self.url and self.url_file:
-            raise ValueError("url and url_file: give one of them")
-        for key in ("interval_seconds", "timeout_seconds"):
-            if getattr(self, key) <= 0:
-                raise ValueError(f"{key}: {getattr(self, key):g} is not a positive number")
+            yield "url and url_file: give one of them"
+
+    CHECKS = checks(_one_address, above_zero("interval_seconds", "timeout_seconds"))
 
     @property
     def is_on(self) -> bool:
@@ -55,15 +55,7 @@ class DeadmanSettings:
         Raises:
             ConfigError: the file cannot be read, or is empty.
         """
-        if self.url:
-            return self.url
-        try:
-            text = Path(self.url_file).read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as e:
-            raise ConfigError(self.url_file, [f"notify.deadman.url_file: {e}"]) from e
-        if not text:
-            raise ConfigError(self.url_file, ["notify.deadman.url_file: is empty"])
-        return text
+        return self.url or read_secret("notify.deadman.url_file", self.url_file)
 
 
 class Deadman:

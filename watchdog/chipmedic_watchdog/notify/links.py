@@ -16,6 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from chipmedic.errors import ConfigError
+from chipmedic.section import Section, above_zero
 from chipmedic_watchdog.notify.facts import IncidentFacts
 
 SIGNATURE_BYTES = 16
@@ -36,7 +37,7 @@ ACTS = {letter: act for act, letter in LETTERS.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LinkSettings:
+class LinkSettings(Section):
     """[notify.links]: with a key and `external_url` in [notify], notices hold links."""
 
     key_file: str = ""
@@ -44,9 +45,7 @@ class LinkSettings:
     acts: tuple[LinkAct, ...] = (LinkAct.ACKNOWLEDGE, LinkAct.APPROVE)
     valid_seconds: float = 43_200.0
 
-    def __post_init__(self) -> None:
-        if self.valid_seconds <= 0:
-            raise ValueError(f"valid_seconds: {self.valid_seconds:g} is not a positive number")
+    CHECKS = above_zero("valid_seconds")
 
     def read_key(self) -> bytes:
         """Return the signing key.

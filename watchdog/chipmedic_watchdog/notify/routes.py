@@ -2,42 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from chipmedic.section import Check, Section, above_zero, at_least, checks, not_empty
 from chipmedic_watchdog.notify.matchers import Labels, concerns, parse
 
 SHORTEST_REPEAT_SECONDS = 60.0
 
 
-def require_interval(key: str, seconds: float) -> None:
-    """Hold an interval of reminders to what people bear.
+def interval(key: str) -> tuple[Check, ...]:
+    """Check that reminders come as seldom as people bear, where the key is set."""
 
-    Raises:
-        ValueError: it is less.
-    """
-    if seconds != 0 and not seconds >= SHORTEST_REPEAT_SECONDS:
-        least = f"{SHORTEST_REPEAT_SECONDS:g}"
-        raise ValueError(f"{key}: {seconds:g}; allowed are 0 (never) and {least} or more")
+    def check(section: Any) -> Iterator[str]:
+        seconds = getattr(section, key)
+        if seconds is not None and seconds != 0 and not seconds >= SHORTEST_REPEAT_SECONDS:
+            least = f"{SHORTEST_REPEAT_SECONDS:g}"
+            yield f"{key}: {seconds:g}; allowed are 0 (never) and {least} or more"
+
+    return (check,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EscalationSettings:
+class EscalationSettings(Section):
     """[[notify.routes.escalations]]: who is told when nobody acknowledges."""
 
     after_seconds: float
     """Counted from the first notice, while the incident is open and nobody has taken it."""
     channels: tuple[str, ...]
 
-    def __post_init__(self) -> None:
-        if self.after_seconds <= 0:
-            raise ValueError(f"after_seconds: {self.after_seconds:g} is not a positive number")
-        if not self.channels:
-            raise ValueError("channels: at least one is needed")
+    CHECKS = checks(above_zero("after_seconds"), not_empty("channels", "at least one is needed"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RouteSettings:
+class RouteSettings(Section):
     """[[notify.routes]]: the first one that fits an incident decides where it is told."""
 
     matchers: tuple[str, ...] = ()
@@ -52,15 +51,19 @@ class RouteSettings:
     `[notify]`."""
     escalations: tuple[EscalationSettings, ...] = ()
 
-    def __post_init__(self) -> None:
+    def _matchers(self) -> Iterator[str]:
         for text in self.matchers:
-            parse(text)
-        if not self.channels:
-            raise ValueError("channels: at least one is needed")
-        if self.digest_seconds < 0:
-            raise ValueError(f"digest_seconds: {self.digest_seconds:g} is negative")
-        if self.repeat_seconds is not None:
-            require_interval("repeat_seconds", self.repeat_seconds)
+            try:
+                parse(text)
+            except ValueError as e:
+                yield f"matchers: {e}"
+
+    CHECKS = checks(
+        _matchers,
+        not_empty("channels", "at least one is needed"),
+        at_least(0, "digest_seconds"),
+        interval("repeat_seconds"),
+    )
 
     def takes(self, labels: Labels) -> bool:
         """Whether an incident with these labels goes this way."""
@@ -118,11 +121,19 @@ def targets(
     return found
 
 
-def named_channels(routes: Iterable[RouteSettings]) -> set[str]:
-    """Return every channel that a route or an escalation names."""
-    named: set[str] = set()
-    for route in routes:
-        named |= set(route.channels)
-        for step in route.escalations:
-            named |= set(step.channels)
-    return named
+def routes_lead_somewhere(notify: Any) -> Iterator[str]:
+    """Check that every channel that a route or an escalation names is there."""
+    known = ", ".join(sorted(notify.channels)) or "none"
+    for number, route in enumerate(notify.routes):
+        for place, names in _named(route):
+            for name in names:
+                if name not in notify.channels:
+                    where = f"routes[{number}].{place}"
+                    yield f"{where}: there is no channel {name!r}; there are: {known}"
+
+
+def _named(route: RouteSettings) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield the channels that a route and its escalations name, as far as they can be read."""
+    yield "channels", getattr(route, "channels", ())
+    for number, step in enumerate(getattr(route, "escalations", ())):
+        yield f"escalations[{number}].channels", getattr(step, "channels", ())

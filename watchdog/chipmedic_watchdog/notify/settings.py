@@ -23,15 +23,17 @@ A secret is named by the path of a file or by an environment variable and never 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
 
+from chipmedic.config import read_secret
 from chipmedic.errors import ConfigError
 from chipmedic.model import Severity
+from chipmedic.section import Section, above_zero, at_least, checks
 from chipmedic_watchdog.notify.deadman import DeadmanSettings
 from chipmedic_watchdog.notify.links import LinkSettings
-from chipmedic_watchdog.notify.routes import RouteSettings, named_channels, require_interval
+from chipmedic_watchdog.notify.routes import RouteSettings, interval, routes_lead_somewhere
 
 
 class Language(StrEnum):
@@ -95,7 +97,7 @@ PER_NODE_ELSE = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChannelSettings:
+class ChannelSettings(Section):
     """One channel."""
 
     kind: ChannelKind
@@ -126,22 +128,33 @@ class ChannelSettings:
     """The same of the incidents of one node. 0: no limit. None: 5 for apprise and slack, none for
     alertmanager, 20 for the others."""
 
-    def __post_init__(self) -> None:
+    def _address(self) -> Iterator[str]:
         given = [key for key in NEEDED[self.kind] if getattr(self, key)]
         if NEEDED[self.kind] and len(given) != 1:
             wanted = " or ".join(NEEDED[self.kind])
-            raise ValueError(f"a channel of kind {self.kind.value} needs exactly one of: {wanted}")
-        if self.kind is ChannelKind.WEBHOOK and bool(self.secret_file) == bool(self.secret_env):
-            raise ValueError("a webhook needs exactly one of: secret_file or secret_env")
+            yield f"a channel of kind {self.kind.value} needs exactly one of: {wanted}"
+
+    def _signature(self) -> Iterator[str]:
+        is_one = bool(self.secret_file) != bool(self.secret_env)
+        if self.kind is ChannelKind.WEBHOOK and not is_one:
+            yield "a webhook needs exactly one of: secret_file or secret_env"
+
+    def _room(self) -> Iterator[str]:
         if (self.kind is ChannelKind.SLACK) != bool(self.room):
-            raise ValueError("room: a channel of kind slack needs it, and no other has it")
+            yield "room: a channel of kind slack needs it, and no other has it"
+
+    def _owner(self) -> Iterator[str]:
         if self.to_job_owner and self.kind is not ChannelKind.APPRISE:
-            raise ValueError("to_job_owner: only a channel of kind apprise can have it")
-        if self.timeout_seconds <= 0:
-            raise ValueError(f"timeout_seconds: {self.timeout_seconds:g} is not a positive number")
-        for key in ("maximum_per_minute", "maximum_per_node_per_minute"):
-            if (getattr(self, key) or 0) < 0:
-                raise ValueError(f"{key}: {getattr(self, key)} is negative")
+            yield "to_job_owner: only a channel of kind apprise can have it"
+
+    CHECKS = checks(
+        _address,
+        _signature,
+        _room,
+        _owner,
+        above_zero("timeout_seconds"),
+        at_least(0, "maximum_per_minute", "maximum_per_node_per_minute"),
+    )
 
     @property
     def per_minute(self) -> int:
@@ -174,17 +187,11 @@ def _secret(name: str, file: str, variable: str) -> str:
         if not value:
             raise ConfigError("[notify]", [f"{name}_env: {variable} is not set in the environment"])
         return value
-    try:
-        value = Path(file).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as e:
-        raise ConfigError(file, [f"{name}_file: cannot be read: {e}"]) from e
-    if not value:
-        raise ConfigError(file, [f"{name}_file: is empty"])
-    return value
+    return read_secret(f"{name}_file", file)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NotifySettings:
+class NotifySettings(Section):
     """Who is told, of what, in which language."""
 
     language: Language = Language.EN
@@ -214,21 +221,25 @@ class NotifySettings:
     links: LinkSettings = field(default_factory=LinkSettings)
     deadman: DeadmanSettings = field(default_factory=DeadmanSettings)
 
-    def __post_init__(self) -> None:
+    def _names(self) -> Iterator[str]:
         for name in self.channels:
             if "/" in name or not name:
-                raise ValueError(f"channels: {name!r} is no name: it must not be empty or hold '/'")
-        for key in ("retry_first_seconds", "retry_longest_seconds", "give_up_after_seconds"):
-            if getattr(self, key) <= 0:
-                raise ValueError(f"{key}: {getattr(self, key):g} is not a positive number")
-        for key in ("decision_wait_seconds", "scheduler_wait_seconds", "flap_quiet_seconds"):
-            if getattr(self, key) < 0:
-                raise ValueError(f"{key}: {getattr(self, key):g} is negative")
-        require_interval("repeat_seconds", self.repeat_seconds)
+                yield f"channels: {name!r} is no name: it must not be empty or hold '/'"
+
+    def _external(self) -> Iterator[str]:
         if self.external_url and not self.external_url.startswith(("https://", "http://")):
-            raise ValueError(f"external_url: {self.external_url!r} is no http(s) address")
+            yield f"external_url: {self.external_url!r} is no http(s) address"
+
+    def _links(self) -> Iterator[str]:
         if self.links.key_file and not self.external_url:
-            raise ValueError("links.key_file: links need external_url in [notify]")
-        for name in sorted(named_channels(self.routes) - self.channels.keys()):
-            known = ", ".join(sorted(self.channels)) or "none"
-            raise ValueError(f"routes: there is no channel {name!r}; there are: {known}")
+            yield "links.key_file: links need external_url in [notify]"
+
+    CHECKS = checks(
+        _names,
+        above_zero("retry_first_seconds", "retry_longest_seconds", "give_up_after_seconds"),
+        at_least(0, "decision_wait_seconds", "scheduler_wait_seconds", "flap_quiet_seconds"),
+        interval("repeat_seconds"),
+        _external,
+        _links,
+        routes_lead_somewhere,
+    )

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from string import Formatter
+from typing import Any
+
+from chipmedic.section import Check
 
 
-def positive(settings: object, *keys: str) -> None:
-    """See that quantities are above zero.
+def placeholders(key: str, allowed: set[str]) -> tuple[Check, ...]:
+    """Check that a command has none but the known placeholders."""
+    known = ", ".join("{" + word + "}" for word in sorted(allowed))
 
-    Raises:
-        ValueError: one is not; it names the key.
-    """
-    for key in keys:
-        value = getattr(settings, key)
-        if value <= 0:
-            raise ValueError(f"{key}: {value:g} is not a positive number")
+    def check(section: Any) -> Iterator[str]:
+        for argument in getattr(section, key):
+            for name in _names(argument):
+                if name is None:
+                    yield f"{key}: {argument!r}: a brace without its other; write {{{{ or }}}}"
+                elif name not in allowed:
+                    yield f"{key}: {{{name}}} is not a placeholder here; there are: {known}"
+
+    return (check,)
 
 
-def placeholders(key: str, argv: tuple[str, ...], allowed: set[str]) -> None:
-    """See that a command has none but the known placeholders.
-
-    Raises:
-        ValueError: it has another one; it names the key and those that there are.
-    """
-    for argument in argv:
-        for _, name, _, _ in Formatter().parse(argument):
-            if name is not None and name not in allowed:
-                known = ", ".join("{" + word + "}" for word in sorted(allowed))
-                raise ValueError(f"{key}: {{{name}}} is not a placeholder here; there are: {known}")
+def _names(argument: str) -> Iterator[str | None]:
+    """Yield the placeholders of an argument; None: its braces do not fit."""
+    try:
+        yield from (name for _, name, _, _ in Formatter().parse(argument) if name is not None)
+    except ValueError:
+        yield None

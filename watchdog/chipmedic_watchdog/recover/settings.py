@@ -22,15 +22,17 @@ restart = ["/usr/local/sbin/restart-job", "{job}"]
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from typing import Any
 
 from chipmedic.faults.kinds import KINDS
 from chipmedic.recoverer import Rung
+from chipmedic.section import Section, above_zero, at_least, at_most, checks, not_empty, one_of
 from chipmedic_watchdog.recover.kubernetes.settings import KubernetesSettings
-from chipmedic_watchdog.recover.setting_checks import placeholders as _placeholders
-from chipmedic_watchdog.recover.setting_checks import positive as _positive
+from chipmedic_watchdog.recover.setting_checks import placeholders
 
 
 class Mode(StrEnum):
@@ -60,7 +62,7 @@ class Scope(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BudgetSettings:
+class BudgetSettings(Section):
     """How many nodes of the fleet, or of one of its parts, may be out of service at once."""
 
     per: Scope
@@ -70,18 +72,30 @@ class BudgetSettings:
     percent: float | None = None
     """A share of the part's known nodes. Of the two bounds the smaller counts, never below one."""
 
-    def __post_init__(self) -> None:
+    def _bound(self) -> Iterator[str]:
         if self.nodes is None and self.percent is None:
-            raise ValueError("nodes, percent: at least one of them is needed")
-        _positive(self, *(key for key in ("nodes", "percent") if getattr(self, key) is not None))
-        if self.percent is not None and self.percent > 100:
-            raise ValueError("percent: more than 100")
-        if not self.names:
-            raise ValueError("names: at least one pattern is needed")
+            yield "nodes, percent: at least one of them is needed"
+
+    CHECKS = checks(
+        _bound,
+        above_zero("nodes", "percent"),
+        at_most(100, "percent"),
+        not_empty("names", "at least one pattern is needed"),
+    )
+
+
+def _match_something(section: Any) -> Iterator[str]:
+    """Check that every pattern over kinds is one of a kind that there is."""
+    for pattern in section.kinds:
+        if not any(fnmatchcase(kind, pattern) for kind in KINDS):
+            yield f"kinds: {pattern!r} matches no kind of fault (docs/faults.md)"
+
+
+OF_KINDS = checks(not_empty("kinds", "at least one pattern is needed"), _match_something)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RuleSettings:
+class RuleSettings(Section):
     """The mode for some kinds of incident."""
 
     kinds: tuple[str, ...]
@@ -91,16 +105,11 @@ class RuleSettings:
     """Patterns over the label `partition` of the incident's nodes, all of which must have one that
     matches; empty: every node."""
 
-    def __post_init__(self) -> None:
-        if not self.kinds:
-            raise ValueError("kinds: at least one pattern is needed")
-        for pattern in self.kinds:
-            if not any(fnmatchcase(kind, pattern) for kind in KINDS):
-                raise ValueError(f"kinds: {pattern!r} matches no kind of fault (docs/faults.md)")
+    CHECKS = OF_KINDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LadderSettings:
+class LadderSettings(Section):
     """One of `[[recover.ladders]]`: by which rungs the jobs of some incidents are restarted."""
 
     kinds: tuple[str, ...]
@@ -112,17 +121,15 @@ class LadderSettings:
     partitions: tuple[str, ...] = ()
     """As in a rule."""
 
-    def __post_init__(self) -> None:
-        RuleSettings(kinds=self.kinds, mode=Mode.NOTIFY)  # the same demands on the patterns
-        if self.severity not in ("info", "warning", "critical"):
-            raise ValueError(f"severity: {self.severity!r} is none of info, warning, critical")
+    def _order(self) -> Iterator[str]:
         if list(self.rungs) != sorted(set(self.rungs), key=list(Rung).index):
-            order = ", ".join(Rung)
-            raise ValueError(f"rungs: each once, and in the order {order}")
+            yield f"rungs: each once, and in the order {', '.join(Rung)}"
+
+    CHECKS = checks(OF_KINDS, one_of("severity", ("info", "warning", "critical")), _order)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RungSettings:
+class RungSettings(Section):
     """One of `[recover.rungs.NAME]`: how often a rung is taken for one job, and for how long."""
 
     attempts: int | None = None
@@ -132,15 +139,11 @@ class RungSettings:
     timeout_seconds: float | None = None
     """Unset: as the adapter says."""
 
-    def __post_init__(self) -> None:
-        given = [k for k in ("attempts", "timeout_seconds") if getattr(self, k) is not None]
-        _positive(self, *given)
-        if self.cool_down_seconds < 0:
-            raise ValueError("cool_down_seconds: less than 0")
+    CHECKS = checks(above_zero("attempts", "timeout_seconds"), at_least(0, "cool_down_seconds"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SlurmSettings:
+class SlurmSettings(Section):
     """Section `[recover.slurm]`."""
 
     command_timeout_seconds: float = 10.0
@@ -168,15 +171,15 @@ class SlurmSettings:
     env: dict[str, str] = field(default_factory=dict)
     """Added to the environment of the commands: `SLURM_CONF`, say."""
 
-    def __post_init__(self) -> None:
-        _positive(self, "command_timeout_seconds", "isolate_timeout_seconds")
-        _positive(self, "restart_timeout_seconds", "start_delay_seconds")
-        _positive(self, "in_place_timeout_seconds")
-        _placeholders("fence", self.fence, {"node", "incident"})
+    CHECKS = checks(
+        above_zero("command_timeout_seconds", "isolate_timeout_seconds"),
+        above_zero("restart_timeout_seconds", "start_delay_seconds", "in_place_timeout_seconds"),
+        placeholders("fence", {"node", "incident"}),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TorchrunSettings:
+class TorchrunSettings(Section):
     """Section `[recover.torchrun]`: jobs under an elastic launcher, moved through the agents."""
 
     answer_timeout_seconds: float = 60.0
@@ -186,12 +189,11 @@ class TorchrunSettings:
     regroup_seconds: float = 20.0
     """Nodes that go on and have no new workers by then have theirs ended, one after the other."""
 
-    def __post_init__(self) -> None:
-        _positive(self, "answer_timeout_seconds", "restart_timeout_seconds", "regroup_seconds")
+    CHECKS = above_zero("answer_timeout_seconds", "restart_timeout_seconds", "regroup_seconds")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CheckpointSettings:
+class CheckpointSettings(Section):
     """Section `[recover.checkpoint]`: jobs that still step are asked to save before a restart.
 
     The agents of their nodes must allow it (`[jobs] allow`).
@@ -203,15 +205,15 @@ class CheckpointSettings:
     """It goes on as soon as the job has made no step for so long, unless it says that it saves: a
     job that stands still writes no checkpoint."""
 
-    def __post_init__(self) -> None:
-        _positive(self, "timeout_seconds", "stall_seconds")
+    CHECKS = above_zero("timeout_seconds", "stall_seconds")
 
 
-PLACEHOLDERS = {"node", "job", "incident", "recovery", "reason", "fencing_token"}
+OF_NODE = {"node", "incident", "recovery", "reason", "fencing_token"}
+OF_JOB = {"job", "incident", "recovery", "reason", "fencing_token"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExecSettings:
+class ExecSettings(Section):
     """Section `[recover.exec]`: programs for hosts without a scheduler.
 
     Each is a list of arguments, run without a shell; `{node}`, `{job}`, `{incident}`, `{recovery}`,
@@ -231,16 +233,19 @@ class ExecSettings:
     """For one step with all its repetitions."""
     env: dict[str, str] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        for key in ("isolate", "restart", "give_back"):
-            for name in (key, f"confirm_{key}"):
-                target = {"job"} if key == "restart" else {"node"}
-                _placeholders(name, getattr(self, name), PLACEHOLDERS - {"node", "job"} | target)
-        _positive(self, "command_timeout_seconds", "step_timeout_seconds")
+    CHECKS = checks(
+        placeholders("isolate", OF_NODE),
+        placeholders("confirm_isolate", OF_NODE),
+        placeholders("restart", OF_JOB),
+        placeholders("confirm_restart", OF_JOB),
+        placeholders("give_back", OF_NODE),
+        placeholders("confirm_give_back", OF_NODE),
+        above_zero("command_timeout_seconds", "step_timeout_seconds"),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GateSettings:
+class GateSettings(Section):
     """Section `[recover.gate]`: the check before a node is given back."""
 
     required: bool = True
@@ -252,12 +257,11 @@ class GateSettings:
     valid_seconds: float = 3_600.0
     """So long a passed check counts."""
 
-    def __post_init__(self) -> None:
-        _positive(self, "timeout_seconds", "retry_seconds", "valid_seconds")
+    CHECKS = above_zero("timeout_seconds", "retry_seconds", "valid_seconds")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BlackHoleSettings:
+class BlackHoleSettings(Section):
     """Section `[recover.black_hole]`: nodes that kill job after job within seconds."""
 
     jobs: int = 3
@@ -269,14 +273,15 @@ class BlackHoleSettings:
     poll_seconds: float = 10.0
     """How often the scheduler is asked; less than `CHIPMEDIC_BRAKE_SECONDS` of its epilog."""
 
-    def __post_init__(self) -> None:
+    def _several(self) -> Iterator[str]:
         if self.jobs != 0 and self.jobs < 2:
-            raise ValueError(f"jobs: {self.jobs}; at least 2, or 0 for none")
-        _positive(self, "early_seconds", "window_seconds", "poll_seconds")
+            yield f"jobs: {self.jobs}; at least 2, or 0 for none"
+
+    CHECKS = checks(_several, above_zero("early_seconds", "window_seconds", "poll_seconds"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RecoverSettings:
+class RecoverSettings(Section):
     """What chipmedic may do to the cluster, and how much of it."""
 
     mode: Mode = Mode.NOTIFY
@@ -333,19 +338,16 @@ class RecoverSettings:
     torchrun: TorchrunSettings | None = None
     exec: ExecSettings | None = None
 
-    def __post_init__(self) -> None:
-        _positive(self, "maximum_isolated_nodes", "maximum_isolated_percent")
-        _positive(self, "maximum_restarts_per_job", "maximum_isolations_per_node")
-        _positive(self, "attempts_window_seconds", "maximum_step_attempts", "poll_seconds")
-        _positive(self, "proposal_valid_seconds", "verify_timeout_seconds", "retry_seconds")
-        _positive(self, "breaker_nodes", "breaker_percent", "breaker_window_seconds")
-        _positive(self, "breaker_out_percent", "lemon_isolations", "lemon_days", "lemon_percent")
-        for key in ("return_cool_down_seconds", "probation_seconds"):
-            if getattr(self, key) < 0:
-                raise ValueError(f"{key}: less than 0")
-        for key in ("maximum_isolated_percent", "breaker_percent", "breaker_out_percent"):
-            if getattr(self, key) > 100:
-                raise ValueError(f"{key}: more than 100")
+    CHECKS = checks(
+        above_zero("maximum_isolated_nodes", "maximum_isolated_percent"),
+        above_zero("maximum_restarts_per_job", "maximum_isolations_per_node"),
+        above_zero("attempts_window_seconds", "maximum_step_attempts", "poll_seconds"),
+        above_zero("proposal_valid_seconds", "verify_timeout_seconds", "retry_seconds"),
+        above_zero("breaker_nodes", "breaker_percent", "breaker_window_seconds"),
+        above_zero("breaker_out_percent", "lemon_isolations", "lemon_days", "lemon_percent"),
+        at_least(0, "return_cool_down_seconds", "probation_seconds"),
+        at_most(100, "maximum_isolated_percent", "breaker_percent", "breaker_out_percent"),
+    )
 
     def rung(self, rung: Rung) -> RungSettings:
         """Return the bounds of a rung."""

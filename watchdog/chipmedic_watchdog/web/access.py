@@ -13,9 +13,9 @@ from http import HTTPStatus
 
 from starlette.requests import Request
 
+from chipmedic.address import is_loopback
 from chipmedic_watchdog.access.roles import Caller, Role
 from chipmedic_watchdog.access.tokens import TokenRefused, find_operator
-from chipmedic_watchdog.config import is_loopback
 from chipmedic_watchdog.store.database import Database
 from chipmedic_watchdog.web.problem import Problem
 

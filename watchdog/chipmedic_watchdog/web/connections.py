@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from chipmedic_watchdog.config import is_loopback
+from chipmedic.address import is_loopback
 
 CONNECTIONS_MAX = 512
 OF_ONE_ADDRESS = 64

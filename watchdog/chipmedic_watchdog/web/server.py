@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import uvicorn
 from starlette.applications import Starlette
 
+from chipmedic.address import split_address
 from chipmedic.errors import ChipmedicError
-from chipmedic_watchdog.config import split_address
 from chipmedic_watchdog.web.connections import Connections
 
 BACKLOG = 128

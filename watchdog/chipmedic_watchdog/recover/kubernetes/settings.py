@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.util import find_spec
+from typing import Any
 
-from chipmedic_watchdog.recover.setting_checks import placeholders, positive
+from chipmedic.section import Check, Section, above_zero, checks
+from chipmedic_watchdog.recover.setting_checks import placeholders
 
 PACKAGE = "kubernetes"
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _PREFIXED = re.compile(
     r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
 )
+
+
+def _prefixed(key: str) -> Check:
+    """Check that it is a name that Kubernetes takes for a label or a taint, where it is set."""
+
+    def check(section: Any) -> Iterator[str]:
+        if (name := getattr(section, key)) and not _PREFIXED.fullmatch(name):
+            yield f"{key}: {name!r} is no name of a label or taint"
+
+    return check
 
 
 class RefusedEviction(StrEnum):
@@ -27,7 +40,7 @@ class RefusedEviction(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KubernetesSettings:
+class KubernetesSettings(Section):
     """Section `[recover.kubernetes]`."""
 
     kubeconfig: str = ""
@@ -62,23 +75,33 @@ class KubernetesSettings:
     start_without_fence: bool = False
     """Start the job even so; only for jobs whose checkpoints are safe from two writers."""
 
-    def __post_init__(self) -> None:
+    def _package(self) -> Iterator[str]:
         found = find_spec(PACKAGE)
         if found is None or found.origin is None:  # a mere folder of that name has no origin
-            raise ValueError(
-                f"it needs the package {PACKAGE}: {sys.executable} -m pip install {PACKAGE}"
-            )
-        positive(self, "request_timeout_seconds", "isolate_timeout_seconds")
-        positive(self, "restart_timeout_seconds", "budget_patience_seconds")
-        positive(self, "stuck_after_seconds", "fence_timeout_seconds")
-        placeholders("fence", self.fence, {"node", "incident"})
+            yield f"it needs the package {PACKAGE}: {sys.executable} -m pip install {PACKAGE}"
+
+    def _grace(self) -> Iterator[str]:
         if self.grace_seconds is not None and self.grace_seconds < 1:
-            raise ValueError("grace_seconds: less than 1 would kill without a proof of the end")
+            yield "grace_seconds: less than 1 would kill without a proof of the end"
+
+    def _context(self) -> Iterator[str]:
         if self.context and not self.kubeconfig:
-            raise ValueError("context: there is no kubeconfig that it could be of")
+            yield "context: there is no kubeconfig that it could be of"
+
+    def _namespaces(self) -> Iterator[str]:
         for name in self.namespaces:
             if not _NAMESPACE.fullmatch(name):
-                raise ValueError(f"namespaces: {name!r} is no name of a namespace")
-        for key in ("node_label", "taint"):
-            if (name := getattr(self, key)) and not _PREFIXED.fullmatch(name):
-                raise ValueError(f"{key}: {name!r} is no name of a label or taint")
+                yield f"namespaces: {name!r} is no name of a namespace"
+
+    CHECKS = checks(
+        _package,
+        above_zero("request_timeout_seconds", "isolate_timeout_seconds"),
+        above_zero("restart_timeout_seconds", "budget_patience_seconds"),
+        above_zero("stuck_after_seconds", "fence_timeout_seconds"),
+        placeholders("fence", {"node", "incident"}),
+        _grace,
+        _context,
+        _namespaces,
+        _prefixed("node_label"),
+        _prefixed("taint"),
+    )
