@@ -2,7 +2,8 @@
 
 Two lines a chip, cells between bars; the columns of the last cell follow the header, never a
 position: 310 and 310P print no HBM, old tools no hugepages, the 950 a bar more and no chip column.
-Bars are sometimes out of line, rules broken, lines left out.
+Bars are sometimes out of line, rules broken, lines left out. Of several boxes in one text (a log of
+runs) the last counts.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _SECOND_LINE = ("AICore(%)", "Memory-Usage(MB)", "HBM-Usage(MB)")
 def read_info_table(text: str, report: ToolReport) -> None:
     """Add what the box states to `report`."""
     box = _Box(report)
-    lines = [line.strip() for line in text.splitlines()]
+    lines = _last_box([line.strip() for line in text.splitlines()])
     last_bar = max((i for i, line in enumerate(lines) if line[:1] in ("|", "+")), default=-1)
     for i, line in enumerate(lines):
         if line.startswith("+"):
@@ -43,6 +44,12 @@ def read_info_table(text: str, report: ToolReport) -> None:
             report.add_problem(ProblemKind.PARTIAL, "rows were left out of this output (...)")
     last = lines[last_bar] if last_bar >= 0 else ""
     box.finish(is_closed=last.startswith("+") and "=" in last)
+
+
+def _last_box(lines: list[str]) -> list[str]:
+    """Return the lines from the last banner on; all of them where there is one or none."""
+    banners = [i for i, line in enumerate(lines) if line[:1] == "|" and _VERSIONS.search(line)]
+    return lines[banners[-1] :] if len(banners) > 1 else lines
 
 
 class _Box:

@@ -51,6 +51,16 @@ def test_summary_of_910b_reads_every_column() -> None:
     assert kinds(report) == set()
 
 
+def test_of_two_runs_in_one_log_the_later_counts() -> None:
+    text = (RECORDED / "npu-smi-info-910b3-24.1.rc2-alarm.txt").read_text(encoding="utf-8")
+    earlier = text.replace("241.7", "99.9").replace("910B3", "910B1").replace(" 57 ", " 33 ")
+    report = answer(f"{earlier}\n--- ten seconds later\n{text}")
+    assert report == answer(text)
+    assert [chip.die for chip in report.chips] == [0, 0]
+    cut = answer(earlier + text[: text.index("241.7")])
+    assert ProblemKind.TRUNCATED in kinds(cut)
+
+
 def test_zeroes_and_missing_lines_are_no_readings_and_no_health() -> None:
     report = recorded("info-a3-25.3-dead-row")
     whole, headless, zeroes, unknown = report.chips
