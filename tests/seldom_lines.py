@@ -172,7 +172,63 @@ WORDINGS = (
         "fs.cluster",
     ),
     ("ceph: [71ab 9]: mds0 caps stale", "fs.cluster"),
-    ("GPFS Deadman Switch timer [0] has expired; IOs in progress: 3", "fs.cluster"),
+    ("GPFS Deadman Switch timer [0] has expired; IOs in progress: 3", "fs.cluster_gone"),
+    (
+        "mmfs: [E] Lost membership in cluster vault.example. Unmounting file systems.",
+        "fs.cluster_gone",
+    ),
+    ("mmfs: [X] The mmfs daemon is shutting down abnormally.", "fs.cluster_gone"),
+    (
+        "2026-03-02_04:05:06.071+0000: [E] File System fs7 unmounted by the system with return "
+        "code 212 reason code 721",
+        "fs.cluster_gone",
+    ),
+    ("LustreError: 71:0:(osc_cache.c:9:f()) ASSERTION( x > 0 ) failed: ", "fs.cluster_gone"),
+    ("LustreError: 71:0:(osc_cache.c:9:f()) LBUG", "fs.cluster_gone"),
+    (
+        "Mar  2 04:05:06 n7 mmfs[71]: [E] Disk lease period expired 0.030 seconds ago in cluster "
+        "vault.example. Attempting to reacquire the lease.",
+        "fs.cluster",
+    ),
+    ("mmfs: [E] Unable to contact any quorum nodes during cluster probe.", "fs.cluster"),
+    (
+        "mmfs: [E] Node 192.0.2.7 (n7) is being expelled because of an expired lease. Pings: 9",
+        "fs.cluster",
+    ),
+    (
+        "mmfs: [N] This node will be expelled from cluster vault.example due to expel msg from "
+        "192.0.2.1 (n1)",
+        "fs.cluster",
+    ),
+    (
+        "Lustre: x-OST0001: haven't heard from client y (at 192.0.2.7@tcp) in 227 seconds. I think "
+        "it's dead, and I am evicting it. exp 0, cur 1, expire 2, last 3",
+        "fs.cluster",
+    ),
+    (
+        "LustreError: 71:0:(ldlm_lockd.c:9:expired_lock_main()) ### lock callback timer expired "
+        "after 99s: evicting client at 192.0.2.7@o2ib",
+        "fs.cluster",
+    ),
+    ("LNet: 71:0:(o2iblnd_cb.c:9:f()) Timed out RDMA with 192.0.2.7@o2ib (0)", "fs.cluster"),
+    (
+        "beegfs: python3(71): Messaging (RPC): Communication error: Receive timed out from: x",
+        "fs.cluster",
+    ),
+    (
+        "beegfs: python3(71): 7A-1-n7: Messaging (RPC): Retrying communication with node: "
+        "beegfs-storage st7 [ID: 7]",
+        "fs.cluster",
+    ),
+    (
+        "wekafsio: N[shard.pt] Truncated dirty-pages total-errors(ENOSPC(0), OTHER(3)) sync => -5",
+        "fs.cluster",
+    ),
+    (
+        "wekafsio: N[shard.pt] Truncated dirty-pages total-errors(ENOSPC(2), OTHER(0)) sync => -28",
+        "fs.full",
+    ),
+    ("LDISKFS-fs error (device dm-7): ldiskfs_lookup: deleted inode referenced: 7", "fs.error"),
     ("mlx5_core 0000:4b:00.0: poll_health:71:(pid 0): Fatal error 3 detected", "nic.dead"),
     ("mlx5_core 0000:4b:00.0: health_care:9:(pid 7): handling bad device here", "nic.dead"),
     ("mlx5_core 0000:4b:00.0: print_health_info:7:(pid 0): synd 0x1: firmware x", "nic.dead"),

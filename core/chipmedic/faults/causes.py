@@ -213,7 +213,9 @@ class Echo:
     is_near: Callable[[Cause, Cause], bool] | None = None
 
 
-_REMOTE_FILES = frozenset({"kernel:fs.nfs", "kernel:fs.cluster", "kernel:fs.full"})
+_REMOTE_FILES = frozenset(
+    {"kernel:fs.nfs", "kernel:fs.cluster", "kernel:fs.cluster_gone", "kernel:fs.full"}
+)
 
 ECHOES = (
     # A chip that died takes its links along, and whoever waits for it in the driver.

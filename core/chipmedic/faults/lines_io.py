@@ -111,11 +111,16 @@ RULES = (
         ("emounting filesystem read-only", "forced readonly"),
         r"(?:\((?P<device>[\w-]+)\))?.*Remounting filesystem read-only|BTRFS .*forced readonly",
     ),
-    rule("fs.full", "EXT4-fs", r"EXT4-fs \((?P<device>[\w-]+)\): Delayed block .* with error 28\b"),
+    rule(
+        "fs.full",
+        ("EXT4-fs", "wekafsio"),
+        r"EXT4-fs \((?P<device>[\w-]+)\): Delayed block .* with error 28\b|"
+        r"wekafsio: .*-err\w*\(.* => -28\b",
+    ),
     rule(
         "fs.error",
-        ("EXT4-fs", "EXT3-fs", "XFS", "BTRFS", "JBD2", "Aborting journal", "F2FS"),
-        r"EXT[34]-fs error(?: \(device (?P<device>[\w-]+)\))?|"
+        ("EXT4-fs", "EXT3-fs", "LDISKFS-fs", "XFS", "BTRFS", "JBD2", "Aborting journal", "F2FS"),
+        r"(?:EXT[34]|LDISKFS)-fs error(?: \(device (?P<device>[\w-]+)\))?|"
         r"EXT4-fs \(\S+\): (?:I/O error while writing|Delayed block allocation failed|"
         r"previous I/O error to superblock|failed to convert unwritten extents|"
         r"error (?:count since last fsck: [1-9]|loading journal)|.*Data will be lost)|"
@@ -141,13 +146,31 @@ RULES = (
         r"CIFS:? .*has not responded in \d+ seconds",
     ),
     rule(
+        "fs.cluster_gone",
+        ("GPFS ", "mmfs", "in cluster", "by the system", "Lustre"),
+        r"GPFS (?:Deadman Switch timer .* expired|logAssertFailed)|"
+        r"mmfs daemon is shutting down abnormally|Lost membership in cluster |"
+        r"File [Ss]ystem \S+ unmounted by the system with return code|"
+        r"\bLustre(?:Error)?: .*(?:\bLBUG\b|ASSERTION\(.*\) failed)",
+    ),
+    rule(
         "fs.cluster",
-        ("LustreError", "Lustre:", "LNetError", "ceph:", "libceph", "GPFS "),
-        r"LustreError: .*(?:evicted by|was evicted|operation \w+ to node .* failed: rc = -)|"
-        r"Lustre(?:Error)?: .*(?:Connection to .* was lost|Request sent has (?:timed out|failed))|"
-        r"LNetError: .*[Tt]imed out|"
+        (
+            *("LustreError", "Lustre:", "LNetError", "LNet:", "ceph:", "libceph", "beegfs:"),
+            *("wekafsio", "isk lease period", "quorum nodes", "expelled"),
+        ),
+        r"LustreError: .*(?:evicted by|was evicted|evicting client|"
+        r"operation \w+ to node .* failed: rc = -)|"
+        r"Lustre(?:Error)?: .*(?:Connection to .* was lost|Request sent has (?:timed out|failed)|"
+        r"I am evicting it)|"
+        r"LNet(?:Error)?: .*[Tt]imed out|"
         r"ceph: .*mds\d+ (?:hung|caps (?:went )?stale|reconnect denied)|"
         r"libceph: (?:osd\d+ (?:.*(?:connect error)|down$)|mon\d+ .*session lost)|"
-        r"GPFS (?:Deadman Switch timer .* expired|logAssertFailed)",
+        r"beegfs: .*(?:Communication error|Communication with inactive node|"
+        r"Retrying communication with node|Connect failed|Unable to connect|"
+        r"Couldn't find any usable NIC)|"
+        r"wekafsio: .*-err\w*\(.* => -\d|ERROR:: wekafsio: |"
+        r"Disk lease period expired|Unable to contact any quorum nodes|"
+        r"\b[Nn]ode .*(?:expelled because of an expired lease|expelled from (?:the )?cluster)",
     ),
 )
