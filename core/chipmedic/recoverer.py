@@ -97,6 +97,9 @@ class RecoveryRequest:
     that is not here is queued again."""
     leaving: tuple[str, ...] = ()
     """Nodes that the jobs must leave: those to isolate, and those that are isolated already."""
+    silent: tuple[str, ...] = ()
+    """Those of them that are dead by two witnesses, which the scheduler may not have noticed yet:
+    neither their agent nor the job is heard. Nothing on them ends because it is told to."""
     let_in: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Nodes of which earlier recoveries kept each job off and which are in service again, as the
     scheduler names them: a job that is kept off ever more nodes ends up without any."""

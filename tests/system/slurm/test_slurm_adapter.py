@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -224,8 +225,36 @@ def test_a_job_is_not_started_twice_when_its_old_node_does_not_answer(
     fence.write_text(f"#!/bin/sh\necho $1 >> {cluster.folder}/fenced\n")
     fence.chmod(0o755)
     carry_out(adapter(cluster, fence=(str(fence), "{node}")), restart)
-    assert set((cluster.folder / "fenced").read_text().split()) == {bad}
+    assert (cluster.folder / "fenced").read_text().split() == [bad], "once"
     assert cluster.job(job)["NodeList"] != bad
+
+
+def test_of_a_dead_node_slurm_is_told_before_it_notices(cluster: Cluster, tmp_path: Path) -> None:
+    """It would be ten seconds here, and five minutes by default."""
+    fence = ("/bin/sh", "-c", f"echo {{node}} >> {tmp_path}/fenced")
+    slurm = adapter(cluster, fence=fence)
+    job = running(cluster, "-N1", script=f"exec srun sh -c 'touch {tmp_path}/begun; exec sleep 99'")
+    cluster.wait("its process runs", (tmp_path / "begun").exists)
+    bad = cluster.job(job)["NodeList"]
+    asked = replace(request(bad, jobs=(f"slurm:{job}",)), silent=(bad,))
+    isolation, restart = planned(slurm, asked)
+    carry_out(slurm, isolation)
+    assert not cluster.states()[bad].endswith("*"), "Slurm takes it for well"
+    assert slurm.do(restart).detail == "fenced; Slurm queues the job again"
+    assert cluster.states()[bad].startswith(("down", "drain"))
+    carry_out(slurm, restart)
+    assert cluster.job(job)["NodeList"] != bad
+    assert (tmp_path / "fenced").read_text().split() == [bad]
+
+
+def test_without_a_fence_the_word_of_slurm_is_waited_for(cluster: Cluster) -> None:
+    slurm = adapter(cluster)
+    job = running(cluster, "-N1")
+    bad = cluster.job(job)["NodeList"]
+    asked = replace(request(bad, jobs=(f"slurm:{job}",)), silent=(bad,))
+    isolation, restart = planned(slurm, asked)
+    carry_out(slurm, isolation)
+    assert slurm.do(restart).detail == f"requeued; it ran on {bad}"
 
 
 def test_all_nodes_are_seen_with_who_took_them_out(cluster: Cluster) -> None:

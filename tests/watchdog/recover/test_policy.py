@@ -135,6 +135,40 @@ def test_silence_needs_a_second_witness(
     assert outcome(decide(silent, ACT, BOTH)) == expected
 
 
+SILENT = fault("node.unreachable", component="host", opened_at=106.0, began_at=100.0)
+MISSING = replace(HUNG, node="n2", opened_at=112.0)
+"""Told by another node of the job that is on the silent one."""
+
+
+def test_a_job_that_stands_still_since_is_a_witness_too() -> None:
+    decision = decide(case(SILENT, MISSING, views=UP), ACT, BOTH)
+    assert outcome(decision) == (("n1",), ("slurm:7",), Why.WITNESSED_BY_JOB)
+    assert decision.silent == ("n1",), "which the scheduler has not noticed"
+    asked = decide(case(fault("chip.lost", node="n2"), SILENT, MISSING), ACT, BOTH)
+    assert (asked.nodes, asked.silent) == (("n1", "n2"), ("n1",))
+
+
+@pytest.mark.parametrize(
+    ("faults", "values"),
+    [
+        ([SILENT, replace(MISSING, opened_at=99.0)], {}),  # it stood still before
+        ([SILENT, replace(MISSING, node="n1")], {}),  # its own node said so, before it fell silent
+        ([SILENT, replace(MISSING, is_open=False)], {}),
+        ([SILENT, fault("thermal.throttle", node="n2")], {}),  # no job stands still
+        ([SILENT, MISSING], {"placements": ()}),  # it is not on this node
+        ([SILENT, MISSING], {"placed_jobs": frozenset()}),  # nobody knows where it is
+        ([SILENT, *(replace(SILENT, node=node) for node in ("n3", "n4")), MISSING], {}),  # cut off
+        ([SILENT, replace(MISSING, component="job:torchrun:a", job="torchrun:a")],
+         {"jobs": ("torchrun:a",)}),  # what takes it out is its own agent
+    ],
+)  # fmt: skip
+def test_another_job_or_another_silence_is_none(
+    faults: list[FaultView], values: dict[str, object]
+) -> None:
+    decision = decide(case(*faults, **values), ACT, BOTH)  # type: ignore[arg-type]
+    assert (decision.nodes, decision.silent) == ((), ())
+
+
 SAME = {"codes": ("xid:43",), "severity": Severity.CRITICAL}
 
 

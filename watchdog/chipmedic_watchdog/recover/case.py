@@ -33,8 +33,12 @@ class FaultView:
 
     def is_after(self, ended_at: float | None) -> bool:
         """Whether it began when a job's processes had ended already, for a reason of their own."""
-        began_at = self.opened_at if self.began_at is None else self.began_at
-        return had_ended(ended_at, kind=self.kind, source=self.source, began_at=began_at)
+        return had_ended(ended_at, kind=self.kind, source=self.source, began_at=self.begins_at)
+
+    @property
+    def begins_at(self) -> float:
+        """When it began, as far as that is known, by the watchdog's clock."""
+        return self.opened_at if self.began_at is None else self.began_at
 
     @property
     def chip(self) -> str | None:

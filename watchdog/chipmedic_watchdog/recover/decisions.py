@@ -115,6 +115,7 @@ def _evidence(case: Case, decision: Decision) -> dict[str, Any]:
         "nodes": list(decision.nodes),
         "jobs": list(decision.jobs),
         "leaving": list(decision.leaving),
+        "silent": list(decision.silent),
         "ladder": [rung.value for rung in decision.ladder],
         "why": decision.why.value,
         "rule": decision.rule,

@@ -73,6 +73,7 @@ class DryRun:
                 jobs=decision.jobs,
                 recovery="rec-000000",
                 leaving=decision.leaving,
+                silent=decision.silent,
             ),
             ladder=decision.ladder,
             timeout_seconds=PLAN_TIMEOUT_SECONDS,

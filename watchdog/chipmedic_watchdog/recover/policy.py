@@ -2,8 +2,9 @@
 
 Two questions, apart from each other. Which nodes must leave? Only those with an open critical fault
 whose action asks for the hardware; never for a program's own fault, for silence without a second
-witness, or where the same code on several chips of one job speaks for software. Which jobs must
-start again? Those that the incident hurts on a node that leaves, and those that hang or crashed.
+witness (the scheduler, or the job that misses the node), or where the same code on several chips of
+one job speaks for software. Which jobs must start again? Those that the incident hurts on a node
+that leaves, and those that hang or crashed.
 """
 
 from __future__ import annotations
@@ -35,6 +36,14 @@ SHARED_NODES_LEAST = 3
 SOFTWARE_WINDOW_SECONDS = 30.0
 """The same code on two chips of one job within this time is software until shown otherwise."""
 
+SCHEDULERS = ("slurm:", "kubernetes:")
+"""How the jobs are named whose scheduler takes a node out, and can prove it dead, without its help:
+only such a node leaves because its job stands still, too."""
+
+SILENT_NODES_MOST = 2
+"""More nodes that are silent at once are cut off rather than dead, though their job stands still:
+the scheduler's word is waited for."""
+
 SEEN_AGAIN_SECONDS = 15.0
 """A job reported on a node this long after its restart is there again, not a late report."""
 
@@ -45,6 +54,7 @@ class Why(StrEnum):
     HARDWARE = "hardware"
     JOB = "job"
     WITNESSED_DOWN = "witnessed_down"
+    WITNESSED_BY_JOB = "witnessed_by_job"
     NOTHING_ASKED = "nothing_asked"
     PROGRAM = "program"
     SOFTWARE_SUSPECTED = "software_suspected"
@@ -59,6 +69,7 @@ SENTENCES = {
     Why.HARDWARE: "a critical hardware fault: the node must leave",
     Why.JOB: "the job stands still or has ended; no node is named as the cause",
     Why.WITNESSED_DOWN: "the node is silent and the scheduler says that it is down",
+    Why.WITNESSED_BY_JOB: "the node is silent and a job on it has stood still since",
     Why.NOTHING_ASKED: "no fault of this incident asks for an action on nodes or jobs",
     Why.PROGRAM: "a fault of the program itself; hardware is not isolated for it",
     Why.SOFTWARE_SUSPECTED: "the same code on several chips of one job: software is suspected",
@@ -82,6 +93,8 @@ class Decision:
     jobs: tuple[str, ...]
     leaving: tuple[str, ...] = ()
     """Nodes that must leave, those among them that are isolated already."""
+    silent: tuple[str, ...] = ()
+    """Those of them of which only the silence is known, and that a job on them stands still."""
     ladder: tuple[Rung, ...] = tuple(Rung)
     """By which rungs the jobs are restarted."""
     why: Why
@@ -124,6 +137,7 @@ def decide(case: Case, settings: RecoverSettings, adapters: Collection[str]) -> 
         nodes=nodes,
         jobs=tuple(job for job in jobs if job not in left),
         leaving=tuple(sorted(leaving)),
+        silent=tuple(sorted(leaving & _missed_by_jobs(case, open_faults))),
         ladder=ladder_for(settings, case.incident.kind, case.incident.severity, case.partitions),
         why=why,
         reason=reason,
@@ -208,15 +222,19 @@ def _nodes_to_leave(
         for f in faults
         if _asks_for_hardware(f, case.on_probation) and f.id not in suspected | shared
     ]
-    down = [f for f in faults if f.kind == "node.unreachable" and _is_down(f.node, case.views)]
+    silent = [f for f in faults if f.kind == "node.unreachable"]
+    down = [f for f in silent if _is_down(f.node, case.views)]
+    missed = _missed_by_jobs(case, faults)
+    dead = down + [f for f in silent if f.node in missed]
     if hardware:
-        return frozenset(f.node for f in [*hardware, *down]), Why.HARDWARE, hardware[0].id
-    if down:
-        return frozenset(f.node for f in down), Why.WITNESSED_DOWN, down[0].id
+        return frozenset(f.node for f in [*hardware, *dead]), Why.HARDWARE, hardware[0].id
+    if dead:
+        why = Why.WITNESSED_DOWN if down else Why.WITNESSED_BY_JOB
+        return frozenset(f.node for f in dead), why, dead[0].id
     for why, found in (
         (Why.SOFTWARE_SUSPECTED, [f for f in faults if f.id in suspected]),
         (Why.SHARED_PART, [f for f in faults if f.id in shared]),
-        (Why.SILENCE_ONLY, [f for f in faults if f.kind == "node.unreachable"]),
+        (Why.SILENCE_ONLY, silent),
         (Why.PROGRAM, [f for f in faults if f.kind in PROGRAM_KINDS]),
     ):
         if found:
@@ -230,15 +248,36 @@ def _is_down(node: str, views: Mapping[str, NodeView] | None) -> bool:
     return view is not None and view.is_down
 
 
+def _missed_by_jobs(case: Case, faults: Sequence[FaultView]) -> frozenset[str]:
+    """Return the silent nodes that the jobs on them miss, as others of their nodes tell.
+
+    A job that stood still before tells nothing of the node.
+    """
+    silent = [f for f in faults if f.kind == "node.unreachable"]
+    if len({fault.node for fault in silent}) > SILENT_NODES_MOST:
+        return frozenset()
+    stalls = [f for f in faults if _asks_for_restart(f) and (f.job or "").startswith(SCHEDULERS)]
+    return frozenset(
+        fault.node
+        for fault in silent
+        for stall in stalls
+        if stall.node != fault.node
+        and stall.opened_at >= fault.begins_at
+        and stall.job in case.placed_jobs
+        and _was_on(stall.job or "", [fault], case)
+    )
+
+
+def _asks_for_restart(fault: FaultView) -> bool:
+    return fault.action is Action.RESTART_JOB and fault.severity >= Severity.CRITICAL
+
+
 def _jobs_to_restart(
     case: Case, faults: Collection[FaultView], leaving: frozenset[str]
 ) -> tuple[str, ...]:
     """Return the jobs to start again: hurt on a leaving node, or named by a fault of their own."""
     since: dict[str, float] = {}
-    named = [
-        f for f in faults if f.action is Action.RESTART_JOB and f.severity >= Severity.CRITICAL
-    ]
-    for fault in named:
+    for fault in filter(_asks_for_restart, faults):
         for job in (fault.job,) if fault.job else case.incident.jobs:
             since[job] = max(since.get(job, 0.0), fault.opened_at)
     if leaving:

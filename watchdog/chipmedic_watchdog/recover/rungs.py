@@ -56,6 +56,7 @@ class Planner:
             jobs=recovery.jobs,
             recovery=recovery.id,
             leaving=tuple(evidence.get("leaving", recovery.nodes)),
+            silent=tuple(evidence.get("silent", ())),
         )
         return cls(
             database=database,

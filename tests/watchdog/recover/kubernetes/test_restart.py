@@ -458,6 +458,25 @@ def test_a_fenced_node_loses_its_pods_by_force(
     assert cluster.nodes_of("llm") == {"n2", "n3"}
 
 
+def test_of_a_dead_node_the_control_plane_is_not_waited_for(
+    cluster: KubeCluster, make: Make, tmp_path: Path
+) -> None:
+    fence = ("/bin/sh", "-c", f"echo {{node}} >> {tmp_path}/fenced")
+    adapter = make(fence=fence)
+    cluster.add_job("llm", 2, resource="statefulsets.apps")
+    asked = RecoveryRequest(
+        incident="inc-000007", reason=REASON, nodes=("n1",), jobs=(job_of(cluster.pod_on("n1")),),
+        silent=("n1",),
+    )  # fmt: skip
+    isolate, restart = adapter.plan(asked)
+    carry_out(adapter, isolate)
+    carry_out(adapter, restart)
+    assert (tmp_path / "fenced").read_text() == "n1\n"
+    (deletion,) = cluster.api.calls_of("delete pods")
+    assert deletion.body["gracePeriodSeconds"] == 0
+    assert cluster.nodes_of("llm") == {"n2", "n3"}
+
+
 @pytest.mark.parametrize(
     ("fence", "words"),
     [

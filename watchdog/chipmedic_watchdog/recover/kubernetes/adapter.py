@@ -67,7 +67,8 @@ class Kubernetes:
         steps = [self._isolation(name, node, request.reason) for name, node in nodes]
         excluded = [node.name for _, node in nodes]
         excluded += self._known(name for name in request.leaving if name not in request.nodes)
-        return steps + [self._restart.plan(job, excluded, request) for job in request.jobs]
+        silent = self._known(request.silent)
+        return steps + [self._restart.plan(job, excluded, request, silent) for job in request.jobs]
 
     def rungs(self, job: str, leaving: tuple[str, ...]) -> Mapping[Rung, str]:
         """Say how the job can be restarted; see `Laddered.rungs`."""

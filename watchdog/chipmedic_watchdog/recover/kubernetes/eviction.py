@@ -7,7 +7,7 @@ then is its pod deleted by force.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from chipmedic.errors import DeliveryFailed, ToolBlocked, ToolFailed, ToolMissing
 from chipmedic.host import Host
@@ -38,13 +38,15 @@ class Eviction:
         self._given_up: set[str] = set()
         """Uids of pods on nodes that do not answer, whose end nobody waits for."""
 
-    def take(self, pods: Sequence[Pod], reason: str) -> str:
+    def take(self, pods: Sequence[Pod], reason: str, silent: Collection[str] = ()) -> str:
         """Take pods away as far as it goes now; return what is waited for, or nothing.
+
+        The `silent` nodes are dead, though the control plane may not have noticed yet.
 
         Raises:
             DeliveryFailed: a node does not answer and cannot be fenced, or a pod does not end.
         """
-        fenced = self._prove({pod.node for pod in pods if pod.node}, reason)
+        fenced = self._prove({pod.node for pod in pods if pod.node}, reason, silent)
         waits: list[str] = []
         for pod in sorted(pods, key=lambda pod: pod.deleted_at is not None):
             if pod.node in fenced:
@@ -61,7 +63,7 @@ class Eviction:
         """Whether a pod's end is not waited for: its node does not answer, and that was allowed."""
         return pod.deleted_at is not None and pod.uid in self._given_up
 
-    def _prove(self, names: set[str], reason: str) -> set[str]:
+    def _prove(self, names: set[str], reason: str, silent: Collection[str]) -> set[str]:
         """See that the kubelets of nodes answer; return those that were fenced instead.
 
         Raises:
@@ -70,7 +72,8 @@ class Eviction:
         fenced: set[str] = set()
         for node in self._nodes(names):
             name = node.name
-            if node.answers or self._settings.start_without_fence:
+            is_dead = name in silent and bool(self._settings.fence)
+            if (node.answers and not is_dead) or self._settings.start_without_fence:
                 continue
             if not self._settings.fence:
                 raise DeliveryFailed(

@@ -85,7 +85,13 @@ class KubernetesRestart:
             Rung.HOLD: "",
         }
 
-    def plan(self, name: str, excluded: Sequence[str], request: RecoveryRequest) -> Step:
+    def plan(
+        self,
+        name: str,
+        excluded: Sequence[str],
+        request: RecoveryRequest,
+        silent: Sequence[str] = (),
+    ) -> Step:
         """Plan the restart of `kubernetes:<uid of a pod>`, away from the excluded nodes.
 
         Raises:
@@ -119,6 +125,7 @@ class KubernetesRestart:
                 "expected": str(max(1, len(found.staying))),
                 "nodes": ",".join(sorted({p.node for p in leaving})),
                 "exclude": ",".join(excluded),
+                "silent": ",".join(silent),
                 "reason": request.reason,
             },
         )
@@ -136,7 +143,8 @@ class KubernetesRestart:
                 return _ended_result(job, prospect)
             if prospect.refusal:
                 raise DeliveryFailed(f"{job.address}: {prospect.refusal}", is_permanent=True)
-            if waits := self._eviction.take(old, step.arguments["reason"]):
+            silent = step.arguments.get("silent", "").split(",")
+            if waits := self._eviction.take(old, step.arguments["reason"], silent):
                 return StepResult(is_done=False, detail=waits)
         return self._arrived(step, job, self._search.pods(job.namespace, job.owner, job.labels))
 

@@ -15,7 +15,8 @@ Each trap below was measured on Slurm 22.05:
 - `ExcNodeList` is replaced, not appended to: it is read and merged, and what earlier restarts of
   ours put into it goes out again when the node is back in service.
 - A dead slurmd does not kill the job: where an old node does not answer, its processes may still
-  write to the checkpoint. Then the job is not started again before the node is fenced.
+  write to the checkpoint. Then the job is not started again before the node is fenced. Slurm needs
+  `SlurmdTimeout` (300 s) to see that; of a node that is known to be dead it is told.
 """
 
 from __future__ import annotations
@@ -101,7 +102,10 @@ class Slurm:
             return self._stepping.plan(job, rung, leaving, request.reason)
         spares = self._settings.spare_reservation if rung is Rung.SPARE else ""
         let_in = request.let_in.get(job, ())
-        return self._restart.plan(job, leaving, request.reason, reservation=spares, let_in=let_in)
+        silent = self._known_as(request.silent)
+        return self._restart.plan(
+            job, leaving, request.reason, reservation=spares, let_in=let_in, silent=silent
+        )
 
     def do(self, step: Step) -> StepResult:
         """Do the next thing that a step needs; see `Recoverer.do`."""

@@ -35,6 +35,9 @@ class SlurmRestart:
         self._settings = settings
         self._ended_at: dict[tuple[str, int], float] = {}
         """When a run was first seen to have ended; after our own restart it is seen anew."""
+        self._fenced: set[tuple[str, str, str]] = set()
+        """Node, job and run for which it was proved dead: it stays down for Slurm while somebody
+        mends and boots it, and must not be switched off again then."""
 
     def plan(
         self,
@@ -44,11 +47,12 @@ class SlurmRestart:
         *,
         reservation: str = "",
         let_in: Collection[str] = (),
+        silent: Collection[str] = (),
     ) -> Step:
         """Plan the restart of `slurm:<number>`, away from the excluded nodes.
 
         With a `reservation` (of kind FLEX) it may use that one's nodes, too. Of `let_in` it was
-        kept off by us and need not be any more.
+        kept off by us and need not be any more. The `silent` are dead, whatever Slurm says.
 
         Raises:
             DeliveryFailed: the job is not known, or it is just ending.
@@ -79,6 +83,7 @@ class SlurmRestart:
                 "exclude": ",".join(excluded),
                 "excluded_before": ",".join(theirs),
                 "let_in": ",".join(let_in),
+                "silent": ",".join(silent),
                 "reservation": reservation,
                 "requeue": "1" if job.may_requeue else "0",
             },
@@ -127,7 +132,7 @@ class SlurmRestart:
         if not job.may_requeue:
             self._commands.update_job(job.address, Requeue="1")
         undo = {"nodes_before": ",".join(job.nodes), "requeue": step.arguments["requeue"]}
-        if self._prove_ended(set(job.nodes), step):
+        if self._prove_ended(set(job.nodes), step, silent=_names(step, "silent")):
             return StepResult(is_done=False, detail="fenced; Slurm queues the job again", undo=undo)
         self._commands.requeue(job.address)
         detail = f"requeued; it ran on {','.join(job.nodes)}"
@@ -166,8 +171,11 @@ class SlurmRestart:
             self._commands.update_job(job.address, Requeue="0")
         return StepResult(is_done=True, detail=f"runs on {','.join(job.nodes)}")
 
-    def _prove_ended(self, nodes: set[str], step: Step) -> bool:
+    def _prove_ended(self, nodes: set[str], step: Step, silent: Collection[str] = ()) -> bool:
         """Make sure that no old process can still write; return whether Slurm was told of a death.
+
+        A `silent` node is dead though Slurm has not noticed. Without a command that proves it,
+        Slurm's own word is waited for.
 
         Raises:
             DeliveryFailed: a node does not answer and cannot be fenced.
@@ -177,16 +185,18 @@ class SlurmRestart:
             return is_told
         for name in sorted(nodes):
             node = self._commands.node(name)
-            if node.answers:
+            if node.answers and not (name in silent and self._settings.fence):
                 continue
             incident = step.arguments["reason"].split()[0].partition(":")[2]
-            if not self._commands.fence(name, incident):
+            run = (name, step.arguments["job"], step.arguments["restarts"])
+            if run not in self._fenced and not self._commands.fence(name, incident):
                 raise DeliveryFailed(
                     f"{name} does not answer ({node.state}), so the job's old processes there may "
                     "still write to its checkpoint; power the node off, then release the job "
                     "([recover.slurm] fence can do this by itself)",
                     is_permanent=True,
                 )
+            self._fenced.add(run)
             if not node.is_down and node.reason == step.arguments["reason"]:
                 self._commands.update_node(name, State="DOWN", Reason=node.reason)
                 is_told = True
