@@ -42,22 +42,25 @@ class NarrowWay:
         self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None
     ) -> None:
         if self._server is not None:
+            await _hand_over(self._server)
             self._server.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # an aborted socket is closed at the loop's next turn
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.create_task(self._carry_both(reader, writer), name="narrow way")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        # Whatever ends the task: a cancelled one may not have begun, or be connecting still.
+        task.add_done_callback(lambda _: writer.transport.abort())
 
     async def _carry_both(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Carry until one side ends; what gRPC sees of any trouble is a connection that ends."""
         try:
             there, back = await _connect(self._host, self._port)
         except OSError:
-            writer.transport.abort()
             return
         ways = [
             asyncio.create_task(_carry(reader, back)),
@@ -69,8 +72,19 @@ class NarrowWay:
             for way in ways:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
-            for end in (writer, back):
-                end.transport.abort()
+            back.transport.abort()
+
+
+async def _hand_over(server: asyncio.Server) -> None:
+    """Accept no more, and take over what was accepted.
+
+    Python 3.11 loses a connection that its server has accepted and not handed over when that is
+    closed: it stays open until the next collection of garbage.
+    """
+    for listener in server.sockets:
+        server.get_loop().remove_reader(listener)
+    for _ in range(2):  # in the one it gets its transport, in the other it comes to `_accept`
+        await asyncio.sleep(0)
 
 
 async def _connect(host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

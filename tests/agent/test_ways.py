@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import socket
 from collections.abc import AsyncIterator
@@ -191,6 +192,26 @@ async def test_both_ends_of_the_narrow_way_agree_on_small_packets() -> None:
     await server.wait_closed()
     assert sizes
     assert max(sizes) <= SEGMENT_BYTES
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_whatever_its_end_cuts_short_no_connection_stays_open(turns: int) -> None:
+    """It ends while a connection is accepted, or is being made, or has only just been."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        async with NarrowWay("127.0.0.1", listener.getsockname()[1]) as way:
+            reader, writer = await asyncio.open_unix_connection(
+                "\0" + way.target.removeprefix("unix-abstract:")
+            )
+            for _ in range(turns):
+                await asyncio.sleep(0)
+        with contextlib.suppress(ConnectionResetError):
+            assert await reader.read() == b""
+        writer.close()
+        with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+            await writer.wait_closed()
+    gc.collect()  # what was left open says so here, not in another test
 
 
 async def test_the_trial_of_a_path_to_a_real_server() -> None:
