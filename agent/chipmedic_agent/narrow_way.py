@@ -69,10 +69,10 @@ class NarrowWay:
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            back.transport.abort()  # first: what follows may be cancelled itself
             for way in ways:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
-            back.transport.abort()
 
 
 async def _hand_over(server: asyncio.Server) -> None:

@@ -36,6 +36,7 @@ _NO_VALUE = {
     PermissionError: GapReason.DENIED,
 }
 Reader = Callable[[str], Iterator[Reading]]
+_KIBIBYTES = re.compile(r"\s*(\d{1,20})(?:\s|$)")
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 
 
@@ -70,21 +71,21 @@ def read_memory(text: str) -> Iterator[Reading]:
     """Read /proc/meminfo; its numbers are KiB, whatever it calls them."""
     for line in text.splitlines():
         name, _, rest = line.partition(":")
-        metric, words = _MEMORY.get(name), rest.split()
-        if metric is not None and words and words[0].isdecimal():
-            yield Reading(HOST, metric, int(words[0]) * KIB)
+        metric, count = _MEMORY.get(name), _KIBIBYTES.match(rest)
+        if metric is not None and count is not None:
+            yield Reading(HOST, metric, int(count[1]) * KIB)
 
 
 def read_pressure(text: str) -> Iterator[Reading]:
     """Read /proc/pressure/memory: the share of the last 10 s in which some task waited."""
-    match = re.search(r"^some avg10=(\d+(?:\.\d+)?)", text, re.MULTILINE)
-    if match is not None:
+    match = re.search(r"^some avg10=(\d{1,3}(?:\.\d+)?)(?!\S)", text, re.MULTILINE)
+    if match is not None and float(match[1]) <= 100:
         yield Reading(HOST, Metric.HOST_LOAD_RATIO, float(match[1]) / 100)
 
 
 def read_oom_kills(text: str) -> Iterator[Reading]:
     """Read /proc/vmstat: processes killed for want of memory since boot, in any cgroup."""
-    match = re.search(r"^oom_kill (\d+)$", text, re.MULTILINE)
+    match = re.search(r"^oom_kill (\d{1,20})$", text, re.MULTILINE)
     if match is not None:
         yield Reading(HOST, Metric.HOST_OOM_KILLS, float(match[1]))
 

@@ -26,7 +26,7 @@ CLASSES_SECONDS = 600.0
 bus it does not change, and a host has hundreds of devices that are none of ours."""
 _WIDTH_UNKNOWN = 255
 """What the kernel prints for a link that is down or not there (0xff)."""
-_SPEED = re.compile(r"(\d+(?:\.\d+)?) GT/s")
+_SPEED = re.compile(r"(\d{1,6}(?:\.\d+)?) GT/s")
 _AER = {
     "aer_dev_correctable": ("TOTAL_ERR_COR", Metric.PCIE_ERRORS_CORRECTABLE),
     "aer_dev_nonfatal": ("TOTAL_ERR_NONFATAL", Metric.PCIE_ERRORS_NONFATAL),
@@ -50,7 +50,7 @@ def read_speed(text: str) -> float | None:
 
 def read_total(text: str, name: str) -> float | None:
     """Return the total of one AER file, whose lines are `<name> <count>`."""
-    match = re.search(rf"^{name} (\d+)$", text, re.MULTILINE)
+    match = re.search(rf"^{name} (\d{{1,20}})$", text, re.MULTILINE)
     return None if match is None else float(match[1])
 
 

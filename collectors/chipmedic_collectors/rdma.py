@@ -30,7 +30,9 @@ ERRORS = {
     "excessive_buffer_overrun_errors": 15,
 }
 """Counters of what cost a retry or worse, and where each stops. Newer firmware widens some."""
-_RATE = re.compile(r"(\d+(?:\.\d+)?) Gb/sec")
+COUNTER_DIGITS_MAX = 20
+"""Of 64 bits."""
+_RATE = re.compile(r"(\d{1,6}(?:\.\d+)?) Gb/sec")
 _REFUSALS = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES})
 
 
@@ -166,7 +168,7 @@ class RdmaPorts(Collector):
             if e.errno in _REFUSALS:  # a file that is missing costs nothing to ask for again
                 self._refused[path] = f"{name}: {e.strerror}, not asked again"
             return Gap(component, metric, reason_of(e), f"{name}: {e.strerror}")
-        if not (text.isascii() and text.isdecimal()):
+        if not (text.isascii() and text.isdecimal() and len(text) <= COUNTER_DIGITS_MAX):
             return Gap(component, metric, GapReason.MALFORMED, f"{name}: {text[:40]}")
         return float(text)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from chipmedic.errors import ToolBlocked
@@ -20,7 +20,7 @@ from chipmedic.model import ChipProcess, JobStatus
 from chipmedic.testing import FakeHost
 from chipmedic_agent.job_log import LOOKS_MAX
 from chipmedic_agent.jobs import JOBS_MAX, JobTracker
-from chipmedic_agent.processes import identify, read_stat
+from chipmedic_agent.processes import Stat, identify, read_stat
 from chipmedic_agent.progress import Beat
 from chipmedic_proto.codec import job_from_message, job_to_message
 from waiting import PATIENCE_SECONDS
@@ -519,9 +519,21 @@ def test_a_real_process_is_followed_into_its_stop(tmp_path: Path) -> None:
     assert "ended_at" in status.labels
 
 
+PID = st.integers(0, 1 << 62)
+
+
 @given(st.text(max_size=200))
-def test_any_stat_is_read_or_none(text: str) -> None:
-    read_stat(FakeHost(files={"/proc/5/stat": text}), 5)
+def test_what_is_no_stat_is_none(text: str) -> None:
+    """Twenty fields come after the command; what has fewer is of no kernel."""
+    assume(len(text.rpartition(")")[2].split()) < 20)
+    assert read_stat(FakeHost(files={"/proc/5/stat": text}), 5) is None
+
+
+@given(st.text(max_size=16), st.sampled_from("RSDTtZXI"), st.lists(PID, min_size=20, max_size=40))
+def test_a_command_of_any_text_moves_no_field(command: str, state: str, rest: list[int]) -> None:
+    text = f"5 ({command}) {state} {' '.join(map(str, rest))}\n"
+    stat = read_stat(FakeHost(files={"/proc/5/stat": text}), 5)
+    assert stat == Stat(command, state, parent=rest[0], session=rest[2], started=rest[18])
 
 
 @given(st.text(max_size=200), st.text(max_size=200), st.text(max_size=100))
@@ -531,7 +543,10 @@ def test_any_environment_and_cgroup_name_some_job(environ: str, cgroup: str, sta
     machine.files["/proc/500/environ"] = environ
     machine.files["/proc/500/cgroup"] = cgroup
     machine.files["/proc/500/status"] = status
-    assert len(look(machine, ("GPU-1", 500))) == 1
+    ((job, seen),) = look(machine, ("GPU-1", 500)).items()
+    assert job == seen.job
+    assert ":" in job
+    assert seen.pids == (500,)
 
 
 @pytest.mark.parametrize(

@@ -170,7 +170,11 @@ def test_any_bytes_are_a_beat_or_a_value_error(data: bytes) -> None:
         told = parsed(data)
     except ValueError:
         return
-    assert told.step is None or told.step >= 0
+    assert told.step is not None or told.phase
+    for number in (told.step, told.rank, told.checkpoint_step):
+        assert number is None or 0 <= number < 1 << 63
+    for words in (told.job, told.phase, told.log):
+        assert not words or words.isprintable()
 
 
 @given(

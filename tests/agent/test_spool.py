@@ -174,6 +174,10 @@ def _range(loss: Loss) -> range:
 def test_any_bytes_can_be_parsed(data: bytes) -> None:
     parsed = parse(data)
     assert parsed.good_bytes <= len(data)
+    again = parse(data[: parsed.good_bytes])
+    assert again == parsed, "what follows the last whole record adds nothing"
+    numbers_ = [record.seq for record in parsed.records]
+    assert numbers_ == sorted(set(numbers_))
 
 
 def test_a_lost_end_of_an_inner_segment_is_reported(

@@ -134,8 +134,36 @@ def test_this_very_host_can_be_read() -> None:
     assert scan.values(Metric.HOST_MEMORY_TOTAL)[HOST] > 1e8
 
 
-@given(st.text(max_size=300))
-def test_no_text_stops_a_reader(text: str) -> None:
-    for read in (read_memory, read_pressure, read_oom_kills):
-        list(read(text))
-    read_mounts(text)
+LINES = st.lists(
+    st.sampled_from([*MEMINFO.splitlines(), *PRESSURE.splitlines(), *VMSTAT.splitlines()])
+    | st.builds(
+        "{}{}{}".format,
+        st.sampled_from(["MemTotal:  ", "MemAvailable: ", "oom_kill ", "some avg10="]),
+        st.integers(-5, 10**25) | st.text(max_size=5),
+        st.sampled_from(["", " kB", ".5"]),
+    )
+    | st.text(max_size=40)
+).map("\n".join)
+
+
+@given(LINES)
+def test_what_is_read_of_any_text_is_possible_and_of_the_host(text: str) -> None:
+    for read, metrics in (
+        (read_memory, {Metric.HOST_MEMORY_TOTAL, Metric.HOST_MEMORY_AVAILABLE}),
+        (read_pressure, {Metric.HOST_LOAD_RATIO}),
+        (read_oom_kills, {Metric.HOST_OOM_KILLS}),
+    ):
+        for reading in read(text):
+            assert reading.component == HOST
+            assert reading.metric in metrics
+            assert reading.value >= 0
+            assert reading.metric is not Metric.HOST_LOAD_RATIO or reading.value <= 1
+
+
+@given(st.lists(st.sampled_from(MOUNTS.splitlines()) | st.text(max_size=40)))
+def test_what_is_no_line_of_mounts_changes_no_mount(lines: list[str]) -> None:
+    found = read_mounts("\n".join(lines))
+    points = [mount.point for mount in found]
+    assert len(points) == len(set(points)) <= len(lines)
+    known = [line for line in lines if line in MOUNTS.splitlines()]
+    assert read_mounts("\n".join(known)) == found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -137,9 +138,19 @@ def test_virtual_functions_and_hosts_without_devices_are_left_out() -> None:
     assert PcieLinks.discover(FakeHost(files=device("0000:00:1f.2", "0106"))) is None
 
 
-@given(st.text(max_size=60))
-def test_no_text_stops_a_reader(text: str) -> None:
+TEXT = st.builds(
+    "{}{}{}".format,
+    st.sampled_from(["", "TOTAL_ERR_COR ", "RxErr 1\nTOTAL_ERR_COR ", "-"]),
+    st.integers(0, 10**400) | st.floats(0, 1e9) | st.text(max_size=20),
+    st.sampled_from(["", "\n", " GT/s PCIe\n", " GT/s", "\nTOTAL_ERR_FATAL 7\n"]),
+)
+
+
+@given(TEXT)
+def test_what_is_read_of_any_text_is_a_possible_value(text: str) -> None:
     width = read_width(text)
-    assert width is None or 0 < width < 255
-    read_speed(text)
-    read_total(text, "TOTAL_ERR_COR")
+    assert width is None or (0 < width < 255 and int(text) == width)
+    speed = read_speed(text)
+    assert speed is None or (0 <= speed < math.inf and "GT/s" in text)
+    total = read_total(text, "TOTAL_ERR_COR")
+    assert total is None or (0 <= total < math.inf and "TOTAL_ERR_COR" in text)

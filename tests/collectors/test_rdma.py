@@ -170,12 +170,34 @@ def test_no_rdma_device_no_collector() -> None:
     assert RdmaPorts.discover(FakeHost()) is None
 
 
-@given(st.text(max_size=30), st.text(max_size=30), st.text(max_size=30), st.text(max_size=30))
-def test_no_text_stops_it(state: str, rate: str, layer: str, count: str) -> None:
+def is_count(text: str) -> bool:
+    return text.strip().isascii() and text.strip().isdecimal()
+
+
+ANY = st.text(max_size=30)
+
+
+@given(
+    ANY | st.sampled_from(["4: ACTIVE", "1: DOWN", "4", "44: X"]),
+    ANY | st.sampled_from(["200 Gb/sec (4X HDR)", "0 Gb/sec"]),
+    ANY | st.sampled_from(["InfiniBand", "Ethernet"]),
+    ANY | st.integers(0, 1 << 64).map(str),
+)
+def test_a_port_of_any_text_is_up_or_down_or_a_gap(
+    state: str, rate: str, layer: str, count: str
+) -> None:
     files = port(IB) | {
         f"{IB}/ports/1/state": state,
         f"{IB}/ports/1/rate": rate,
         f"{IB}/ports/1/link_layer": layer,
         f"{IB}/ports/1/counters/symbol_error": count,
     }
-    collector(FakeHost(files=files)).scan()
+    me, scan = nic("mlx5_4/1"), collector(FakeHost(files=files)).scan()
+    missed = {gap.metric for gap in scan.gaps if gap.component == me}
+    up = scan.values(Metric.LINK_UP).get(me)
+    if up is None:
+        assert (scan.readings, missed) == ((), {None}), "of a port without a state nothing is told"
+        return
+    assert up == 0 or state.strip().startswith("4")
+    assert (me in scan.values(Metric.LINK_RATE)) == (up == 1 and Metric.LINK_RATE not in missed)
+    assert (me in scan.values(Metric.LINK_ERRORS)) == is_count(count)

@@ -105,11 +105,20 @@ def test_identity(text: str, name: str | None) -> None:
     assert values.identity(text) == name
 
 
-@given(st.text(max_size=40))
+@given(
+    st.text(max_size=40)
+    | st.builds(
+        "{}{}{}".format,
+        st.sampled_from(["", "[", "+", "-", "."]),
+        st.integers(0, 1 << 70) | st.floats(0),
+        st.sampled_from(["", " MiB", "GB", " C", "]", "e400"]),
+    )
+)
 def test_no_cell_is_too_bad(text: str) -> None:
     number = values.number(text)
     assert number is None or math.isfinite(number)
-    values.integer(text)
+    whole = values.integer(text)
+    assert whole is None or (abs(whole) < 1 << 64 and number == pytest.approx(whole))
     size = values.memory_bytes(text)
     assert size is None or size >= 0
     address = values.normalise_pci(text)

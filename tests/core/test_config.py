@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -87,5 +86,14 @@ def test_a_missing_file_is_one_report(tmp_path: Path) -> None:
 
 @given(st.text(max_size=200))
 def test_any_input_is_settings_or_a_report(text: str) -> None:
-    with contextlib.suppress(ConfigError):
-        assert isinstance(loads(text, Settings), Settings)
+    caught: ConfigError | None = None
+    try:
+        assert isinstance(loads(text, Settings, path="agent.toml"), Settings)
+    except ConfigError as e:
+        caught = e
+    if caught is not None:
+        assert caught.problems, "what is refused is refused for a reason"
+        assert str(caught).startswith("agent.toml:\n  ")
+        return
+    with pytest.raises(ConfigError, match="unknown key"):
+        loads(f"none_of_ours = 1\n{text}", Settings)

@@ -363,5 +363,10 @@ def test_the_report_is_there_for_programs(
 )
 def test_any_bytes_are_a_log(data: bytes) -> None:
     report = explain_stream(io.BytesIO(data))
+    assert report.lines <= data.count(b"\n") + 1
+    assert len(report.causes) <= report.lines
     for language in ("en", "zh"):
-        assert render(report, language)
+        text = "\n".join(render(report, language))
+        named = [cause.root.finding.code.rpartition(":")[2] for cause in report.causes]
+        assert text
+        assert all(code in text for code in named)

@@ -16,6 +16,7 @@ from chipmedic.faults.kernel_lines import (
     is_candidate,
     read_line,
 )
+from chipmedic.faults.kinds import KINDS
 from chipmedic.faults.rule import normal_pci
 from chipmedic.model import Action, Severity
 from fuzzing import examples
@@ -356,8 +357,14 @@ def test_the_needles_miss_no_line_that_a_rule_finds() -> None:
     )
 )
 def test_no_line_crashes_the_reader(pieces: list[str]) -> None:
-    for finding in read_line("".join(pieces)):
-        assert finding.kind
+    line = "".join(pieces)
+    found = read_line(line)
+    assert len(found) <= 1, "one line, one fault"
+    for finding in found:
+        assert is_candidate(line), "the sieve lets through what the reader would read"
+        assert finding.kind in KINDS or finding.kind == "info"
+        assert finding.count >= 1
+    assert read_line(line) == found
 
 
 def test_the_corpus_passes(tmp_path: Path) -> None:

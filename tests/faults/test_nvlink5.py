@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from chipmedic.faults.catalog import catalog_of, catalog_text
 from chipmedic.faults.explain import explain_stream
 from chipmedic.faults.kernel_lines import read_line
+from chipmedic.faults.kinds import KINDS
 from chipmedic.faults.lint import register_problems
 from chipmedic.faults.nvlink5 import XIDS, decode, described, read_patterns
 from chipmedic.model import Action, Severity
@@ -255,5 +256,7 @@ def test_any_input_is_read(
     xid: int, unit: str, word: str, interrupt: int, status: int, cut: int
 ) -> None:
     for finding in read_line(line(xid, unit, word, interrupt, status)[:cut]):
-        assert finding.code.startswith("xid:")
-    decode(xid, line(xid, unit, word, interrupt, status))
+        assert finding.code == f"xid:{xid}" or len(finding.code) < len(f"xid:{xid}")
+        assert finding.kind in KINDS
+    row = decode(xid, line(xid, unit, word, interrupt, status))
+    assert row is None or row.code.startswith(f"nvlink5:{xid}.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -100,7 +102,12 @@ def test_a_silly_repeat_stays_a_sane_number(times: str) -> None:
 @settings(max_examples=examples(200))
 @given(st.text(max_size=300))
 def test_any_text_is_a_line(text: str) -> None:
-    assert strip_prefix(text).text in text
+    stripped = strip_prefix(text)
+    assert stripped.text in text
+    assert stripped.text == stripped.text.strip()
+    assert 1 <= stripped.count <= 1_000_000
+    for number in (stripped.priority, stripped.sequence, stripped.uptime_seconds):
+        assert number is None or 0 <= number < math.inf
 
 
 @pytest.mark.parametrize("digits", [400, 5000])

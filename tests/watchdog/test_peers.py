@@ -67,3 +67,4 @@ def test_a_peer_of_ipv4_on_a_socket_for_all(tmp_path: Path) -> None:
 @given(st.text(max_size=40))
 def test_no_name_of_a_peer_is_trouble(peer: str) -> None:
     assert unanswered([peer], 7400, []) == set()
+    assert unanswered([peer], 7400) <= {peer}

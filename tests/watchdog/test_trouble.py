@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from chipmedic.model import Verdict
 from chipmedic_proto.v1 import chipmedic_pb2 as pb
 from chipmedic_watchdog.intake import message, wire
 from chipmedic_watchdog.intake.arrival import Arrival
@@ -184,19 +186,56 @@ def test_whatever_an_agent_says_can_be_stored(store: Database, sent: pb.AgentMes
         return
     arrival = Arrival(node="n", epoch="e", received_at=5.0, body=body)
     store.write_now(lambda connection: commit_group(connection, [arrival], Memory()))
+    assert_possible(body)
+
+
+def assert_possible(body: message.ReceivedHeartbeat | message.ReceivedSnapshot | Batch) -> None:
+    """What was read can be meant: times that are some, events in order, verdicts that are known."""
+    if isinstance(body, Batch):
+        numbers = [event.seq for event in body.events]
+        assert numbers == sorted(numbers)
+        assert all(1 <= number <= message.INTEGER_MAX for number in numbers)
+        assert all(0 <= event.at < math.inf for event in body.events)
+        known = {"raised", "updated", "cleared"}
+        assert all((e.transition in known) == (e.fault is not None) for e in body.events)
+        return
+    if isinstance(body, message.ReceivedSnapshot):
+        assert all(0 <= fault.since < math.inf for fault in body.open)
+        assert 0 <= body.as_of_seq <= message.INTEGER_MAX
+        body = body.beat
+    assert 0 <= body.at < math.inf
+    assert all(isinstance(one.verdict, Verdict) for one in body.coverage)
+    assert (body.job_names is None) or body.job_names == {job.job for job in body.jobs}
 
 
 @given(st.binary(max_size=200))
 @example(b"\x12\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80")
 @example(b"\x0b\x0c")
-def test_no_bytes_crash_the_reader(data: bytes) -> None:
-    take(data)
-    list(wire.fields(data))
+def test_the_parts_of_any_bytes_lie_in_them(data: bytes) -> None:
+    body = take(data)
+    if body is not None:
+        assert_possible(body)
+    taken = [value for _, value in wire.fields(data)]
+    assert len(taken) <= len(data) // 2, "the least field is a tag and a value"
+    assert sum(len(value) for value in taken if isinstance(value, bytes)) <= len(data)
+    assert all(0 <= value < 1 << 64 for value in taken if isinstance(value, int))
+
+
+@given(st.lists(EVENT, max_size=6))
+def test_by_hand_is_read_what_the_library_reads(events: list[pb.Event]) -> None:
+    whole = pb.EventBatch(events=events).SerializeToString()
+    pieces = wire.parts(whole, 1)
+    assert pieces == [event.SerializeToString() for event in events]
+    assert [wire.first_integer(piece, 1) or 0 for piece in pieces] == [e.seq for e in events]
 
 
 @given(sent=MESSAGE, data=st.data())
-def test_no_damage_crashes_the_reader(sent: pb.AgentMessage, data: st.DataObject) -> None:
+def test_what_is_read_of_a_damaged_message_is_possible(
+    sent: pb.AgentMessage, data: st.DataObject
+) -> None:
     whole = bytearray(sent.SerializeToString())
     if whole:
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
-    take(bytes(whole))
+    body = take(bytes(whole))
+    if body is not None:
+        assert_possible(body)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -58,7 +60,10 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         matcher = parse(text)
     except ValueError:
         return
-    assert isinstance(matcher.fits(""), bool)
+    assert parse(str(matcher)) == matcher
+    opposite = {"=": "!=", "!=": "=", "=~": "!~", "!~": "=~"}[matcher.operator]
+    for value in ("", matcher.value, text):
+        assert matcher.fits(value) != replace(matcher, operator=opposite).fits(value)
 
 
 @pytest.mark.parametrize(

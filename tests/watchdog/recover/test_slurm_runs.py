@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -74,5 +76,16 @@ def test_jobs_of_one_user_and_name_are_of_one_program() -> None:
 
 @given(st.text(st.sampled_from("0123456789|[]-,\nFAILEDn"), max_size=200))
 def test_any_output_is_read(text: str) -> None:
-    for run in read_runs(text):
-        assert run.ended_at is None or run.outcome is not RunOutcome.RUNNING
+    runs = read_runs(text)
+    assert len(runs) <= len(text.splitlines())
+    for run in runs:
+        assert (run.ended_at is None) == (run.outcome is RunOutcome.RUNNING)
+        assert math.isfinite(run.started_at)
+        assert run.job.startswith("slurm:")
+    assert read_runs(f"{text}\n{SHOWN}") == [*runs, *read_runs(SHOWN)]
+
+
+@given(st.lists(st.sampled_from([*SHOWN.splitlines(), "x", "41|FAILED|"]), max_size=12))
+def test_what_is_no_run_costs_no_other_and_the_order_stays(lines: list[str]) -> None:
+    alone = [run for line in lines for run in read_runs(line)]
+    assert read_runs("\n".join(lines)) == alone

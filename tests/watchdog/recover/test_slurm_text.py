@@ -154,15 +154,48 @@ def test_what_is_no_list_of_hosts_is_refused(short: str) -> None:
         text.expand_hosts(short)
 
 
+@given(st.text(alphabet="ab[]-,019", max_size=40))
+def test_a_list_of_hosts_is_read_whole_or_refused(shown: str) -> None:
+    try:
+        names = text.expand_hosts(shown)
+    except ValueError:
+        return
+    assert not set("".join(names)) & set("[],"), "no bracket is a part of a name"
+    assert all(names)
+    assert text.expand_hosts(",".join(names)) == names
+
+
+STATES = st.lists(st.sampled_from(sorted(text.OUT_OF_SERVICE | {"IDLE", "MIXED"})), min_size=1)
+
+
+@given(STATES, st.text(alphabet="ab[]@ =:.-", max_size=30))
+def test_no_reason_changes_what_a_node_is(states: list[str], reason: str) -> None:
+    given_reason = f" Reason={reason}" if reason.strip() else ""
+    node = text.read_node(SHOWN.format(state="+".join(states), reason=given_reason))
+    assert node.name == "train-07"
+    assert node.flags == set(states)
+    assert node.reason in reason
+    assert node.reason_by in reason
+
+
+@given(st.lists(st.sampled_from(SINFO.splitlines()) | st.text("ab|\n", max_size=9), max_size=9))
+def test_every_node_that_is_told_is_in_the_view_or_all_is_refused(lines: list[str]) -> None:
+    try:
+        views = text.read_nodes("\n".join(lines))
+    except ValueError:
+        return
+    told = {line.strip().split("|")[0] for line in "\n".join(lines).splitlines() if line.strip()}
+    assert {view.node for view in views} == told
+    assert len(views) == len(told)
+    assert not any(view.is_down and view.is_available for view in views)
+    assert not any(view.expected and view.is_available for view in views)
+
+
 @given(st.text(alphabet="ab[]-,019 |=\n", max_size=40))
-def test_any_input_is_read_or_refused(shown: str) -> None:
-    for read in (
-        text.read_node,
-        text.read_nodes,
-        text.expand_hosts,
-        lambda line: text.read_job(line, "1"),
-    ):
-        try:
-            read(shown)
-        except ValueError:
-            continue
+def test_what_is_read_as_a_job_is_the_one_that_was_asked_for(shown: str) -> None:
+    try:
+        job = text.read_job(shown, "1")
+    except ValueError:
+        return
+    lines = [line for line in shown.splitlines() if line.strip()]
+    assert job.id == "1" or len(lines) == 1

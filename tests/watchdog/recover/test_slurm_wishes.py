@@ -28,8 +28,16 @@ def test_wishes(comment: str, wishes: Wishes) -> None:
     assert read_wishes(comment) == wishes
 
 
-@given(st.text())
+WORDS = st.sampled_from(
+    ["chipmedic:", "in_place", "shrink=", ",", " ", "0", "4", "-1", "99999999999"]
+)
+
+
+@given(st.text() | st.lists(WORDS, max_size=10).map("".join))
 def test_nothing_is_allowed_that_is_not_said(comment: str) -> None:
     wishes = read_wishes(comment)
     assert not wishes.in_place or "in_place" in comment
     assert wishes.shrink_to is None or wishes.shrink_to > 0
+    if "chipmedic:" not in comment:
+        assert wishes == Wishes()
+    assert read_wishes(f"{comment} run 7") == wishes

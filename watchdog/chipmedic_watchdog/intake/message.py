@@ -133,7 +133,7 @@ def _event(message: pb.Event) -> ReceivedEvent:
     try:
         change = codec.change_from_message(message)
     except ValueError as e:
-        at = message.at if math.isfinite(message.at) else 0.0
+        at = message.at if 0 <= message.at < math.inf else 0.0
         return ReceivedEvent(
             seq=message.seq, at=at, transition="unreadable", boot_id=boot_id, detail=str(e)
         )

@@ -41,6 +41,14 @@ def test_any_answer_is_an_object_or_none(read: Callable[[object], Node | Pod], r
     except ValueError:
         return
     assert found.name
+    if isinstance(found, Node):
+        assert not (found.is_down and found.ready == "True")
+        assert found.is_down or found.answers or found.ready not in ("False", "Unknown")
+    else:
+        assert found.deleted_at is None or math.isfinite(found.deleted_at)
+        assert not (found.runs and found.is_over)
+        assert found.namespace, "a pod without one cannot be named to the server"
+        assert found.uid, "nor be told from its successor"
 
 
 @given(st.text(max_size=40))

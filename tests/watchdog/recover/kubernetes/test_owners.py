@@ -216,4 +216,8 @@ def test_any_object_is_judged_or_is_no_owner(raw: object, key: tuple[str, str]) 
         selector_of(KINDS[key], owner, "x")
     except ValueError:
         return
-    assert isinstance(found, Prospect)
+    if found.ended:
+        assert not found.refusal, "what is over is no longer held back"
+    else:
+        assert not found.has_failed
+    assert KINDS[key].judge(owner, pods(2)) == found
