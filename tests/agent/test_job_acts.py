@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,8 @@ from chipmedic_agent.process_tree import Process, launcher_of
 from chipmedic_agent.processes import identify, read_stat
 from chipmedic_agent.progress import Beat
 from chipmedic_proto.v1 import chipmedic_pb2 as pb
+from process_family import children, kill
+from waiting import until
 
 HOST = LinuxHost()
 LAUNCHER = Path(__file__).parents[1] / "launcher.py"
@@ -98,32 +100,9 @@ def launched(folder: Path, *words: str) -> Iterator[Launched]:
         process.stdout.close()
 
 
-def children(pid: int) -> list[int]:
-    try:
-        text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    except OSError:
-        return []
-    direct = [int(word) for word in text.split()]
-    return [each for child in direct for each in (child, *children(child))]
-
-
-def kill(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
-
-
 def lives(pid: int) -> bool:
     stat = read_stat(HOST, pid)
     return stat is not None and stat.is_alive
-
-
-def until(is_so: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
-    while not is_so():
-        assert time.monotonic() < end, "did not happen"
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ agent finds that out, says so, and goes on in small packets; the node is not giv
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,15 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from system.test_network_namespaces import (
-    HERE,
-    THERE,
-    Net,
-    Site,
-    assert_each_once,
-    ip,
-    running_site,
-)
+from network_rig import HERE, THERE, Net, Site, assert_each_once, ip, laid, running_site
 from waiting import until
 
 pytestmark = pytest.mark.system
@@ -73,16 +64,8 @@ class Switched(Net):
 
 @pytest.fixture
 def switched() -> Iterator[Switched]:
-    if shutil.which("ip") is None or os.geteuid() != 0:
-        pytest.skip("network namespaces: needs root and iproute2")
-    made = Switched()
-    try:
-        made.lay()
-    except subprocess.CalledProcessError as e:
-        made.remove()
-        pytest.skip(f"network namespaces: not allowed here: {e.stderr.decode().strip()}")
-    yield made
-    made.remove()
+    with laid(Switched()) as made:
+        yield made
 
 
 @pytest.fixture

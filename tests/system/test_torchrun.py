@@ -25,6 +25,7 @@ from chipmedic.job_files import NO_RESTART_EXIT_STATUS
 from chipmedic_simulator.node import SimulatedNode, Vendor
 from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.store.database import Database, open_engine
+from process_family import children, kill
 from waiting import PATIENCE_SECONDS, until
 from watchdog.notify.receivers import unused_port
 from watchdog_process import WatchdogProcess
@@ -192,22 +193,6 @@ class Cluster:
             for pid in family:
                 kill(pid)
             process.wait()
-
-
-def children(pid: int) -> list[int]:
-    try:
-        text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    except OSError:
-        return []
-    direct = [int(word) for word in text.split()]
-    return [each for child in direct for each in (child, *children(child))]
-
-
-def kill(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
 
 
 @pytest.fixture
