@@ -1,4 +1,4 @@
-"""An Ascend host of the simulator, and steps of stories about it."""
+"""An Ascend host of the simulator, steps of stories about it, and answers of its tools."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from chipmedic.errors import ToolBlocked
 from chipmedic.host import Answer
 from chipmedic.model import collector_component
 from chipmedic.testing import FakeHost
+from chipmedic.tool_report import ProblemKind, ToolReport, ToolRun
 from chipmedic_collectors.ascend import Ascend
+from chipmedic_collectors.ascend.tools import read
 from chipmedic_simulator.ascend_tools import AscendHost, hccn_tool, npu_smi
 
 PERIOD = Ascend.period_seconds
@@ -96,3 +98,13 @@ def component(host: SimulatedHost, npu: int, die: int = 0) -> Component:
 
 def gaps(scan: Scan) -> dict[tuple[Component, Metric | None], GapReason]:
     return {(gap.component, gap.metric): gap.reason for gap in scan.gaps}
+
+
+def answer(
+    text: str, command: str = "npu-smi info", *, stderr: str = "", exit_code: int | None = 0
+) -> ToolReport:
+    return read(ToolRun(command.split(), text, stderr, exit_code))
+
+
+def kinds(report: ToolReport) -> set[ProblemKind]:
+    return {problem.kind for problem in report.problems}
