@@ -1,4 +1,4 @@
-"""Mutated captures for property tests, and how many of them a run tries.
+"""Mutated captures for property tests, what a report may state, and how many a run tries.
 
 `HYPOTHESIS_PROFILE=fuzz` (`make fuzz`) tries at least `FUZZ_EXAMPLES` per property; a usual run of
 the tests tries what the property itself asks for.
@@ -7,6 +7,7 @@ the tests tries what the property itself asks for.
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -14,6 +15,8 @@ from functools import cache
 from pathlib import Path
 
 from hypothesis import strategies as st
+
+from chipmedic.tool_report import ChipReport, ToolReport, to_json
 
 FUZZ_EXAMPLES = 10_000
 RECORDED = Path(__file__).parent / "recorded"
@@ -63,6 +66,29 @@ def captures() -> dict[tuple[str, ...], tuple[str, ...]]:
             text = (CORPUS / case["stdout"]).read_text(encoding="utf-8", errors="replace")
             found.setdefault(tuple(case["argv"]), []).append(text)
     return {argv: tuple(texts) for argv, texts in found.items()}
+
+
+NUMBERS = tuple(
+    name
+    for name in ChipReport.__slots__
+    if name.endswith(("_celsius", "_watts", "_ratio", "_bytes", "_total", "_pages"))
+)
+
+
+def assert_possible(report: ToolReport) -> None:
+    """What a report states is possible, and a report that states nothing says why."""
+    json.dumps(to_json(report), allow_nan=False)
+    for chip in report.chips:
+        for name in NUMBERS:
+            value = getattr(chip, name)
+            assert value is None or math.isfinite(value), name
+            if name.endswith(("_bytes", "_total", "_pages")):
+                assert value is None or (isinstance(value, int) and value >= 0), name
+            if name.endswith("_ratio"):
+                assert value is None or 0 <= value <= 1, name
+        for process in chip.processes or []:
+            assert process.pid >= 0
+    assert report.chips or report.problems or report.tool_version or report.driver_version
 
 
 @st.composite

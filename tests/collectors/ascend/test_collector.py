@@ -257,6 +257,8 @@ def test_no_answer_of_the_tools_breaks_a_scan(
     for _ in range(2):
         scan = collector.scan()
         assert scan.chips or scan.gaps
+        dark = {gap.component for gap in scan.gaps if gap.metric is None}
+        assert not dark & {part for part, here in scan.values(Metric.PRESENT).items() if here}
         host.at += 60
     again = Ascend(host)
     again.resume(collector.cursor() or "")

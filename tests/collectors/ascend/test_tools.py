@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -11,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ascend_story import answer, kinds
-from chipmedic.tool_report import Health, LinkReport, ProblemKind, ToolReport, ToolRun, to_json
+from chipmedic.tool_report import Health, LinkReport, ProblemKind, ToolReport, ToolRun
 from chipmedic_collectors.ascend.tools import READER, read, recognises
 from chipmedic_collectors.values import MIB
-from fuzzing import examples
+from fuzzing import assert_possible, examples
 
 RECORDED = Path(__file__).parents[2] / "recorded"
 
@@ -351,9 +350,8 @@ LINES = st.one_of(
 def test_no_output_is_too_strange(text: str, stderr: str, command: str, exit_code: int) -> None:
     run = ToolRun(command.split(), text, stderr, exit_code)
     report = READER.read(run)
-    READER.recognises(run)
-    json.dumps(to_json(report))
-    assert report.chips or report.problems or report.tool_version
+    assert READER.recognises(run) in (0, 1, 2, 3)
+    assert_possible(report)
 
 
 def test_the_950_names_pages_and_sensors_in_its_own_way() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -216,3 +217,7 @@ def test_no_answer_breaks_the_reader(answers: dict[str, tuple[int, Any]]) -> Non
     read = [(reading.component, reading.metric) for reading in chip.readings]
     missed = [(gap.component, gap.metric) for gap in chip.gaps]
     assert not set(read) & set(missed)
+    assert len(read) == len(set(read)), "one value of a thing"
+    for reading in chip.readings:
+        assert 0 <= reading.value < math.inf or reading.metric is Metric.TEMPERATURE
+        assert reading.metric is not Metric.UTILIZATION or reading.value <= 1
