@@ -43,8 +43,8 @@ SlurmdParameters=config_overrides
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SelectType=select/linear
-SchedulerType=sched/builtin
-SchedulerParameters=sched_interval=1
+SchedulerType=sched/backfill
+SchedulerParameters=sched_interval=1,bf_interval=1
 SlurmdTimeout=40
 MessageTimeout=30
 KillWait=5

@@ -30,6 +30,8 @@ class SlurmWorld(FakeHost):
     restarts: int = 0
     requeue: bool = True
     is_batch: bool = True
+    whole: str = ""
+    """The heterogeneous job that it is a part of."""
     comment: str = ""
     exit_code: int = 0
     steps: list[int] = field(default_factory=lambda: [0])
@@ -95,8 +97,8 @@ class SlurmWorld(FakeHost):
             return simple[form] + "\n"
         assert form == JOB_FORMAT, form
         cells = [NUMBER, self.state, str(self.restarts), str(int(self.requeue)),
-                 str(int(self.is_batch)), "N/A", NUMBER, "N/A", ",".join(self.job_nodes),
-                 self.reason]  # fmt: skip
+                 str(int(self.is_batch)), "N/A", NUMBER, "N/A", self.whole or "N/A",
+                 ",".join(self.job_nodes), self.reason]  # fmt: skip
         return "|".join(cells) + "|\n"
 
     def _node(self, name: str) -> Answer:

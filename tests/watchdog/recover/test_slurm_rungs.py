@@ -49,6 +49,7 @@ SETTINGS = SlurmSettings(spare_reservation="spares", start_delay_seconds=0.5)
         ({"state": "FAILED", "exit_code": 1}, (), Rung.REQUEUE, ""),
         ({"state": "FAILED", "exit_code": 93}, (), Rung.REQUEUE, "ended with 93"),
         ({"exit_code": 93}, (), Rung.REQUEUE, ""),  # of a run before; it runs
+        ({"whole": "6"}, ("n1",), Rung.REQUEUE, "a part of the heterogeneous job 6"),
     ],
 )
 def test_when_a_job_can_take_a_rung(

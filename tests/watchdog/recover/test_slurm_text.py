@@ -48,7 +48,7 @@ def test_what_is_no_node_is_refused(shown: str) -> None:
         text.read_node(shown)
 
 
-JOB = "812|COMPLETING|1|1|1|2026-11-24T06:46:51|812|N/A|train-[03-04,11]|None|\n"
+JOB = "812|COMPLETING|1|1|1|2026-11-24T06:46:51|812|N/A|N/A|train-[03-04,11]|None|\n"
 
 
 def test_a_job() -> None:
@@ -59,15 +59,23 @@ def test_a_job() -> None:
 
 
 def test_the_line_of_the_job_that_was_asked_for_counts() -> None:
-    array = "813|RUNNING|0|0|1|N/A|814|0|a|None|\n814|PENDING|2|1|1|N/A|814|1||BeginTime|\n"
+    array = "813|RUNNING|0|0|1|N/A|814|0|N/A|a|None|\n814|PENDING|2|1|1|N/A|814|1|N/A||BeginTime|\n"
     assert text.read_job(array, "814").restarts == 2
     assert text.read_job(array, "814").address == "814_1", "814 alone is the whole array"
-    assert text.read_job("4|RUNNING|0|1|1|N/A|3|1|a|None|\n", "3_1").id == "4"
+    assert text.read_job("4|RUNNING|0|1|1|N/A|3|1|N/A|a|None|\n", "3_1").id == "4"
     with pytest.raises(ValueError, match="not the job 9"):
         text.read_job(array, "9")
 
 
-@pytest.mark.parametrize("shown", ["", "812|RUNNING|\n", "812|RUNNING|x|1|1|N/A|812|N/A|a|None|\n"])
+@pytest.mark.parametrize(("whole", "read"), [("811", "811"), ("N/A", ""), ("0", ""), ("", "")])
+def test_a_part_of_a_heterogeneous_job_says_of_which(whole: str, read: str) -> None:
+    shown = f"812|RUNNING|0|1|1|N/A|812|N/A|{whole}|a|None|\n"
+    assert text.read_job(shown, "812").whole == read
+
+
+@pytest.mark.parametrize(
+    "shown", ["", "812|RUNNING|\n", "812|RUNNING|x|1|1|N/A|812|N/A|N/A|a|None|\n"]
+)
 def test_what_is_no_job_is_refused(shown: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         text.read_job(shown, "812")

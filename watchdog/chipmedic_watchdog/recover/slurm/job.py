@@ -14,6 +14,7 @@ from chipmedic.errors import DeliveryFailed
 from chipmedic.recoverer import ENDED, Step, StepKind, StepResult
 from chipmedic_watchdog.recover.settings import SlurmSettings
 from chipmedic_watchdog.recover.slurm.commands import SlurmCommands
+from chipmedic_watchdog.recover.slurm.rungs import why_not_moved
 from chipmedic_watchdog.recover.slurm.text import (
     CRASHED_STATES,
     ENDED_STATES,
@@ -62,6 +63,8 @@ class SlurmRestart:
         if job.state == "COMPLETING":
             # Ended, or queued again by Slurm itself? Its count of starts says so only afterwards.
             raise DeliveryFailed(f"job {number} is just ending; planned when that is over")
+        if why := why_not_moved(job):
+            raise DeliveryFailed(why, is_permanent=True)
         # A job that waits was started again already (NODE_FAIL requeues by itself).
         count = job.restarts - 1 if job.state == "PENDING" else job.restarts
         present = self._commands.excluded(job.address)

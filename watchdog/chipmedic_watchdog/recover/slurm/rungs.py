@@ -30,6 +30,8 @@ def rungs_of(
     if job.state == "COMPLETING":
         # Ended, or queued again by Slurm itself? Its count of starts says so only afterwards.
         raise DeliveryFailed(f"job {number} is just ending; planned when that is over")
+    if why := why_not_moved(job):
+        return {Rung.REQUEUE: why, Rung.HOLD: ""}
     wishes = read_wishes(commands.comment(job.address))
     sick = [node for node in job.nodes if node in leaving]
     stays = f"it must leave {', '.join(sick)}" if sick else ""
@@ -43,6 +45,16 @@ def rungs_of(
         Rung.REQUEUE: queued,
         Rung.HOLD: "",
     }
+
+
+def why_not_moved(job: SlurmJob) -> str:
+    """Say why a job cannot be restarted by us in any way; "": it can."""
+    if not job.whole:
+        return ""
+    return (
+        f"it is a part of the heterogeneous job {job.whole}, whose parts start again only together "
+        f"and on nodes of their own kinds; its user must (scontrol requeue {job.whole})"
+    )
 
 
 def _why_not_stepped(job: SlurmJob, *, is_allowed: bool, word: str) -> str:

@@ -16,7 +16,7 @@ NODES_FORMAT = "%N|%T|%u|%H|%E"
 
 JOB_FIELDS = (
     "JobID", "State", "RestartCnt", "Requeue", "BatchFlag", "StartTime", "ArrayJobID",
-    "ArrayTaskID", "NodeList",
+    "ArrayTaskID", "HetJobID", "NodeList",
 )  # fmt: skip
 JOB_FORMAT = ",".join(f"{name}:|" for name in (*JOB_FIELDS, "Reason"))
 """For `squeue -h -t all -O`."""
@@ -120,6 +120,8 @@ class SlurmJob:
     array: str = ""
     """Number of its array, where it is a task of one."""
     task: str = ""
+    whole: str = ""
+    """Number of the heterogeneous job that it is a part of (`1234` of `1234+0`); empty: of none."""
 
     @property
     def address(self) -> str:
@@ -165,7 +167,9 @@ def read_job(text: str, job: str) -> SlurmJob:
     chosen = [row for row in rows if row[0] == job] or (rows if len(rows) == 1 else [])
     if not chosen or len(chosen[0]) < len(JOB_FIELDS) + 1:
         raise ValueError(f"not the job {job}: {text[:200]!r}")
-    identity, state, restarts, requeue, batch, start, array, task, nodes, reason = chosen[0][:10]
+    identity, state, restarts, requeue, batch, start, array, task, whole, nodes, reason = chosen[0][
+        : len(JOB_FIELDS) + 1
+    ]
     return SlurmJob(
         id=identity,
         state=state.upper(),
@@ -177,6 +181,7 @@ def read_job(text: str, job: str) -> SlurmJob:
         reason=reason,
         array=array,
         task=task if task.isdecimal() else "",
+        whole=whole if whole.isdecimal() and int(whole) else "",
     )
 
 
