@@ -21,6 +21,12 @@ GROUPS = {
     "jobs.batch.volcano.sh": ("batch.volcano.sh/v1alpha1", "Job"),
     "statefulsets.apps": ("apps/v1", "StatefulSet"),
     "jobsets.jobset.x-k8s.io": ("jobset.x-k8s.io/v1alpha2", "JobSet"),
+    "mpijobs.kubeflow.org": ("kubeflow.org/v2beta1", "MPIJob"),
+    "leaderworkersets.leaderworkerset.x-k8s.io": (
+        "leaderworkerset.x-k8s.io/v1",
+        "LeaderWorkerSet",
+    ),
+    "rayclusters.ray.io": ("ray.io/v1", "RayCluster"),
     "rayjobs.ray.io": ("ray.io/v1", "RayJob"),
 }
 SAME_NAMES = ("pytorchjobs.kubeflow.org", "jobs.batch.volcano.sh", "statefulsets.apps")
@@ -116,7 +122,9 @@ class KubeCluster:
                 "training.kubeflow.org/job-name": name,
                 "training.kubeflow.org/replica-type": "worker",
             },
+            "mpijobs.kubeflow.org": {"training.kubeflow.org/job-name": name},
             "jobs.batch.volcano.sh": {"volcano.sh/job-name": name},
+            "rayclusters.ray.io": {"ray.io/cluster": name},
         }.get(resource, {"of": name})
         selector = (
             {"selector": {"matchLabels": labels}}

@@ -18,7 +18,7 @@ from chipmedic_watchdog.recover.kubernetes.pod_jobs import AGAIN_SECONDS, PodJob
 from chipmedic_watchdog.recover.kubernetes.settings import KubernetesSettings
 from fake_agent import a_fault
 from kube_rig.api_server import Trouble
-from kube_rig.cluster import KubeCluster
+from kube_rig.cluster import NAMESPACE, KubeCluster
 
 JOB = JobName(job="kubernetes:training/job/llm@1a2b3c4d", name="llm", pod="llm-0")
 
@@ -89,6 +89,66 @@ async def test_the_job_of_a_pod_is_what_owns_it(
     assert job.labels["told_as"] == job_of(first)
     assert said.job_names == {job.job}
     assert [one.job for one in other.jobs] == [job.job], "its ranks are pods on other nodes"
+
+
+def controlled_by(owner: dict[str, Any]) -> dict[str, Any]:
+    """What the metadata of an object say that another controls."""
+    told = {"apiVersion": owner["apiVersion"], "kind": owner["kind"], "controller": True}
+    return told | {key: owner["metadata"][key] for key in ("name", "uid")}
+
+
+def put_above(cluster: KubeCluster, resource: str, name: str) -> dict[str, Any]:
+    """Add an owner that has no pods of its own."""
+    cluster.add_job(name, 0, resource=resource)
+    found = cluster.store.get(resource, name, NAMESPACE)
+    assert found is not None
+    return controlled_by(found)
+
+
+async def names_of(cluster: KubeCluster, folder: Path, *workloads: str) -> list[str]:
+    """What the pods of some workloads are called, without the beginning of the owner's uid."""
+    said = beat(*(job_of(pod) for name in workloads for pod in cluster.pods(name)))
+    async with asking(cluster, folder) as pods:
+        told_names = [job.job for job in (await told(pods, said)).jobs]
+    return sorted(name.partition("@")[0].removeprefix("kubernetes:") for name in told_names)
+
+
+async def test_the_launcher_of_an_mpijob_is_of_its_job(
+    cluster: KubeCluster, tmp_path: Path
+) -> None:
+    """The launcher is the pod of a Job that the MPIJob controls, the workers are its own."""
+    cluster.add_job("llm", 2, resource="mpijobs.kubeflow.org")
+    owner = cluster.store.get("mpijobs.kubeflow.org", "llm", NAMESPACE)
+    assert owner is not None
+    label = {"training.kubeflow.org/job-name": "llm"}
+    cluster.add_job("llm-launcher", 1, parent=controlled_by(owner), more_labels=label)
+    found = await names_of(cluster, tmp_path, "llm", "llm-launcher")
+    assert found == ["training/mpijob/llm"]
+
+
+async def test_each_group_of_a_leaderworkerset_is_a_job(
+    cluster: KubeCluster, tmp_path: Path
+) -> None:
+    sets = "leaderworkersets.leaderworkerset.x-k8s.io"
+    put_above(cluster, sets, "serve")
+    for name, group in (("serve", "0"), ("serve-0", "0"), ("serve-1", "1"), ("other", "0")):
+        labels = {
+            "leaderworkerset.sigs.k8s.io/name": "serve",
+            "leaderworkerset.sigs.k8s.io/group-index": group,
+        }
+        cluster.add_job(name, 1, resource="statefulsets.apps", more_labels=labels)
+    leader_and_workers = await names_of(cluster, tmp_path, "serve", "serve-0")
+    assert leader_and_workers == ["training/leaderworkerset/serve-0"]
+    assert await names_of(cluster, tmp_path, "serve-1") == ["training/leaderworkerset/serve-1"]
+    assert await names_of(cluster, tmp_path, "other") == ["training/statefulset/other"]
+    # With a Role of before there were such: each StatefulSet is a job, as then.
+    cluster.api.troubles += [Trouble(pattern=r"get leaderworkersets\..*", status=403)]
+    assert await names_of(cluster, tmp_path, "serve-1") == ["training/statefulset/serve-1"]
+
+
+async def test_the_pods_of_a_raycluster_are_one_job(cluster: KubeCluster, tmp_path: Path) -> None:
+    cluster.add_job("ray", 2, resource="rayclusters.ray.io")
+    assert await names_of(cluster, tmp_path, "ray") == ["training/raycluster/ray"]
 
 
 async def test_what_nobody_owns_and_what_is_no_pod_keeps_its_name(

@@ -270,6 +270,52 @@ def test_an_unknown_owner_is_left_to_its_user(cluster: KubeCluster, kubernetes: 
         plan(kubernetes, job_of(cluster.pods("ray")[0]))
 
 
+def test_a_raycluster_is_left_to_its_user(cluster: KubeCluster, kubernetes: Kubernetes) -> None:
+    cluster.add_job("ray", 2, resource="rayclusters.ray.io")
+    with pytest.raises(DeliveryFailed, match="but not what ran in them"):
+        plan(kubernetes, job_of(cluster.pod_on("n1")))
+
+
+def test_an_mpijob_moves_with_its_launcher_and_no_other_of_its_name(
+    cluster: KubeCluster, kubernetes: Kubernetes
+) -> None:
+    """Kubeflow's label for the name is the same for all of its kinds."""
+    cluster.add_job("llm", 1, resource="mpijobs.kubeflow.org")
+    cluster.add_job("llm", 1, resource="pytorchjobs.kubeflow.org")
+    owner = cluster.store.get("mpijobs.kubeflow.org", "llm", NAMESPACE)
+    assert owner is not None
+    parent = controlled_by("MPIJob", "llm", "kubeflow.org/v2beta1") | {
+        "uid": owner["metadata"]["uid"]
+    }
+    label = {"training.kubeflow.org/job-name": "llm"}
+    cluster.add_job("llm-launcher", 1, parent=parent, more_labels=label)
+    (launcher,) = cluster.pods("llm-launcher")
+    (restart,) = plan(kubernetes, job_of(launcher))
+    assert "evict 2 of the 2 pods of MPIJob training/llm" in restart.description
+
+
+def test_of_a_leaderworkerset_the_group_of_the_bad_node_moves(
+    cluster: KubeCluster, kubernetes: Kubernetes
+) -> None:
+    sets = "leaderworkersets.leaderworkerset.x-k8s.io"
+    cluster.add_job("serve", 0, resource=sets)
+    for name, group in (("serve-0", "0"), ("serve-1", "1")):
+        labels = {
+            "leaderworkerset.sigs.k8s.io/name": "serve",
+            "leaderworkerset.sigs.k8s.io/group-index": group,
+        }
+        cluster.add_job(name, 1, resource="statefulsets.apps", more_labels=labels)
+    (other,) = cluster.pods("serve-1")
+    (bad,) = cluster.pods("serve-0")
+    node = bad["spec"]["nodeName"]
+    isolate, restart = plan(kubernetes, job_of(bad), nodes=(node,))
+    assert "evict 1 of the 1 pods of LeaderWorkerSet training/serve-0" in restart.description
+    carry_out(kubernetes, isolate)
+    assert "LeaderWorkerSet training/serve-0 runs on" in carry_out(kubernetes, restart).detail
+    assert cluster.pods("serve-1")[0]["metadata"]["uid"] == other["metadata"]["uid"]
+    assert node not in cluster.nodes_of("serve-0")
+
+
 def test_a_jobset_moves_with_all_its_jobs(cluster: KubeCluster, kubernetes: Kubernetes) -> None:
     jobset = controlled_by("JobSet", "set", "jobset.x-k8s.io/v1alpha2")
     cluster.store.put(

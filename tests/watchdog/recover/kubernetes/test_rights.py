@@ -54,7 +54,8 @@ def calls(cluster: KubeCluster, make: Make) -> list[Call]:
     )
     for number in range(5, 12):
         cluster.add_node(f"n{number}")
-    known = [name for name in GROUPS if name.partition(".")[0] not in ("jobsets", "rayjobs")]
+    above = ("jobsets", "mpijobs", "leaderworkersets", "rayclusters", "rayjobs")
+    known = [name for name in GROUPS if name.partition(".")[0] not in above]
     for number, resource in enumerate(known):
         cluster.add_job(f"job-{number}", 1, resource=resource)
     cluster.api.budgets["job-1"] = 0

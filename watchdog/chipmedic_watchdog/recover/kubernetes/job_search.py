@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from chipmedic.errors import DeliveryFailed, JobGone
 from chipmedic_watchdog.recover.kubernetes import owners
@@ -37,7 +37,7 @@ class Found:
     @property
     def address(self) -> str:
         """Kind, namespace and name."""
-        return f"{self.owner.kind} {self.pod.namespace}/{self.owner.name}"
+        return f"{self.owner.kind} {self.pod.namespace}/{self.owner.title}"
 
     @property
     def staying(self) -> list[Pod]:
@@ -82,7 +82,7 @@ class JobSearch:
             raise DeliveryFailed(_orphan(pod), is_permanent=True)
         raw = self._cluster.owner(pod.namespace, owner, kind.plural)
         with readable(f"{owner.kind} {pod.namespace}/{owner.name}"):
-            labels = owners.selector_of(kind, raw, owner.name)
+            labels = owners.selector_of(kind, raw, owner.name, owner.part)
         pods = self.pods(pod.namespace, owner, labels)
         if pod.uid not in {found.uid for found in pods}:
             # The labels are another version's: then all pods of the namespace are looked at.
@@ -95,10 +95,13 @@ class JobSearch:
         """Return all pods of an owner."""
         pods = self._cluster.pods(namespace, labels=labels)
         kind = owners.kind_of(owner)
-        if kind is not None and kind.is_above_jobs:
-            name = kind.label  # its Jobs come and go, and the pods' owners with them
-            return [pod for pod in pods if pod.labels.get(name) == owner.name]
-        return [pod for pod in pods if pod.owner is not None and pod.owner.uid == owner.uid]
+        return [
+            pod
+            for pod in pods
+            if (pod.owner is not None and pod.owner.uid == owner.uid)
+            # What is in between comes and goes, and the pods' owners with it.
+            or (kind is not None and kind.title_of(pod) == owner.title)
+        ]
 
     def prospect(self, namespace: str, owner: Owner, pods: Sequence[Pod]) -> Prospect:
         """Return what an owner would do now; one that is gone has ended."""
@@ -145,13 +148,37 @@ class JobSearch:
         """Return what makes the pod again: its owner, or one above that which is known."""
         owner = pod.owner
         kind = None if owner is None else owners.kind_of(owner)
-        if owner is None or kind is None or owner.kind != "Job":
+        if owner is None or kind is None:
+            return owner
+        if owner.kind == "StatefulSet":
+            return self._leader_worker_set(pod, owner) or owner
+        if owner.kind != "Job":
             return owner
         raw = self._cluster.owner(pod.namespace, owner, kind.plural)
         with readable(f"{owner.kind} {pod.namespace}/{owner.name}"):
             above = read_owner(mapping(raw.get("metadata"), "metadata"))
         known = None if above is None else owners.kind_of(above)
-        return above if known is not None and known.is_above_jobs else owner
+        return above if known is not None and known.between == owner.kind else owner
+
+    def _leader_worker_set(self, pod: Pod, owner: Owner) -> Owner | None:
+        """Return the group that a StatefulSet is a part of; None: of none, or we must not see it.
+
+        Its leaders' StatefulSet bears its name, that of a group's workers the leader's.
+        """
+        above = owners.LEADER_WORKER_SET
+        kind = owners.KINDS[above.group, above.kind]
+        name, part = pod.labels.get(kind.label, ""), pod.labels.get(kind.part_label, "")
+        if not name or not part or owner.name not in (name, f"{name}-{part}"):
+            return None
+        try:
+            raw = self._cluster.owner(pod.namespace, replace(above, name=name), kind.plural)
+        except Refused as e:
+            if e.status not in (403, 404):
+                raise
+            return None
+        with readable(f"{above.kind} {pod.namespace}/{name}"):
+            uid = str(mapping(raw.get("metadata"), "metadata").get("uid") or "")
+        return replace(above, name=name, uid=uid, part=part) if uid else None
 
 
 def _orphan(pod: Pod) -> str:

@@ -7,7 +7,8 @@ pod is evicted, because a job that moved is the aim and not a job that ended.
 Sources: the Job controller's rule for failed pods (a pod that is being deleted has failed, unless
 `podReplacementPolicy: Failed` or a `podFailurePolicy` waits for its phase), Kubernetes' manual on
 `podFailurePolicy` and `backoffLimitPerIndex`; Kubeflow's training operator v1, `restartPolicy` and
-`runPolicy`; Volcano's manual on policies (`PodEvicted`); JobSet's manual, `failurePolicy`.
+`runPolicy`; Volcano's manual on policies (`PodEvicted`); JobSet's manual, `failurePolicy`;
+KubeRay's issues on a head that starts again (the Ray job's state is in its memory).
 """
 
 from __future__ import annotations
@@ -207,6 +208,14 @@ def _volcano_actions(spec: Raw) -> list[str]:
             if events & {"PodEvicted", "*"}:
                 found.append(str(policy.get("action")))
     return found
+
+
+def judge_ray(raw: Raw, pods: Sequence[Pod]) -> Prospect:
+    """Judge a RayCluster: what its job has reached is in its processes, and ends with the head."""
+    return Prospect(
+        refusal="KubeRay would start its pods again, but not what ran in them: its user must "
+        "submit it anew, or let Ray itself go on without the node (kubectl delete pod)"
+    )
 
 
 def always(raw: Raw, pods: Sequence[Pod]) -> Prospect:

@@ -55,6 +55,13 @@ class Owner:
     kind: str
     name: str
     uid: str
+    part: str = ""
+    """Which of its groups, where each is a job of its own: `0` of a LeaderWorkerSet."""
+
+    @property
+    def title(self) -> str:
+        """What people call the job: its name, with the group."""
+        return f"{self.name}-{self.part}" if self.part else self.name
 
     @property
     def group(self) -> str:

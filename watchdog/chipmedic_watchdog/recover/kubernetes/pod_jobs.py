@@ -170,7 +170,7 @@ class PodJobs:
         found: dict[str, JobName] = {}
         nodes = set(wanted.values())
         places = [f"spec.nodeName={node},{ALIVE}" for node in sorted(nodes)]
-        known: dict[str, Owner | None] = {}
+        known: dict[tuple[str, str], Owner | None] = {}
         for fields in [*(places if len(nodes) <= NODES_MOST else ()), ALIVE]:
             for namespace in self._settings.namespaces or ("",):
                 if wanted.keys() <= found.keys():
@@ -181,13 +181,15 @@ class PodJobs:
                         found[told] = name
         return found
 
-    def _name(self, pod: Pod, known: dict[str, Owner | None]) -> JobName | None:
+    def _name(self, pod: Pod, known: dict[tuple[str, str], Owner | None]) -> JobName | None:
         if pod.owner is None:
             return None
-        if pod.owner.uid not in known:
-            known[pod.owner.uid] = self._search.owner_of(pod)
-        owner = known[pod.owner.uid]
+        # One StatefulSet owns the leaders of all groups of a LeaderWorkerSet.
+        key = (pod.owner.uid, pod.labels.get(owners.GROUP_INDEX, ""))
+        if key not in known:
+            known[key] = self._search.owner_of(pod)
+        owner = known[key]
         job = None if owner is None else owners.job_name(pod.namespace, owner)
         if owner is None or job is None:
             return None
-        return JobName(job=PREFIX + job, name=owner.name, pod=pod.name)
+        return JobName(job=PREFIX + job, name=owner.title, pod=pod.name)

@@ -49,7 +49,7 @@ class Job:
     @property
     def address(self) -> str:
         """Kind, namespace and name."""
-        return f"{self.owner.kind} {self.namespace}/{self.owner.name}"
+        return f"{self.owner.kind} {self.namespace}/{self.owner.title}"
 
     def is_old(self, pod: Pod) -> bool:
         """Whether a pod must go: it was there before, or it is on a bad node."""
@@ -120,6 +120,7 @@ class KubernetesRestart:
                 "kind": owner.kind,
                 "owner": owner.name,
                 "owner_uid": owner.uid,
+                "owner_part": owner.part,
                 "labels": found.labels,
                 "pods": ",".join(p.uid for p in leaving),
                 "expected": str(max(1, len(found.staying))),
@@ -202,6 +203,7 @@ def _job(step: Step) -> Job:
             kind=told["kind"],
             name=told["owner"],
             uid=told["owner_uid"],
+            part=told.get("owner_part", ""),
         ),
         labels=told["labels"],
         old=old,
