@@ -12,6 +12,8 @@ from chipmedic_watchdog.metrics import Metrics
 from chipmedic_watchdog.parts.configuration import needs_restart
 from chipmedic_watchdog.parts.replaceable import Replaceable
 from chipmedic_watchdog.parts.web import open_ports
+from chipmedic_watchdog.recover.kubernetes.settings import KubernetesSettings
+from chipmedic_watchdog.recover.settings import RecoverSettings
 from chipmedic_watchdog.store_figures import StoreFigures
 
 BEFORE = WatchdogSettings()
@@ -86,6 +88,10 @@ def test_a_loop_that_does_not_run_is_replaced_and_begins_once() -> None:
                 store=StoreSettings(keep_events_days=1),
             ),
             ["store", "http"],
+        ),
+        (
+            replace(BEFORE, recover=RecoverSettings(kubernetes=KubernetesSettings())),
+            ["recover.kubernetes (for the names of jobs)"],
         ),
     ],
 )

@@ -63,6 +63,10 @@ class Configuration:
             self._health.warnings.pop("configuration", None)
 
 
+NAMES_OF_PODS = "recover.kubernetes (for the names of jobs)"
+"""Who is asked for them is changed by a reload; whether anybody is, by a restart."""
+
+
 def needs_restart(old: WatchdogSettings, new: WatchdogSettings) -> list[str]:
     """Return the sections of which a change is in force only after a restart."""
     return [
@@ -72,9 +76,14 @@ def needs_restart(old: WatchdogSettings, new: WatchdogSettings) -> list[str]:
             ("stream", _differ(old.stream, new.stream, FIXED_STREAM)),
             ("http", _differ(old.http, new.http, FIXED_HTTP)),
             ("join", new.join != old.join),
+            (NAMES_OF_PODS, _is_set(new) != _is_set(old)),
         )
         if is_changed
     ]
+
+
+def _is_set(settings: WatchdogSettings) -> bool:
+    return settings.recover.kubernetes is not None
 
 
 def _differ(old: object, new: object, names: tuple[str, ...]) -> bool:

@@ -91,6 +91,8 @@ class IntakeParts:
         self.access.gate.rule = new.stream.certificate_names
         self.liveness.settings = new.liveness
         self.sessions.silence_seconds = new.liveness.silence_seconds
+        if self.pod_jobs is not None and new.recover.kubernetes is not None:
+            self.pod_jobs.take(new.recover.kubernetes)
 
 
 def build_intake(settings: WatchdogSettings, store: StoreParts, own: Instruments) -> IntakeParts:

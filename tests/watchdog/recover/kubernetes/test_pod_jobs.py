@@ -185,6 +185,25 @@ async def test_while_kubernetes_does_not_answer_a_pod_goes_by_its_own_uid(
     assert (former.job, former.pids, former.labels["ended_at"]) == (job_of(pod), (), "0")
 
 
+async def test_a_reload_is_taken_and_what_is_known_stays(
+    cluster: KubeCluster, tmp_path: Path
+) -> None:
+    cluster.add_job("llm", 1)
+    cluster.add_job("late", 1)
+    (pod,), (late,) = cluster.pods("llm"), cluster.pods("late")
+    async with asking(cluster, tmp_path) as pods:
+        known = await told(pods, beat(job_of(pod)))
+        wrong = tmp_path / "wrong"
+        wrong.write_text("apiVersion: v1\nkind: Config\nclusters: []\n")
+        pods.take(KubernetesSettings(kubeconfig=str(wrong)))
+        said = await told(pods, beat(job_of(pod), job_of(late)))
+        assert {job.job for job in said.jobs} == {known.jobs[0].job, job_of(late)}
+        pods.take(KubernetesSettings(kubeconfig=str(tmp_path / "kubeconfig")))
+        said = await told(pods, beat(job_of(pod), job_of(late)))
+    assert known.jobs[0].job in said.job_names
+    assert any("/job/late@" in name for name in said.job_names)
+
+
 async def test_a_thousand_pods_are_one_question(cluster: KubeCluster, tmp_path: Path) -> None:
     cluster.add_job("llm", 3)
     names = [job_of(pod) for pod in cluster.pods("llm")]

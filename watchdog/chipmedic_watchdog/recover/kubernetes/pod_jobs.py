@@ -64,6 +64,8 @@ class PodJobs:
         self, settings: KubernetesSettings, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._settings = settings
+        self._next: KubernetesSettings | None = None
+        """What a reload has brought; it is worked by when no look is under way."""
         self._cluster = Cluster(settings)
         self._search = JobSearch(self._cluster, settings)
         self._clock = clock
@@ -78,6 +80,13 @@ class PodJobs:
         self._looked = asyncio.Event()
         self._trouble = ""
 
+    def take(self, settings: KubernetesSettings) -> None:
+        """Ask by new settings from the next look on; names that are known stay."""
+        if settings != (self._next or self._settings):
+            self._next = settings
+            self._asked_at.clear()
+            self._bell.ring()
+
     async def run(self) -> None:
         """Ask for what is new until cancelled."""
         try:
@@ -88,9 +97,17 @@ class PodJobs:
                 )
             while True:
                 await self._bell.wait(LOOK_SECONDS)
+                self._change()
                 await self._look()
         finally:
             self._cluster.close()
+
+    def _change(self) -> None:
+        if self._next is not None:
+            self._cluster.close()
+            self._settings, self._next = self._next, None
+            self._cluster = Cluster(self._settings)
+            self._search = JobSearch(self._cluster, self._settings)
 
     async def body(self, node: str, body: Body) -> Body:
         """Return what an agent said, with the pods of one job as one; see `JobNames.body`."""
