@@ -11,10 +11,12 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from chipmedic_watchdog.recover.settings import SlurmSettings
 from chipmedic_watchdog.store import schema
@@ -161,6 +163,88 @@ async def test_killed_at_every_act_it_does_each_of_them_once(
     assert "chip-a1" not in cluster.job_nodes(job)
     assert [row["node"] for row in rows(database, schema.isolations)] == ["chip-a1"]
     assert others(cluster) <= {"idle", "allocated"}
+
+
+async def test_a_controller_that_restarts_in_the_middle_of_a_move_is_waited_for(
+    cluster: Cluster, database: Database, tmp_path: Path
+) -> None:
+    """It knows of no node for some seconds then: none is dead for that, and none is fenced."""
+    job = stepping(cluster, 2)
+    controller = cluster.servers["slurmctld"]
+    stop = f"kill -TERM {controller.pid}"
+    env = in_the_moment(cluster, tmp_path, [(AT_REQUEUE, "after", stop)])
+    fence = ("/bin/sh", "-c", f"echo {{node}} >> {tmp_path}/fenced")
+    settings = SlurmSettings(env=env, fence=fence, command_timeout_seconds=5.0)
+    async with recovering(cluster, database, slurm=settings) as loop:
+        bad_chip(database, "chip-a1", f"slurm:{job}")
+        loop.wake()
+        await eventually(lambda: happened(tmp_path))
+        await asyncio.to_thread(controller.wait, PATIENCE_SECONDS)
+        await asyncio.to_thread(cluster.start_controller)
+        await state(database, "done")
+    assert (cluster.job(job)["JobState"], cluster.job(job)["Restarts"]) == ("RUNNING", "1")
+    assert "chip-a1" not in cluster.job_nodes(job)
+    assert cluster.states()["chip-a1"].startswith("drain")
+    assert not (tmp_path / "fenced").exists()
+    assert [row["node"] for row in rows(database, schema.isolations)] == ["chip-a1"]
+    assert others(cluster) <= {"idle", "allocated"}
+
+
+@asynccontextmanager
+async def agents(cluster: Cluster, database: Database, job: str) -> AsyncIterator[None]:
+    """Tell each second where a job is, as the nodes' agents do."""
+    table = schema.job_nodes
+
+    async def report() -> None:
+        while True:
+            shown = await asyncio.to_thread(cluster.job, job)
+            runs = shown["JobState"] == "RUNNING"
+            there = await asyncio.to_thread(cluster.job_nodes, job) if runs else set()
+            told = {row["node"] for row in rows(database, table)}
+            for node in there - told:
+                put(database, table, job=f"slurm:{job}", node=node, node_at=time.time(),
+                    received_at=time.time(), pids=[1])  # fmt: skip
+            for node in told:
+                values = {"received_at": time.time(), "is_present": node in there}
+                change = update(table).where(table.c.node == node).values(**values)
+                database.write_now(lambda c, change=change: c.execute(change))
+            await asyncio.sleep(1)
+
+    task = asyncio.create_task(report())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def test_a_job_moves_on_when_the_node_that_it_moved_to_is_bad_as_well(
+    cluster: Cluster, database: Database
+) -> None:
+    """The second fault comes as soon as the job runs there, before the first move is over."""
+    job = stepping(cluster, 1)
+    (first,) = cluster.job_nodes(job)
+
+    def has_moved(times: str) -> bool:
+        shown = cluster.job(job)
+        return (shown["JobState"], shown["Restarts"]) == ("RUNNING", times)
+
+    async with recovering(cluster, database) as loop:
+        bad_chip(database, first, f"slurm:{job}")
+        loop.wake()
+        await eventually(lambda: has_moved("1"))
+        (second,) = cluster.job_nodes(job)
+        bad_chip(database, second, f"slurm:{job}", "inc-000002")
+        loop.wake()
+        async with agents(cluster, database, job):
+            await eventually(lambda: has_moved("2"))
+            await eventually(
+                lambda: {row["state"] for row in rows(database, schema.recoveries)} == {"done"}
+            )
+    assert has_moved("2")
+    assert not cluster.job_nodes(job) & {first, second}
+    assert {row["node"] for row in rows(database, schema.isolations)} == {first, second}
 
 
 @pytest.mark.parametrize(("seconds_before", "restarts"), [(60.0, "0"), (3.0, "1")])

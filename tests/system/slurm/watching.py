@@ -32,17 +32,17 @@ def rows(database: Database, table: Any) -> list[dict[str, Any]]:
     return database.read_now(lambda c: [dict(r) for r in c.execute(select(table)).mappings()])
 
 
-def bad_chip(database: Database, node: str, job: str) -> None:
+def bad_chip(database: Database, node: str, job: str, incident: str = "inc-000001") -> None:
     """What the correlation writes when a chip of the job's node fails."""
     now = time.time()
     put(
         database,
         schema.incidents,
-        id="inc-000001",
+        id=incident,
         state="open",
         severity=3,
         kind="memory.uncorrectable",
-        cause="single/1",
+        cause=f"single/{incident}",
         title="memory.uncorrectable",
         nodes=[node],
         jobs=[job],
@@ -65,7 +65,7 @@ def bad_chip(database: Database, node: str, job: str) -> None:
         source="nvidia",
         codes=["xid:48"],
         state="open",
-        incident="inc-000001",
+        incident=incident,
     )
     put(database, schema.job_nodes, job=job, node=node, node_at=now, received_at=now, pids=[1])
 

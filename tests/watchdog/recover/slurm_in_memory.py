@@ -41,6 +41,8 @@ class SlurmWorld(FakeHost):
     excluded: list[str] = field(default_factory=list)
     reservation: str = ""
     spares: str = "n4"
+    unheard: set[str] = field(default_factory=set)
+    """Nodes that have not answered the controller since its start."""
     acts: list[str] = field(default_factory=list)
     """What was really changed."""
     dies: Callable[[str], None] = lambda _: None
@@ -103,7 +105,7 @@ class SlurmWorld(FakeHost):
 
     def _node(self, name: str) -> Answer:
         drained = self.nodes[name]
-        state = "IDLE+DRAIN" if drained else "ALLOCATED"
+        state = "IDLE+DRAIN" if drained else "UNKNOWN" if name in self.unheard else "ALLOCATED"
         reason = f" Reason={drained} [root@2026-11-29T00:00:00]" if drained else ""
         return Answer(f"NodeName={name} State={state}{reason}\n", "", 0)
 

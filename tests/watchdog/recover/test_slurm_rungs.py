@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from chipmedic.errors import DeliveryFailed
-from chipmedic.recoverer import Rung
+from chipmedic.recoverer import RecoveryRequest, Rung
 from chipmedic_watchdog.recover import book
 from chipmedic_watchdog.recover.engine import Engine
 from chipmedic_watchdog.recover.rungs import nodes_to_let_in
@@ -71,6 +71,22 @@ def test_a_job_that_is_just_ending_is_asked_about_again() -> None:
     with pytest.raises(DeliveryFailed, match="just ending") as refused:
         Slurm(SETTINGS, SlurmWorld(state="COMPLETING")).rungs("slurm:7", ())
     assert not refused.value.is_permanent
+
+
+def test_what_a_controller_that_has_just_started_does_not_know_is_no_death() -> None:
+    world = SlurmWorld(unheard={"n2"})
+    slurm = Slurm(replace(SETTINGS, fence=("/usr/sbin/off", "{node}")), world)
+    request = RecoveryRequest(
+        incident="inc-000001", reason="chipmedic:inc-000001 chip.lost", nodes=(), jobs=("slurm:7",)
+    )
+    (step,) = slurm.plan(request)
+    with pytest.raises(DeliveryFailed, match="n2 is unknown yet") as refused:
+        slurm.do(step)
+    assert not refused.value.is_permanent
+    assert world.acts == [], "nothing is fenced, held or queued again"
+    world.unheard.clear()
+    slurm.do(step)
+    assert world.acts == ["requeue"]
 
 
 # Wherever the watchdog dies, each act is done once.

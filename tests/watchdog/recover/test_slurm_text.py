@@ -89,6 +89,7 @@ train-03|drained*|mei|2026-11-24T06:45:30|fan | no. 3, ordered
 train-04|down*|root|2026-11-24T06:47:52|Not responding
 train-05|idle~|Unknown|Unknown|none
 train-06|mixed#|Unknown|Unknown|none
+train-07|unknown|Unknown|Unknown|none
 """
 
 
@@ -98,6 +99,7 @@ def test_all_nodes() -> None:
         "train-01",
         "train-02",
         "train-06",
+        "train-07",  # slurmctld has just started
     ]
     assert [name for name, view in views.items() if view.is_down] == ["train-04", "train-05"]
     assert views["train-03"].why == "drained*: fan | no. 3, ordered [mei]"

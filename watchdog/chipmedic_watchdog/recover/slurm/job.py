@@ -190,6 +190,8 @@ class SlurmRestart:
             node = self._commands.node(name)
             if node.answers and not (name in silent and self._settings.fence):
                 continue
+            if node.is_unheard:
+                raise DeliveryFailed(f"Slurm's controller has just started: {name} is unknown yet")
             incident = step.arguments["reason"].split()[0].partition(":")[2]
             run = (name, step.arguments["job"], step.arguments["restarts"])
             if run not in self._fenced and not self._commands.fence(name, incident):

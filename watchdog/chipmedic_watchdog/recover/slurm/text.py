@@ -29,6 +29,8 @@ RUN_FORMAT = ",".join(f"{name}:|" for name in RUN_FIELDS)
 """For `squeue -h -t all -O`, with `SLURM_TIME_FORMAT=%s`: times are UNIX seconds."""
 NAMES_FORMAT = "%i|%j"
 
+# UNKNOWN is none of them: so is every node for some seconds after a restart of slurmctld, and a
+# fleet that seems to be gone would open the breaker for a person to close.
 OUT_OF_SERVICE = frozenset(
     {
         "DOWN",
@@ -46,7 +48,6 @@ OUT_OF_SERVICE = frozenset(
         "REBOOT_REQUESTED",
         "NOT_RESPONDING",
         "NO_RESPOND",
-        "UNKNOWN",
         "INVAL",
         "ERROR",
         "FUTURE",
@@ -98,6 +99,14 @@ class SlurmNode:
     def answers(self) -> bool:
         """Its slurmd answers the controller, so that an end of a job there is an end."""
         return not self.flags & {"DOWN", "NOT_RESPONDING", "POWERED_DOWN", "UNKNOWN"}
+
+    @property
+    def is_unheard(self) -> bool:
+        """The controller has just started and has not heard of it yet: it may be in order.
+
+        It hears of it within seconds, or takes it for down after `SlurmdTimeout`.
+        """
+        return "UNKNOWN" in self.flags and not self.is_down
 
     @property
     def state(self) -> str:
