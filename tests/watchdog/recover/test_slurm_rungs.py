@@ -89,6 +89,21 @@ def test_what_a_controller_that_has_just_started_does_not_know_is_no_death() -> 
     assert world.acts == ["requeue"]
 
 
+@pytest.mark.parametrize("reason", ["JobHeldUser", "JobHeldAdmin", "launch failed requeued held"])
+def test_a_job_that_is_held_is_told_at_once_and_not_released(reason: str) -> None:
+    world = SlurmWorld()
+    request = RecoveryRequest(
+        incident="inc-000001", reason="chipmedic:inc-000001 chip.lost", nodes=(), jobs=("slurm:7",)
+    )
+    (step,) = (slurm := Slurm(SETTINGS, world)).plan(request)
+    slurm.do(step)
+    world.reason = reason
+    with pytest.raises(DeliveryFailed, match=reason) as refused:
+        slurm.do(step)
+    assert refused.value.is_permanent
+    assert world.acts == ["requeue"]
+
+
 # Wherever the watchdog dies, each act is done once.
 
 FAST = RecoverSettings(

@@ -22,7 +22,17 @@ from chipmedic_watchdog.recover.slurm.text import (
     SlurmJob,
 )
 
-HELD_REASONS = frozenset({"JobHeldUser", "JobHeldAdmin", "Dependency", "DependencyNeverSatisfied"})
+HELD_REASONS = frozenset(
+    {
+        "JobHeldUser",
+        "JobHeldAdmin",
+        "Dependency",
+        "DependencyNeverSatisfied",
+        # A node refused it, and Slurm holds it for that; scontrol writes it in the second way.
+        "launch failed requeued held",
+        "launch_failed_requeued_held",
+    }
+)
 CRASHES_FORGIVEN = 2
 """A job that fails right after its start is queued again so often: a node may refuse the launch."""
 HELD_STATES = frozenset({"SPECIAL_EXIT", "REQUEUE_HOLD", "RESV_DEL_HOLD"})
