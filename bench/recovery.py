@@ -235,10 +235,14 @@ class Bench:
                 self.site.repair(made.node)
             until(lambda: not self._open_faults(made.node), 60)
             for row in self._active(made.node):
-                self.site.post(f"/api/v1/incidents/{row['id']}/resolve", why="repaired")
-            is_back = until(lambda: self._is_in_service(made.node), 90 if event.leaves else 30)
-            if not is_back:
-                self.unreturned.append(made.node)
+                if not any(self._open_faults(node) for node in json.loads(row["nodes"])):
+                    self.site.post(f"/api/v1/incidents/{row['id']}/resolve", why="repaired")
+
+            def is_back() -> bool:
+                return self._is_struck_again(made) or self._is_in_service(made.node)
+
+            if not until(is_back, 90 if event.leaves else 30):
+                self.unreturned.append(f"{made.node} ({made.name}, {made.incident or '-'})")
                 self.site.cluster.command(
                     "scontrol", "update", f"NodeName={made.node}", "State=RESUME"
                 )
@@ -257,8 +261,13 @@ class Bench:
         if not self.site.is_watched:
             return []
         return self.site.query(
-            "SELECT id FROM incidents WHERE state != 'resolved' AND nodes LIKE ?", f'%"{node}"%'
+            "SELECT id, nodes FROM incidents WHERE state != 'resolved' AND nodes LIKE ?",
+            f'%"{node}"%',
         )
+
+    def _is_struck_again(self, made: Outcome) -> bool:
+        """Whether something else has happened to the node: it is that one's to mend."""
+        return any(one.node == made.node and one.at > made.at for one in self.outcomes)
 
     def _is_in_service(self, node: str) -> bool:
         state = self.site.cluster.states().get(node, "")
@@ -343,7 +352,7 @@ def show(bench: Bench, wall_seconds: float) -> bool:
     print(f"\nfaults {len(faults)}, not recovered {len(faults) - len(done)}; decoys {len(decoys)}, "
           f"disturbed {len(bad)}; healthy nodes removed {len(removed)} {' '.join(removed)}; "
           f"jobs restarted for nothing {len(restarted)} {' '.join(restarted)}; repaired nodes not "
-          f"given back {len(bench.unreturned)}")  # fmt: skip
+          f"given back {len(bench.unreturned)} {' '.join(bench.unreturned)}")  # fmt: skip
     print(f"{wall_seconds:.0f} s in all; {_ratio(bench)}")
     is_met = bool(whole) and len(done) == len(faults) and not removed and not restarted and not bad
     return (

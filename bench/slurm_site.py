@@ -161,12 +161,14 @@ class Site:
     def power_off(self, node: str) -> None:
         """Let a node die with all that runs on it."""
         self.kill_agent(node)
+        # All at once, as it were: a slurmstepd that lives on for a moment tells how the job ended.
+        words = (f"slurmstepd.*{node}", f"SLURMD_NODENAME={node}")
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in {pid for each in words for pid in _with(each)}:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, number)
         with suppress(KeyError):
             self.cluster.kill(node)
-        for words in (f"slurmstepd.*{node}", f"SLURMD_NODENAME={node}"):
-            for pid in _with(words):
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
 
     def repair(self, node: str) -> None:
         """Put a healthy node in its place: booted anew, nothing wrong in its log."""

@@ -107,6 +107,13 @@ class Story:
         return incident
 
     def _rank_hangs(self) -> str:
+        # On a busy machine the broken chip may have cost the job a stand-still, or its node a
+        # silence, of its own; what happens while such an incident is open would join it.
+        self._witness.wait(
+            "the end of what the first fault has led to",
+            self._witness.is_calm,
+            seconds=MOVE_SECONDS,
+        )
         at = time.time()
         inject(self._layout, "hang", SILENT, 0)
         self._screen.line(

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from chipmedic.errors import ChipmedicError
 from chipmedic_cli.client import Client, WatchdogUnreachable
+from chipmedic_simulator.configuration import REOPEN_SECONDS
 from chipmedic_simulator.inbox import Delivery, Page, deliveries, pages
 from chipmedic_simulator.layout import Layout
 
@@ -92,6 +93,18 @@ class Witness:
             if row["kind"].startswith(kind) and job in row["jobs"] and row["opened_at"] >= since:
                 return dict(row)
         return None
+
+    def is_calm(self) -> bool | None:
+        """Return True when no job and no node has an incident that news would join or reopen."""
+        latest = time.time() - REOPEN_SECONDS
+        return (
+            all(
+                row["state"] == "resolved" and row["resolved_at"] < latest
+                for row in self._client.all("/api/v1/incidents")
+                if row["kind"].startswith(("job.", "node."))
+            )
+            or None
+        )
 
     def told(self, incident: str, *, is_resolved: bool) -> Told | None:
         """Return the first notice of an incident, or its all-clear, once both places have it."""
