@@ -32,6 +32,7 @@ from chipmedic_agent.job_room import JobRoom
 from chipmedic_agent.job_source import JOBS, JobSource
 from chipmedic_agent.jobs import JobTracker
 from chipmedic_agent.journal import Journal
+from chipmedic_agent.last_end import end_within
 from chipmedic_agent.membership import Membership
 from chipmedic_agent.metrics import World, exposition
 from chipmedic_agent.orders import Orders
@@ -51,6 +52,8 @@ RETRY_SECONDS = 30.0
 """How often a port or socket that is taken is tried again."""
 GOODBYE_SECONDS = 5.0
 """How long the stream may take to end politely."""
+END_SECONDS = 12.0
+"""When the process ends even so: before systemd would kill it (`TimeoutStopSec`), with a word."""
 HEAP_SECONDS = (20.0, 60.0, 600.0)
 """After which pauses memory that is not needed any more is given back; the last one for ever."""
 STREAM_PARTS = frozenset({"labels", "watchdogs", "tls", "stream"})
@@ -289,6 +292,8 @@ class Daemon:
         loop.add_signal_handler(signal.SIGHUP, self._hup.set)
 
     def _end(self, reason: str) -> None:
+        if not self._stop.is_set():
+            end_within(END_SECONDS)
         self._stop_reason = reason
         self._stop.set()
 

@@ -18,6 +18,7 @@ from chipmedic.model import Component, Coverage, Verdict
 from chipmedic_agent.config import AgentSettings
 from chipmedic_agent.pipeline import Pipeline
 from chipmedic_agent.roster import Roster
+from chipmedic_agent.worker import apart
 
 QUIET = {
     Metric.ECC_UNCORRECTED: 0,
@@ -83,7 +84,7 @@ class Gate:
         async with self._lock:
             await self._roster.scan_now(())
             before = self._see(now)
-            loaded, words = await asyncio.to_thread(self._load)
+            loaded, words = await apart("gate load", self._load)
             await self._roster.scan_now(())
             after = self._see(now)
         # What a site has switched off it does not miss.

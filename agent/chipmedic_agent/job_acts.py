@@ -19,6 +19,7 @@ from chipmedic_agent.config import JobSettings
 from chipmedic_agent.job_room import JobRoom
 from chipmedic_agent.process_tree import Ended, Process, catches, end, send, with_descendants
 from chipmedic_agent.processes import ProcessIdentity
+from chipmedic_agent.worker import apart
 from chipmedic_proto.v1 import chipmedic_pb2 as pb
 
 KILL_SECONDS = 5.0
@@ -98,7 +99,7 @@ class JobActs:
             return Outcome(False, words, True)
         async with self._lock:
             try:
-                return await asyncio.to_thread(partial(work, act))
+                return await apart("job act", partial(work, act))
             except OSError as e:
                 return Outcome(False, f"{e.filename or 'files for jobs'}: {e.strerror}")
 

@@ -8,6 +8,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from chipmedic.address import split_address
@@ -16,6 +17,7 @@ from chipmedic.host import Host
 from chipmedic_agent import credentials
 from chipmedic_agent.config import JOIN_PORT, AgentSettings
 from chipmedic_agent.credentials import Credentials
+from chipmedic_agent.worker import Worker
 
 LOOK_SECONDS = 5.0
 """How soon a certificate that was made by hand is shown."""
@@ -48,6 +50,7 @@ class Membership:
         self._retry_at = 0.0
         self._is_unreadable = False
         self._has_looked = asyncio.Event()
+        self._worker = Worker("membership")
 
     def apply(self, settings: AgentSettings) -> None:
         """Take over a new configuration."""
@@ -72,11 +75,14 @@ class Membership:
 
     async def run(self) -> None:
         """Look and act until cancelled."""
-        while True:
-            if self._settings.tls.ca_file is None:
-                await self.look()
-            self._has_looked.set()
-            await asyncio.sleep(min(LOOK_SECONDS, self._due_seconds()))
+        try:
+            while True:
+                if self._settings.tls.ca_file is None:
+                    await self.look()
+                self._has_looked.set()
+                await asyncio.sleep(min(LOOK_SECONDS, self._due_seconds()))
+        finally:
+            self._worker.close()
 
     async def look(self) -> None:
         """Read what is there; join or renew where that is due."""
@@ -105,7 +111,7 @@ class Membership:
 
     async def _read(self) -> None:
         try:
-            found = await asyncio.to_thread(credentials.load, self._folder)
+            found = await self._worker.call(partial(credentials.load, self._folder))
         except StoreError as e:
             self._is_unreadable = self.credentials is None
             self._note(str(e))
@@ -128,8 +134,8 @@ class Membership:
         if act == "join":
             argv += ["--token-file", str(self._settings.tls.token_file)]
         try:
-            answer = await asyncio.to_thread(
-                self._host.run, [*argv, "--", *targets], timeout_seconds=CHILD_SECONDS
+            answer = await self._worker.call(
+                partial(self._host.run, [*argv, "--", *targets], timeout_seconds=CHILD_SECONDS)
             )
         except CollectError as e:
             words = str(e)

@@ -57,6 +57,15 @@ class Worker:
             del call, function, future
 
 
+async def apart(name: str, function: Callable[[], Result]) -> Result:
+    """Run one call in a thread of its own, for which the end of the agent does not wait."""
+    worker = Worker(name)
+    try:
+        return await worker.call(function)
+    finally:
+        worker.close()
+
+
 def _tell(
     loop: asyncio.AbstractEventLoop,
     future: asyncio.Future[Any],
