@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
@@ -16,9 +17,8 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from chipmedic.host import StuckTools
 from chipmedic.metric import Metric as Quantity
-from chipmedic.model import Component, ComponentKind, Verdict
+from chipmedic.model import Chip, Component, ComponentKind, Verdict
 from chipmedic_agent.identity import Identity
-from chipmedic_agent.inventory import Inventory
 from chipmedic_agent.journal import Journal
 from chipmedic_agent.membership import Membership
 from chipmedic_agent.pipeline import Pipeline
@@ -61,7 +61,7 @@ class World:
 
 
 class AgentMetrics(Collector):
-    """Everything about this node as metric families; called from the page's thread."""
+    """Everything but the readings as metric families; called from the page's thread."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -73,7 +73,6 @@ class AgentMetrics(Collector):
         yield from self._stream()
         yield from self._faults()
         yield from self._chips()
-        yield from self._readings()
 
     def _agent(self) -> Iterator[Metric]:
         identity, reload = self._world.identity, self._world.reload
@@ -226,18 +225,49 @@ class AgentMetrics(Collector):
             info.add_metric((*labels, chip.serial or "", chip.pci or ""), 1.0)
         yield info
 
-    def _readings(self) -> Iterator[Metric]:
-        families: dict[str, Metric] = {}
-        current = self._world.pipeline.readings.current(self._world.now())
-        for component, quantity, value in current:
-            name = _name(component.kind, quantity)
-            labels = _labels(component, self._world.pipeline.inventory)
-            family = families.get(name)
-            if family is None:
-                family = families[name] = _family(name, quantity, labels)
-            _, factor = IN_BASE_UNITS.get(quantity, ("", 1.0))
-            _add(family, labels, value.value * factor)
-        yield from families.values()
+
+class ReadingPages:
+    """The readings as text, a family at a time: one in which nothing has changed is kept.
+
+    A chip has some sixty readings, of which a dozen change from one scrape to the next; writing
+    all of them anew was the dearest thing that the agent did.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._written: dict[str, tuple[list[_Shown], bytes]] = {}
+
+    def page(self) -> bytes:
+        """Return the text of every family; may be called from several threads."""
+        shown: dict[str, tuple[Quantity, list[_Shown]]] = {}
+        inventory = self._world.pipeline.inventory
+        for component, quantity, value in self._world.pipeline.readings.current(self._world.now()):
+            is_chip = component.kind is ComponentKind.CHIP
+            chip = inventory.chip(component.name) if is_chip else None
+            name, factor = _name(component.kind, quantity)
+            _, lines = shown.setdefault(name, (quantity, []))
+            lines.append((component, chip, value.value * factor))
+        written: dict[str, tuple[list[_Shown], bytes]] = {}
+        for name, (quantity, lines) in shown.items():
+            before, text = self._written.get(name, ([], b""))
+            if before != lines:
+                text = generate_latest(_One(_family(name, quantity, lines)))
+            written[name] = (lines, text)
+        self._written = written
+        return b"".join(text for _, text in written.values())
+
+
+_Shown = tuple[Component, Chip | None, float]
+
+
+class _One(Collector):
+    """A single family, which `generate_latest` writes as it does a registry."""
+
+    def __init__(self, family: Metric) -> None:
+        self._family = family
+
+    def collect(self) -> Iterator[Metric]:
+        yield self._family
 
 
 def exposition(world: World) -> Callable[[], bytes]:
@@ -245,22 +275,23 @@ def exposition(world: World) -> Callable[[], bytes]:
     registry = CollectorRegistry(auto_describe=False)
     ProcessCollector(registry=registry)
     registry.register(AgentMetrics(world))
-    return lambda: generate_latest(registry)
+    readings = ReadingPages(world)
+    return lambda: generate_latest(registry) + readings.page()
 
 
-def _name(kind: ComponentKind, quantity: Quantity) -> str:
-    """Return `chipmedic_<part>_<quantity>`, the part once where the quantity names it already."""
-    name, _ = IN_BASE_UNITS.get(quantity, (quantity.value, 1.0))
+@cache
+def _name(kind: ComponentKind, quantity: Quantity) -> tuple[str, float]:
+    """Return `chipmedic_<part>_<quantity>`, the part once, and the factor to its base unit."""
+    name, factor = IN_BASE_UNITS.get(quantity, (quantity.value, 1.0))
     prefix = f"{kind.value}_"
-    return f"chipmedic_{prefix}{name.removeprefix(prefix)}"
+    return f"chipmedic_{prefix}{name.removeprefix(prefix)}", factor
 
 
-def _labels(component: Component, inventory: Inventory) -> dict[str, str]:
+def _labels(component: Component, chip: Chip | None) -> dict[str, str]:
     if component.kind is ComponentKind.HOST:
         return {}
     if component.kind is not ComponentKind.CHIP:
         return {component.kind.value: component.name}
-    chip = inventory.chip(component.name)
     if chip is None:
         return {"chip": component.name, "vendor": "", "index": "", "pci": ""}
     return {
@@ -271,16 +302,19 @@ def _labels(component: Component, inventory: Inventory) -> dict[str, str]:
     }
 
 
-def _family(name: str, quantity: Quantity, labels: Iterable[str]) -> Metric:
+def _family(name: str, quantity: Quantity, lines: Iterable[_Shown]) -> Metric:
+    """Return the readings of one quantity of one sort of component."""
     help_text = f"{quantity.value.replace('_', ' ').capitalize()} as the source reads it."
-    if name.endswith("_total"):
-        return CounterMetricFamily(name.removesuffix("_total"), help_text, labels=tuple(labels))
-    return GaugeMetricFamily(name, help_text, labels=tuple(labels))
-
-
-def _add(family: Metric, labels: Mapping[str, str], value: float) -> None:
-    if isinstance(family, CounterMetricFamily | GaugeMetricFamily):
+    labelled = [(_labels(component, chip), value) for component, chip, value in lines]
+    names = tuple(labelled[0][0])
+    family: CounterMetricFamily | GaugeMetricFamily = (
+        CounterMetricFamily(name.removesuffix("_total"), help_text, labels=names)
+        if name.endswith("_total")
+        else GaugeMetricFamily(name, help_text, labels=names)
+    )
+    for labels, value in labelled:
         family.add_metric(tuple(labels.values()), value)
+    return family
 
 
 def _gauge(name: str, help_text: str, values: Mapping[str, float]) -> Metric:

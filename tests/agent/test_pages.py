@@ -9,6 +9,7 @@ import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,31 @@ def test_readings_carry_who_and_where(tmp_path: Path) -> None:
     assert "# TYPE chipmedic_chip_ecc_corrected_total counter" in text
     assert 'chipmedic_nic_link_up{nic="mlx5_0/1"} 1.0' in text
     assert "chipmedic_host_memory_total_bytes 5.0" in text
+
+
+def test_what_was_written_before_is_written_anew_when_it_has_changed(tmp_path: Path) -> None:
+    world = a_world(tmp_path)
+    ecc = Reading(component("A"), Metric.ECC_CORRECTED, 7.0)
+    scrape = exposition(world)
+
+    def told(name: str) -> list[str]:
+        text = scrape().decode()
+        assert [line for line in text.splitlines() if "chipmedic_chip" in line] == [
+            line for line in page(world).splitlines() if "chipmedic_chip" in line
+        ]
+        return [line for line in text.splitlines() if line.startswith(f"chipmedic_chip_{name}")]
+
+    take(world, WARM, ecc)
+    assert len(told("ecc")) == 1
+    pass_seconds(world, 5.0)
+    take(world, replace(WARM, value=42.0), ecc)
+    assert told("temperature")[0].endswith(" 42.0")
+    pass_seconds(world, 5.0)
+    moved = Scan(source="acme", at=world.now(), chips=(a_chip("A", 4, "0000:1a:00.0"),))
+    world.pipeline.consume(moved, period_seconds=5.0)
+    assert 'index="4"' in told("ecc")[0]
+    pass_seconds(world, 3600.0)
+    assert told("ecc") == []
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
