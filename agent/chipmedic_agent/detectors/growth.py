@@ -50,11 +50,14 @@ class Growth:
 
     def step(self, state: GrowthState, scan: Scan) -> tuple[GrowthState, list[Change]]:
         """See `Detector.step`."""
+        values = scan.values(self.metric)
+        if not (values or state.open or state.grew_at or scan.events):
+            return state, []
         board = Board(state.open)
         baseline, grew_at = dict(state.baseline), dict(state.grew_at)
         if is_boot(scan):
             board.clear_all(scan.at, "rebooted")
-        for component, value in scan.values(self.metric).items():
+        for component, value in values.items():
             key = str(component)
             known = baseline.get(key)
             baseline[key] = value

@@ -83,9 +83,12 @@ class Level:
 
     def step(self, state: LevelState, scan: Scan) -> tuple[LevelState, list[Change]]:
         """See `Detector.step`."""
+        sights = list(self.judge(scan))
+        if not (sights or state.open or scan.events):  # most scans say nothing of most conditions
+            return state, []
         board = Board(state.open)
         timers = dict(state.timers)
-        for sight in self.judge(scan):
+        for sight in sights:
             key = str(sight.component)
             timer = self._advance(board, timers.get(key, Timer()), sight, scan)
             if timer == Timer():

@@ -92,9 +92,12 @@ class Rate:
 
     def step(self, state: RateState, scan: Scan) -> tuple[RateState, list[Change]]:
         """See `Detector.step`."""
+        values = scan.values(self.metric)
+        if not (values or scan.events):  # most scans are of something else
+            return state, []
         board = Board(state.open)
         series = dict(state.samples)
-        for component, value in scan.values(self.metric).items():
+        for component, value in values.items():
             if component.kind not in self.component_kinds:
                 continue
             samples = with_sample(series.get(str(component), ()), scan.at, value)
