@@ -317,8 +317,10 @@ class JobTracker:
     def _returned(self, job: str, alive: list[ProcessIdentity], now: float) -> str:
         """Return the processes of a torchrun job that began after launchers were kept out."""
         since = self.kept_out_since()
+        if since is None or not job.startswith("torchrun:"):
+            return ""
         uptime_seconds = uptime(self._host)
-        if since is None or uptime_seconds is None or not job.startswith("torchrun:"):
+        if uptime_seconds is None:
             return ""
         booted_at = now - uptime_seconds
         late = [
