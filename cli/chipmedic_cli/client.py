@@ -154,7 +154,7 @@ OF_CERTIFICATES = (
     ("mismatch", "its certificate is not for this name: call it as the certificate names it, or "
      "add the name there ([join] names)"),
     ("CERTIFICATE_VERIFY_FAILED", "its certificate is of no authority that is trusted here: name "
-     "the authority's file with --ca (or CHIPMEDIC_CA)"),
+     "its authority with --ca (or CHIPMEDIC_CA)"),
     ("WRONG_VERSION_NUMBER", "it speaks no HTTPS there: try http://"),
     ("record layer failure", "it speaks no HTTPS there: try http://"),
 )  # fmt: skip

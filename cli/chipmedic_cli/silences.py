@@ -82,6 +82,8 @@ def _add(watchdog: str, body: dict[str, str], *, as_json: bool) -> None:
         print_json(made)
     else:
         typer.echo(f"{made['id']}: {made['state']} until {clock(made['ends_at'])}")
+        for note in made.get("notes", ()):
+            typer.echo(f"{made['id']}: note: {note}", err=True)
 
 
 @silence_app.command("list")

@@ -102,6 +102,8 @@ async def test_each_of_these_acts_is_in_the_audit(
         ({"ends_at": "nan"}, "not a number of UNIX seconds"),
         ({"ends_at": "1"}, "has passed already"),
         ({"kind": "peace"}, "not one of"),
+        ({"matchers": 'ndoe="n1"'}, "no incident has a label 'ndoe'; did you mean node?"),
+        ({"matchers": 'color!="red"'}, "There are: severity, kind, cause, incident, node, job"),
     ],
 )
 async def test_a_silence_that_is_none(
@@ -110,6 +112,28 @@ async def test_a_silence_that_is_none(
     answer = await client.post("/api/v1/silences", json=silence(**values))
     assert answer.status_code == 400
     assert words in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("matchers", "notes"),
+    [
+        ('node="gpu-017"', []),
+        ('rack="r3"', []),
+        ('node=~"gpu-.*"\nkind=~"memory.*"', []),
+        ('node="gpu-017"\nuser!="nobody"', []),
+        ('node="gpu-17"', ['matches no open incident and no known node: node="gpu-17"']),
+        ('node=~"gpu-017|gpu-18"',
+         ['matches no open incident and no known node: node="gpu-18"']),
+        ('kind="memory.lost"', ['matches no open incident: kind="memory.lost"']),
+        ('rack="r4"', ['matches no open incident and no known node: rack="r4"']),
+    ],
+)  # fmt: skip
+async def test_what_a_silence_does_not_reach_is_said(
+    client: httpx.AsyncClient, database: Database, matchers: str, notes: list[str]
+) -> None:
+    story.put_node(database, "gpu-017", rack="r3")
+    made = await client.post("/api/v1/silences", json=silence(matchers=matchers))
+    assert (made.status_code, made.json()["notes"]) == (200, notes)
 
 
 async def test_what_is_held_is_shown(client: httpx.AsyncClient, database: Database) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from chipmedic_watchdog.notify import silences
+from chipmedic_watchdog.notify import silence_reach, silences
+from chipmedic_watchdog.notify.matchers import parse
 from chipmedic_watchdog.store import audit, schema
 from chipmedic_watchdog.web.endpoint import Query
 from chipmedic_watchdog.web.listing import Listing
@@ -33,12 +34,19 @@ def page(connection: Connection, listing: Listing, query: Query, now: float) -> 
 
 
 def add(connection: Connection, body: dict[str, str], now: float) -> dict[str, Any]:
-    """Make a silence.
+    """Make a silence; its `notes` say what it does not reach.
 
     Raises:
         Problem: 400 with what is wrong.
     """
     matchers = [line.strip() for line in body["matchers"].splitlines() if line.strip()]
+    known = silence_reach.known_labels(connection)
+    try:
+        made = [parse(line) for line in matchers]
+    except ValueError as e:
+        raise Problem(HTTPStatus.BAD_REQUEST, f"matchers: {e}") from e
+    if trouble := silence_reach.unknown_label(made, known):
+        raise Problem(HTTPStatus.BAD_REQUEST, f"matchers: {trouble}")
     try:
         identity = silences.add(
             connection,
@@ -57,7 +65,7 @@ def add(connection: Connection, body: dict[str, str], now: float) -> dict[str, A
         connection, at=now, who=body["who"], act=found["kind"], target=identity,
         why=body["why"], matchers=found["matchers"], ends_at=found["ends_at"],
     )  # fmt: skip
-    return found
+    return found | {"notes": list(silence_reach.fits_nothing(made, known))}
 
 
 def expire(
