@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from chipmedic_cli.client import Client
+from chipmedic.words import counted
+from chipmedic_cli.client import Client, named
 from chipmedic_cli.options import JsonOption, WatchdogOption, WhoOption, print_json
 from chipmedic_cli.report import WrongOption, seconds_of
 from chipmedic_cli.status import table
@@ -110,7 +111,7 @@ def _state(row: dict[str, Any]) -> str:
 def revoke_token(token: str, watchdog: WatchdogOption, who: WhoOption, why: Why = "") -> None:
     """Make a token worthless; TOKEN is its id, from the list."""
     with Client(watchdog) as client:
-        client.post(f"/api/v1/tokens/{token}/revoke", {"who": who, "why": why})
+        client.post(f"/api/v1/tokens/{named('token', token)}/revoke", {"who": who, "why": why})
     typer.echo(f"{token}: revoked")
 
 
@@ -135,5 +136,7 @@ def list_nodes(watchdog: WatchdogOption, as_json: JsonOption = False) -> None:
 def revoke_node(node: str, why: Why, watchdog: WatchdogOption, who: WhoOption) -> None:
     """Make every certificate of a node worthless; it must join again."""
     with Client(watchdog) as client:
-        answer = client.post(f"/api/v1/nodes/{node}/revoke", {"who": who, "why": why})
-    typer.echo(f"{node}: {answer['certificates']} certificate(s) revoked")
+        answer = client.post(
+            f"/api/v1/nodes/{named('node', node)}/revoke", {"who": who, "why": why}
+        )
+    typer.echo(f"{node}: {counted(answer['certificates'], 'certificate')} revoked")

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from chipmedic.audit_chain import Head, verify
+from chipmedic.words import counted
 from chipmedic_cli.client import Client
 from chipmedic_cli.options import JsonOption, WatchdogOption, print_json
 from chipmedic_cli.report import WrongOption
@@ -72,5 +73,5 @@ def verify_chain(
     for problem in () if as_json else found.problems:
         typer.echo(problem)
     if not found.problems and not as_json:
-        typer.echo(f"{found.head.seq} entries, as they were written; head={found.head}")
+        typer.echo(f"{counted(found.head.seq, 'entry')}, as written; head={found.head}")
     raise typer.Exit(EXIT_FAILED if found.problems else 0)

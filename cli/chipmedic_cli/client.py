@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import ssl
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import quote
 
-from chipmedic.errors import ChipmedicError
+from chipmedic.errors import ChipmedicError, ConfigError
 
 if TYPE_CHECKING:  # it takes longer to load than `explain` and `doctor` do without it
     import httpx
@@ -17,6 +18,12 @@ TIMEOUT_SECONDS = 10.0
 CA_VARIABLE = "CHIPMEDIC_CA"
 """Names a file with the authority (PEM) that has signed the watchdog's HTTPS certificate."""
 PAGE_SIZE = 500
+
+
+class UsageWrong(ChipmedicError):
+    """The command line, or a variable that stands for a part of it, cannot be used."""
+
+    exit_code = 2
 
 
 class WatchdogUnreachable(ChipmedicError):
@@ -52,7 +59,7 @@ class Client:
                 base_url=url, headers=headers, timeout=TIMEOUT_SECONDS, verify=_trust()
             )
         except (httpx.InvalidURL, ValueError) as e:
-            raise ChipmedicError(f"--watchdog {url}: not an address: {e}") from e
+            raise UsageWrong(f"--watchdog {url}: not an address: {e}") from e
 
     def __enter__(self) -> Self:
         return self
@@ -115,15 +122,40 @@ class Client:
         return response
 
 
+def named(what: str, text: str) -> str:
+    """Return an id or a name as a part of an address.
+
+    Raises:
+        UsageWrong: it is empty, or none.
+    """
+    if not text.strip() or set(text) & set("/?#") or not text.isprintable():
+        raise UsageWrong(f"{text!r} is no {what}: take it from the list, as it is shown there")
+    return quote(text, safe="")
+
+
 def _token() -> str | None:
     """Return the bearer token, from its file where one is named."""
     path = os.environ.get("CHIPMEDIC_TOKEN_FILE")
-    if not path:
-        return os.environ.get("CHIPMEDIC_TOKEN")
-    try:
-        return Path(path).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as e:
-        raise ChipmedicError(f"CHIPMEDIC_TOKEN_FILE: {path}: {e}") from e
+    if path:
+        from chipmedic.config import read_secret
+
+        try:
+            return _as_header(f"CHIPMEDIC_TOKEN_FILE: {path}", read_secret("token", path))
+        except ConfigError as e:
+            words = "; ".join(problem.partition(": ")[2] for problem in e.problems)
+            raise UsageWrong(f"CHIPMEDIC_TOKEN_FILE: {path}: {words}") from e
+    token = os.environ.get("CHIPMEDIC_TOKEN")
+    return _as_header("CHIPMEDIC_TOKEN", token) if token else None
+
+
+def _as_header(place: str, token: str) -> str:
+    """See that a token can be sent at all."""
+    if not (token.isascii() and token.isprintable()) or " " in token:
+        raise UsageWrong(
+            f"{place}: this is no token: one is a line of letters and digits, as "
+            "chipmedic watchdog token create shows it"
+        )
+    return token
 
 
 def _trust() -> ssl.SSLContext | bool:
@@ -134,7 +166,7 @@ def _trust() -> ssl.SSLContext | bool:
     try:
         return ssl.create_default_context(cafile=path)
     except (OSError, ssl.SSLError) as e:
-        raise ChipmedicError(f"--ca {path}: {_no_authority(path) or e}") from e
+        raise UsageWrong(f"--ca {path}: {_no_authority(path) or e}") from e
 
 
 def _no_authority(path: str) -> str:
@@ -163,7 +195,7 @@ OF_CERTIFICATES = (
 
 def _trouble(url: str, error: Exception) -> str:
     """Say why there was no answer, and what to do."""
-    words = str(error)
+    words = re.sub(r"^\[Errno -?\d+\] ", "", str(error))
     for part, meaning in OF_CERTIFICATES:
         if part.lower() in words.lower():
             return f"no watchdog at {url}: {meaning}"

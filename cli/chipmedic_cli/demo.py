@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FrameType
 
 from chipmedic.errors import ChipmedicError
-from chipmedic_cli.client import Client
+from chipmedic_cli.client import Client, UsageWrong
 from chipmedic_cli.demo_screen import Screen
 from chipmedic_cli.demo_story import BROKEN, Story
 from chipmedic_cli.demo_witness import Witness
@@ -55,7 +55,7 @@ def run_demo(
         ChipmedicError: the folder or the language cannot be used.
     """
     if language not in LANGUAGES:
-        raise ChipmedicError(f"--language {language}: allowed are {', '.join(LANGUAGES)}")
+        raise UsageWrong(f"--language {language}: allowed are {', '.join(LANGUAGES)}")
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
     screen = screen or Screen()
     try:
@@ -173,9 +173,9 @@ def _folder(state: Path | None) -> Iterator[Path]:
         state.mkdir(parents=True, exist_ok=True)
         is_empty = not any(state.iterdir())
     except OSError as e:
-        raise ChipmedicError(f"--state {state}: cannot be used: {e.strerror}") from e
+        raise UsageWrong(f"--state {state}: cannot be used: {e.strerror}") from e
     if not is_empty:
-        raise ChipmedicError(f"--state {state}: is not empty; name a new folder")
+        raise UsageWrong(f"--state {state}: is not empty; name a new folder")
     yield state.absolute()
 
 

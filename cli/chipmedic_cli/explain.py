@@ -8,13 +8,13 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO, TextIO
 
-from chipmedic.errors import ChipmedicError
 from chipmedic.faults.causes import Cause, Place, Sighting
 from chipmedic.faults.explain import Report, explain_stream
 from chipmedic.faults.finding import Finding
 from chipmedic.faults.kernel_lines import read_line, read_lines
 from chipmedic.tool_report import to_json
 from chipmedic_cli import explain_tool
+from chipmedic_cli.client import UsageWrong
 from chipmedic_cli.explain_texts import ACTIONS, KINDS_ZH, LANGUAGES, SEVERITIES, TEXTS
 from chipmedic_cli.log_source import opened
 
@@ -36,7 +36,7 @@ def run(file: str, *, as_json: bool, independent: bool, language: str) -> None:
         ChipmedicError: the file cannot be read, or the language is not one of ours.
     """
     if language not in LANGUAGES:
-        raise ChipmedicError(f"--language {language}: there are {' and '.join(LANGUAGES)}")
+        raise UsageWrong(f"--language {language}: there are {' and '.join(LANGUAGES)}")
     with opened(file) as stream:
         if independent:
             _write_lines(stream, sys.stdout)

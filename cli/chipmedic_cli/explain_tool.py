@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 from chipmedic.faults.catalog import lookup
 from chipmedic.tool_readers import load_readers, read_tool_run
 from chipmedic.tool_report import ChipReport, Health, ToolReader, ToolReport, ToolRun
+from chipmedic.words import counted
 
 HEAD_MAX = 262_144
 """A longer text is a log: no table of a host is so long."""
@@ -20,7 +21,7 @@ _SURE = 3
 """What a reader answers that has seen its own tool's mark in the text."""
 _TEXTS = {
     "en": {
-        "what": "This is the output of {vendor}'s tool{version}: {chips} chips.",
+        "what": "This is the output of {vendor}'s tool{version}: {counted}.",
         "well": "By the tool's own word nothing is wrong with them. It names present state only; "
         "what happened is in the kernel log: dmesg -T | chipmedic explain -",
         "state": "states {health}",
@@ -68,7 +69,12 @@ def render(report: ToolReport, language: str) -> list[str]:
     texts = _TEXTS[language]
     version = report.driver_version or report.tool_version
     said = f" {version}" if version else ""
-    what = texts["what"].format(vendor=report.vendor, version=said, chips=len(report.chips))
+    what = texts["what"].format(
+        vendor=report.vendor,
+        version=said,
+        chips=len(report.chips),
+        counted=counted(len(report.chips), "chip"),
+    )
     ill = [line for chip in report.chips for line in _chip(report.vendor, chip, language)]
     ill += [texts["problem"].format(kind=p.kind.value, message=p.message) for p in report.problems]
     return [what, *(ill or [texts["well"]])]

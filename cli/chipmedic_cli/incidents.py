@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
+from chipmedic.words import counted
 from chipmedic_cli.client import Client
 from chipmedic_cli.status import incident_table, shortened, table
 from chipmedic_cli.words import age, clock, coloured, plain
@@ -50,9 +51,10 @@ def _facts(incident: dict[str, Any]) -> list[tuple[str, str]]:
         ("jobs", shortened(incident["jobs"], 8)),
         ("grouped by", incident["cause"]),
     ]
-    facts += [("", words) for words in incident.get("grouped", {}).values() if words]
+    if why := incident.get("grouped", {}).get("en"):
+        facts.append(("", why))
     if incident["reopened_count"]:
-        facts.append(("reopened", f"{incident['reopened_count']} times"))
+        facts.append(("reopened", counted(incident["reopened_count"], "time")))
     if held := incident.get("held"):
         facts.append(("not told", f"{held['why']} ({held['held_by']})"))
     if incident["acknowledged_at"]:

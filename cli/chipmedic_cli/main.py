@@ -152,10 +152,10 @@ def incidents_list(
 def incidents_show(incident: str, watchdog: WatchdogOption, as_json: JsonOption = False) -> None:
     """Show one incident: faults, evidence, notices, recovery steps."""
     from chipmedic_cli import incidents as command
-    from chipmedic_cli.client import Client
+    from chipmedic_cli.client import Client, named
 
     with Client(watchdog) as client:
-        answer = client.get(f"/api/v1/incidents/{incident}")
+        answer = client.get(f"/api/v1/incidents/{named('incident', incident)}")
     if as_json:
         print_json(answer)
     else:
@@ -185,10 +185,11 @@ def incidents_resolve(
 
 
 def _act(watchdog: str, incident: str, act: str, who: str, why: str) -> None:
-    from chipmedic_cli.client import Client
+    from chipmedic_cli.client import Client, named
 
     with Client(watchdog) as client:
-        answer = client.post(f"/api/v1/incidents/{incident}/{act}", {"who": who, "why": why})
+        path = f"/api/v1/incidents/{named('incident', incident)}/{act}"
+        answer = client.post(path, {"who": who, "why": why})
     typer.echo(f"{answer['id']}: {answer['state']}")
 
 
@@ -255,7 +256,10 @@ def doctor(
 def _timing(*, as_json: bool, scans: int, root: str, is_agent_here: bool) -> None:
     from chipmedic.host import LinuxHost
     from chipmedic_cli import timing as command
+    from chipmedic_cli.client import UsageWrong
 
+    if not Path(root).is_dir():
+        raise UsageWrong(f"--root {root}: there is no such folder")
     costs = command.measure(LinuxHost(root), scans=scans, is_agent_here=is_agent_here)
     if as_json:
         print_json(command.to_json(costs))

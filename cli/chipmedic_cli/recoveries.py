@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from chipmedic_cli.client import Client
+from chipmedic_cli.client import Client, named
 from chipmedic_cli.hold import reset_breaker
 from chipmedic_cli.options import JsonOption, WatchdogOption, WhoOption, print_json
 from chipmedic_cli.status import table
@@ -41,7 +41,7 @@ def list_recoveries(watchdog: WatchdogOption, as_json: JsonOption = False) -> No
 def plan(incident: str, watchdog: WatchdogOption, as_json: JsonOption = False) -> None:
     """Say what would be done about an open incident now, with the exact commands; do nothing."""
     with Client(watchdog) as client:
-        answer = client.get(f"/api/v1/incidents/{incident}/plan")
+        answer = client.get(f"/api/v1/incidents/{named('incident', incident)}/plan")
     if as_json:
         print_json(answer)
         return
@@ -104,13 +104,15 @@ app.command("reset-breaker")(reset_breaker)
 def give_back(node: str, why: Why, watchdog: WatchdogOption, who: WhoOption) -> None:
     """Give a node back that chipmedic has isolated."""
     with Client(watchdog) as client:
-        answer = client.post(f"/api/v1/nodes/{node}/give-back", {"who": who, "why": why})
+        answer = client.post(
+            f"/api/v1/nodes/{named('node', node)}/give-back", {"who": who, "why": why}
+        )
     _tell(answer)
 
 
 def _answer(watchdog: str, recovery: str, act: str, body: dict[str, str]) -> None:
     with Client(watchdog) as client:
-        _tell(client.post(f"/api/v1/recoveries/{recovery}/{act}", body))
+        _tell(client.post(f"/api/v1/recoveries/{named('recovery', recovery)}/{act}", body))
 
 
 def _tell(recovery: dict[str, Any]) -> None:

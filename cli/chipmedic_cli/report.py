@@ -6,14 +6,13 @@ import re
 import time
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from chipmedic.errors import ChipmedicError
-from chipmedic_cli.client import Client
+from chipmedic_cli.client import Client, named
 from chipmedic_cli.options import JsonOption, WatchdogOption, print_json
 from chipmedic_cli.status import table
 from chipmedic_cli.words import age, plain
@@ -57,7 +56,7 @@ def report(
             write_page(html, client.text("/report", language=language, **which))
             return
         if job:
-            answer = client.get(f"/api/v1/jobs/{quote(job)}/ledger", language=language)
+            answer = client.get(f"/api/v1/jobs/{named('job', job)}/ledger", language=language)
         else:
             answer = client.get("/api/v1/report", since=str(time.time() - seconds_of(since)))
     if as_json:
@@ -118,9 +117,9 @@ def show_all(answer: dict[str, Any], console: Console | None = None) -> None:
             console.print(_vendors(answer["vendors"]))
     console.print(_jobs(answer["jobs"]))
     if more := answer["jobs_not_listed"]:
-        console.print(f"{more} more jobs are in the sums and not in this list")
+        console.print(f"jobs that are in the sums and not in this list: {more}")
     if mute := answer["jobs_without_steps"]:
-        console.print(f"{mute} of these jobs tell no steps: what they made is unknown")
+        console.print(f"of these jobs tell no steps, so that what they made is unknown: {mute}")
 
 
 def _count(causes: list[dict[str, Any]]) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from chipmedic_cli.client import Client
+from chipmedic_cli.client import Client, UsageWrong, named
 from chipmedic_cli.options import JsonOption, WatchdogOption, WhoOption, print_json
 from chipmedic_cli.status import table
 from chipmedic_cli.times import moment_of, seconds_of
@@ -57,6 +57,8 @@ def add_maintenance(
 ) -> None:
     """Announce work on nodes: for its time nobody is told of them and nothing is done to them."""
     times = _times(start, end, duration)
+    if not all(node.strip() for node in nodes):
+        raise UsageWrong("NODES: one of the names is empty")
     pattern = "|".join(re.escape(node) for node in nodes)
     _add(watchdog, {"kind": "maintenance", "matchers": f"node=~{_quoted(pattern)}", **times,
                     "who": who, "why": why}, as_json=as_json)  # fmt: skip
@@ -111,7 +113,8 @@ def _list(watchdog: str, kind: str, *, show_all: bool, as_json: bool) -> None:
     elif rows:
         Console(highlight=False).print(_table(rows))
     else:
-        typer.echo(f"no {kind} (--all shows those that have ended)")
+        words = "maintenance window" if kind == "maintenance" else kind
+        typer.echo(f"no {words} (--all shows those that have ended)")
 
 
 def _table(rows: list[dict[str, Any]]) -> Any:
@@ -140,5 +143,6 @@ def end_maintenance(window: str, watchdog: WatchdogOption, who: WhoOption) -> No
 
 def _expire(watchdog: str, identity: str, who: str) -> None:
     with Client(watchdog) as client:
-        ended = client.post(f"/api/v1/silences/{identity}/expire", {"who": who})
+        path = f"/api/v1/silences/{named('silence', identity)}/expire"
+        ended = client.post(path, {"who": who})
     typer.echo(f"{ended['id']}: {ended['state']}")

@@ -6,11 +6,12 @@ import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
 from chipmedic.errors import ChipmedicError
-from chipmedic_cli.client import Client
+from chipmedic_cli.client import Client, UsageWrong, named
 
 ANSWERS = {
     "/denied": (401, json.dumps({"title": "no token", "detail": "no token of a watchdog"})),
@@ -60,3 +61,56 @@ def test_who_got_no_answer_is_told_apart_from_who_was_answered_no(
     with Client(url) as client, pytest.raises(ChipmedicError, match=words.replace("?", r"\?")) as e:
         client.get(path)
     assert getattr(e.value, "exit_code", 1) == exit_code
+
+
+@pytest.mark.parametrize("text", ["", "  ", "../../x", "a/b", "inc?all=1", "inc#1", "a\x00"])
+def test_what_is_no_id_is_not_asked_for(text: str) -> None:
+    with pytest.raises(UsageWrong, match="is no incident") as caught:
+        named("incident", text)
+    assert caught.value.exit_code == 2
+
+
+def test_a_name_is_sent_as_it_is() -> None:
+    assert named("node", "gpu-017") == "gpu-017"
+    assert named("job", "slurm:1 %") == "slurm%3A1%20%25"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "cannot be read: No such file or directory"),
+        (b"", "is empty"),
+        (b"\xff\xfe", "it is no text in UTF-8"),
+        (b"two words\n", "this is no token"),
+        ("ключ".encode(), "this is no token"),
+        (b"a\nb", "this is no token"),
+    ],
+)
+def test_a_file_that_holds_no_token_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None, words: str
+) -> None:
+    path = tmp_path / "token"
+    if content is not None:
+        path.write_bytes(content)
+    monkeypatch.setenv("CHIPMEDIC_TOKEN_FILE", str(path))
+    with pytest.raises(UsageWrong) as caught:
+        Client("http://127.0.0.1:1")
+    assert str(caught.value).startswith(f"CHIPMEDIC_TOKEN_FILE: {path}: ")
+    assert words in str(caught.value)
+    assert "two" not in str(caught.value)
+
+
+def test_a_token_of_the_environment_is_held_to_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHIPMEDIC_TOKEN", "secret words")
+    with pytest.raises(UsageWrong, match="CHIPMEDIC_TOKEN: this is no token") as caught:
+        Client("http://127.0.0.1:1")
+    assert "secret" not in str(caught.value)
+
+
+def test_an_authority_that_is_none_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ca.pem").write_text("see the wiki")
+    monkeypatch.setenv("CHIPMEDIC_CA", f"{tmp_path}/ca.pem")
+    with pytest.raises(UsageWrong, match=r"--ca .*ca\.pem: holds no certificate"):
+        Client("https://127.0.0.1:1")

@@ -49,10 +49,10 @@ def test_the_sum_comes_first_then_the_worst_job() -> None:
     assert text.index("slurm:2") < text.index("slurm:1") < text.index("[red]evil[/]")
     assert "90.0 s, detect, inc-000007" in text
     assert "decide" not in text, "what took no time takes no line"
-    assert "1 of these jobs tell no steps" in text
+    assert "tell no steps, so that what they made is unknown: 1" in text
     assert "unknown" in text
     assert "\x1b" not in text
-    assert "3 more jobs are in the sums" in text
+    assert "jobs that are in the sums and not in this list: 3" in text
 
 
 def test_what_the_time_was_lost_to_and_on_whose_chips() -> None:

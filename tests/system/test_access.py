@@ -346,7 +346,7 @@ def test_every_act_of_access_is_in_the_audit_and_it_verifies(watchdog, agent) ->
     (head,) = re.findall(rf"audit: (head={len(entries)}:\w+)", watchdog.log)
     found = chipmedic("audit", "verify", "--head", head)
     assert (found.returncode, found.stderr) == (0, "")
-    assert f"{len(entries)} entries, as they were written" in found.stdout
+    assert f"{len(entries)} entries, as written" in found.stdout
     lies = chipmedic("audit", "verify", "--head", f"9999:{'0' * 64}")
     assert lies.returncode == 1
     assert "the end was cut off" in lies.stdout

@@ -46,7 +46,7 @@ def stepping(cluster: Cluster, *options: str, script: str = LAUNCHER) -> str:
 
 
 def hang(database: Database, job: str) -> None:
-    """The job stands still, and no node is named as the cause."""
+    """The job stands still, and no fault of hardware explains it."""
     bad_chip(database, "chip-a1", f"slurm:{job}")
     values = {"kind": "job.hung", "action": "restart_job"}
     database.write_now(lambda c: c.execute(update(schema.faults).values(**values)))

@@ -130,7 +130,10 @@ async def test_a_job_of_which_only_the_sums_are_left(
 ) -> None:
     database.write_now(lambda c: purge_jobs(c, time.time()))
     assert WORDS["en"]["archived_job"] in (await client.get("/report", params={"job": EVIL})).text
-    assert "Of 1 jobs only the sums" in (await client.get("/report")).text
+    assert (
+        "Jobs of which only the sums are still stored, not in the lists: 1."
+        in (await client.get("/report")).text
+    )
 
 
 async def test_a_job_without_steps_is_unknown(
@@ -140,4 +143,4 @@ async def test_a_job_without_steps_is_unknown(
     database.write_now(lambda c: c.execute(update(table).values(step=None)))
     page = (await client.get("/report")).text
     assert WORDS["en"]["unknown"] in page
-    assert "1 jobs tell no steps" in page
+    assert "Jobs that tell no steps, so that what they made is unknown: 1." in page

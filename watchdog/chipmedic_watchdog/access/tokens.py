@@ -131,7 +131,9 @@ def use_to_join(connection: Connection, text: str, node: str, now: float) -> str
 def _find(connection: Connection, kind: str, text: str, now: float) -> Row[Any]:
     parts = text.split(".")
     if parts[0] != kind or len(parts) < 3:
-        raise TokenRefused(f"this is no token of the kind {kind}...")
+        raise TokenRefused(
+            f"this is no token for it: one begins with {kind}. and has three parts; is it whole?"
+        )
     table = schema.tokens
     row = connection.execute(select(table).where(table.c.id == parts[1])).one_or_none()
     # Hashed and compared also where there is none: the answer's time tells nothing.

@@ -48,8 +48,8 @@ def unknown_label(matchers: Sequence[Matcher], known: Mapping[str, set[str]]) ->
     for matcher in matchers:
         if matcher.label not in known:
             near = get_close_matches(matcher.label, known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            return f"no incident has a label {matcher.label!r}{hint}. There are: {', '.join(known)}"
+            hint = f"; did you mean {near[0]}?" if near else "."
+            return f"no incident has a label {matcher.label!r}{hint} There are: {', '.join(known)}"
     return ""
 
 

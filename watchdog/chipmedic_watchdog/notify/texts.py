@@ -158,7 +158,8 @@ def _job(job: JobFacts, words: Words) -> str:
     if job.node_count:
         parts.append(words.say("sentences", "job_nodes", count=job.node_count))
     for node, ranks in sorted(job.ranks.items()):
-        parts.append(words.say("sentences", "job_ranks", ranks=spans(ranks), node=node))
+        key = "job_rank" if len(ranks) == 1 else "job_ranks"
+        parts.append(words.say("sentences", key, ranks=spans(ranks), node=node))
     if job.step is not None:
         parts.append(words.say("sentences", "job_step", step=job.step))
     if job.checkpoint_step is not None:

@@ -15,6 +15,7 @@ from fnmatch import fnmatchcase
 
 from chipmedic.model import Severity
 from chipmedic.recoverer import Rung
+from chipmedic.words import counted
 from chipmedic_watchdog.recover.settings import LadderSettings, RecoverSettings
 
 
@@ -121,7 +122,9 @@ def _why_not(rung: Rung, facts: JobFacts, settings: RecoverSettings) -> str:
     count = sum(use.rung is rung for use in facts.used)
     if most is None or facts.is_looked_at or count < most:
         return ""
-    return f"taken {count} times in {settings.attempts_window_seconds / 3600:g} h already"
+    return (
+        f"taken {counted(count, 'time')} in {settings.attempts_window_seconds / 3600:g} h already"
+    )
 
 
 def _cools_down(rung: Rung, facts: JobFacts, settings: RecoverSettings, now: float) -> str:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection, func, select
 
+from chipmedic.words import counted
 from chipmedic_watchdog.recover.settings import RecoverSettings
 from chipmedic_watchdog.store import schema
 
@@ -46,7 +47,7 @@ def reason(
         f" ({one.incident})"
         for one in sorted(past, key=lambda one: one.at)
     )
-    return f"isolated {len(past)} times in {settings.lemon_days:g} days: {times}"
+    return f"isolated {counted(len(past), 'time')} in {settings.lemon_days:g} days: {times}"
 
 
 def judge(connection: Connection, node: str, settings: RecoverSettings, now: float) -> str | None:

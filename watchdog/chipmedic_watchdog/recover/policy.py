@@ -67,7 +67,7 @@ class Why(StrEnum):
 
 SENTENCES = {
     Why.HARDWARE: "a critical hardware fault: the node must leave",
-    Why.JOB: "the job stands still or has ended; no node is named as the cause",
+    Why.JOB: "the job stands still or has ended; no fault of hardware explains it",
     Why.WITNESSED_DOWN: "the node is silent and the scheduler says that it is down",
     Why.WITNESSED_BY_JOB: "the node is silent and a job on it has stood still since",
     Why.NOTHING_ASKED: "no fault of this incident asks for an action on nodes or jobs",

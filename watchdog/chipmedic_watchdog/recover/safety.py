@@ -16,6 +16,7 @@ from sqlalchemy import Connection, func, select
 from chipmedic.faults.fitness import HARDWARE_ACTIONS, PROGRAM_KINDS
 from chipmedic.model import Severity
 from chipmedic.recoverer import NodeView, StepKind
+from chipmedic.words import counted
 from chipmedic_watchdog.recover import book, breaker, budgets, switches
 from chipmedic_watchdog.recover.breaker import BreakerState, Picture
 from chipmedic_watchdog.recover.budgets import Capacity
@@ -98,7 +99,7 @@ def _tried_enough(
         word = "isolated"
     if count < getattr(settings, most):
         return None
-    return f"{target} was {word} {count} times in {hours:g} h already; look at it first"
+    return f"{target} was {word} {counted(count, 'time')} in {hours:g} h already; look at it first"
 
 
 def _isolation_refusal(

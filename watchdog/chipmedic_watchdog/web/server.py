@@ -88,4 +88,10 @@ def _listen(address: str) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as e:
-        raise ChipmedicError(f"http: cannot listen on {address}: {e.strerror}") from e
+        words = f"http.listen: cannot listen on {address}: {_short(e)}"
+        raise ChipmedicError(f"{words}; end what is there, or name another address") from e
+
+
+def _short(error: OSError) -> str:
+    """Return the system's words without what Python repeats behind them."""
+    return (error.strerror or str(error)).partition(" (while attempting")[0]

@@ -21,7 +21,7 @@ BODY = {
     "starts_at?": "UNIX seconds; default: now.",
     "kind?": "silence (default) or maintenance.",
     "who": "Who wants it, for the audit and for the others.",
-    "why": "Why.",
+    "why": "The reason, for the others.",
 }
 
 
