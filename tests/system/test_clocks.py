@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
+from agent_process import AgentProcess, stored
 from chipmedic_simulator.kernel_log import SimulatedKernelLog
 from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.store.database import Database, open_engine
-from system.test_kill_both import AgentProcess, stored
 from waiting import until
 from watchdog_process import WatchdogProcess
 

@@ -24,12 +24,12 @@ import httpx
 import pytest
 from sqlalchemy import select
 
+from agent_process import AgentProcess, stored
 from chipmedic_simulator.kernel_log import SimulatedKernelLog
 from chipmedic_watchdog.store import schema
 from chipmedic_watchdog.store.database import Database, open_engine
 from fake_agent import FakeAgent, a_fault, event
 from small_disk import fill, small_disk
-from system.test_kill_both import AgentProcess, stored
 from waiting import eventually, until
 from watchdog.notify.receivers import HttpReceiver
 from watchdog_process import WatchdogProcess
