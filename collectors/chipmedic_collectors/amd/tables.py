@@ -127,6 +127,8 @@ def _read_processes(text: str, report: ToolReport) -> None:
         bare = line.strip().strip("|").strip()
         if re.match(r"GPU\s+.*\bPID\b", bare):
             columns = _split(bare.replace("Process Name", "NAME").replace("CU %", "CU%"))
+        elif _MONITOR.match(line):  # the next sample
+            columns = []
         elif columns and re.match(r"\d{1,4}\s", bare):
             _add_process(columns, _split(bare), report)
     if _NO_PROCESS.search(text):
@@ -159,8 +161,12 @@ def is_default_view(text: str) -> bool:
 
 
 def read_default_view(text: str, report: ToolReport) -> None:
-    """Add the GPUs of the default view: two lines each, named by the two lines of the header."""
-    top, below = _parts(text)
+    """Add the GPUs of the default view: two lines each, named by the two lines of the header.
+
+    Of several views in one text the last counts.
+    """
+    banners = list(_DEFAULT.finditer(text))
+    top, below = _parts(text[banners[-1].start() :] if len(banners) > 1 else text)
     banner = _DEFAULT.search(top)
     if banner:
         report.tool_version = identity(banner["tool"])

@@ -22,6 +22,7 @@ from chipmedic_collectors.values import (
 )
 
 _VERSIONS = re.compile(r"npu-smi\s+(?P<tool>\S+)\s+Version:\s*(?P<driver>[^\s|]+)")
+_HEADER = re.compile(r"\bNPU\b.*\|\s*Health\b")
 _COLUMN = re.compile(r"\S[^()]*\([^)]*\)")
 _IDLE = re.compile(r"No running processes found in NPU\s+(?P<npu>\d{1,9})\b")
 _FIRST_LINE = ("Power(W)", "Temp(C)", "Hugepages-Usage(page)")
@@ -47,9 +48,12 @@ def read_info_table(text: str, report: ToolReport) -> None:
 
 
 def _last_box(lines: list[str]) -> list[str]:
-    """Return the lines from the last banner on; all of them where there is one or none."""
-    banners = [i for i, line in enumerate(lines) if line[:1] == "|" and _VERSIONS.search(line)]
-    return lines[banners[-1] :] if len(banners) > 1 else lines
+    """Return the lines from the last banner on, or from the last header where none has a banner."""
+    rows = [(i, line) for i, line in enumerate(lines) if line[:1] == "|"]
+    starts = [i for i, line in rows if _VERSIONS.search(line)] or [
+        i for i, line in rows if _HEADER.search(line)
+    ]
+    return lines[starts[-1] :] if len(starts) > 1 else lines
 
 
 class _Box:

@@ -19,6 +19,7 @@ from chipmedic_collectors.ascend.failures import is_driver_log, kind_of_exit, ki
 from chipmedic_collectors.ascend.hccn import read_hccn
 from chipmedic_collectors.ascend.info_table import read_info_table
 from chipmedic_collectors.ascend.key_value import is_key_value, is_pair, read_key_values
+from chipmedic_collectors.reading.repeats import merge_repeats
 from chipmedic_collectors.tool_failures import (
     ended_early,
     shell_failure,
@@ -40,6 +41,7 @@ def read(run: ToolRun) -> ToolReport:
     arguments = read_arguments(run.argv)
     lines = (line for line in run.stdout.splitlines(True) if not tells_tool_missing(line))
     _read_answer("".join(lines), arguments, report)
+    merge_repeats(report)
     _read_complaints(run, arguments, report)
     if not report.chips and not report.problems and report.tool_version is None:
         _read_silence(run, arguments, report)

@@ -20,6 +20,7 @@ from chipmedic_collectors.nvidia import (
 )
 from chipmedic_collectors.nvidia.smi_command import find_command, only_index
 from chipmedic_collectors.reading.command_line import CommandLine
+from chipmedic_collectors.reading.repeats import merge_repeats
 from chipmedic_collectors.tool_failures import ended_early, shell_failure
 
 VENDOR = "nvidia"
@@ -46,6 +47,7 @@ def read(run: ToolRun) -> ToolReport:
     if read_answer is not None:
         read_answer()
         _complete_identity(command, report)
+        merge_repeats(report)
     smi_messages.note_messages(messages, report)
     _note_shell(run, report, has_messages=bool(messages))
     smi_messages.note_exit_status(run.exit_code, report)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from chipmedic.tool_report import Problem, ProblemKind, ToolReader, ToolReport, ToolRun
 from chipmedic_collectors.reading.command_line import CommandLine
+from chipmedic_collectors.reading.repeats import merge_repeats
 from chipmedic_collectors.tool_failures import ended_early, shell_failure, tells_tool_missing
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00\ufeff]")
@@ -107,6 +108,7 @@ class Language:
         layout = next((one for one in self.layouts if one.fits(answer, command)), None)
         if layout is not None:
             layout.read(answer, command, report)
+            merge_repeats(report)
         elif self.version is not None and command.has(*_VERSION_WORDS):
             found = self.version.search(answer)
             report.tool_version = found[1] if found else None
