@@ -177,6 +177,9 @@ WORDINGS = (
         "mmfs: [E] Lost membership in cluster vault.example. Unmounting file systems.",
         "fs.cluster_gone",
     ),
+    ("amdgpu: failed to add hardware queue to MES, doorbell=0x1002", "amd.hung"),
+    ("bnxt_en 0000:4b:00.0 eth7: Firmware not responding, status: 0x8000", "nic.dead"),
+    ("bnxt_en 0000:4b:00.0 eth7: Firmware fatal reset event, data1: 0x0, data2: 0x0", "nic.dead"),
     ("mmfs: [X] The mmfs daemon is shutting down abnormally.", "fs.cluster_gone"),
     (
         "2026-03-02_04:05:06.071+0000: [E] File System fs7 unmounted by the system with return "

@@ -26,6 +26,7 @@ from chipmedic_collectors.values import identity, integer, normalise_pci, number
 
 VENDOR = "metax"
 _BANNER = re.compile(r"(?P<whose>(?:MX|HT)-SMI|Kernel Mode Driver Version:)\s*(?P<version>[^\s|]+)")
+_VERSION = re.compile(r"^\s*(?:mx|ht)-smi\s+version:\s*(\S+)", re.MULTILINE)
 _ATTACHED = re.compile(r"^\s*Attached GPUs\s*:\s*(\d{1,4})\b", re.MULTILINE)
 _GPU = re.compile(
     r"\s*GPU#(?P<index>\d{1,4})\s+"
@@ -106,11 +107,10 @@ def _is_list(text: str, command: CommandLine) -> bool:
 
 def _read_list(text: str, command: CommandLine, report: ToolReport) -> None:
     """Read `-L` and the `--show-…` blocks: one headline per GPU."""
+    if version := _VERSION.search(text):
+        report.tool_version = identity(version[1])
     for block in read_blocks(text, _GPU):
         if block.heading is None:
-            report.tool_version = identity(
-                block.value("mx-smi version") or block.value("ht-smi version")
-            )
             report.driver_version = identity(block.value("kmd version"))
             continue
         chip = ChipReport(
@@ -155,7 +155,7 @@ READER = Language(
         r"(?:MX|HT)-SMI\s+\d|(?:MetaX|Mars) System Management|^(?:mx|ht)-smi\s+version:|\bMXC\d",
         re.MULTILINE,
     ),
-    version=re.compile(r"^(?:mx|ht)-smi\s+version:\s*(\S+)", re.MULTILINE),
+    version=_VERSION,
     layouts=(Layout(_is_box, _read_box), Layout(_is_list, _read_list), matrix_of("GPU")),
     sentences=(sentence(ProblemKind.DRIVER_DOWN, r"libmxsml|metax.*driver.*(?:not|fail)"),),
 ).reader()

@@ -124,6 +124,11 @@ FAULTS = [
     ("EDAC skx MC3: 0 CE memory read error on DIMM_A1 (channel:0)", "host.memory_corrected", None),
     ("EDAC MC3: 1 UE memory read error on DIMM_A1", "host.memory_uncorrected", None),
     ("[Hardware Error]: Deferred error, no action required.", "host.memory_uncorrected", None),
+    (
+        "mce: CPU7: Core temperature is above threshold, cpu clock is throttled (total events = 1)",
+        "host.cpu_hot",
+        "thermal.throttle",
+    ),
     ("CPU7: Core temperature above threshold, cpu clock throttled (total events = 1)", None, None),
     ("pcieport 0000:4a:01.0: AER: Corrected error received: id=00e5", "pcie.corrected", None),
     ("pcieport 0000:4a:01.0: AER: Uncorrected (Non-Fatal) error received", "pcie.nonfatal", None),

@@ -197,7 +197,7 @@ def fill_common(chip: ChipReport, record: Record, *utilization: str) -> None:
     """Fill what every table of this kind prints; `utilization` names that column."""
     chip.pci = normalise_pci((record.cell("Bus-Id").split() or [""])[0])
     chip.temperature_celsius = cells.temperature(record.cell("Temp"))
-    chip.power_watts, chip.power_limit_watts = cells.powers(record.cell("Pwr"))
+    chip.power_watts, chip.power_limit_watts = cells.powers(record.cell("Pwr", "Power"))
     chip.memory_used_bytes, chip.memory_total_bytes = cells.usage(record.cell("Memory-Usage"))
     chip.utilization_ratio = cells.percent(record.cell(*utilization))
 

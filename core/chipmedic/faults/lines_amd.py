@@ -161,8 +161,8 @@ RULES = (
         r"Queue preemption (?:failed|time ?out)|qcm fence wait loop timeout|"
         r"cp might be in an? unrecoverable state|"
         rf"{_D}.*(?:MES failed to respon(?:d|se)(?: to)? msg|"
-        r"[Ff]ailed to remove (?:hardware )?queue|Failed to quiesce KFD|GPU recovery disabled|"
-        r"IP block:\S+ is hung)|"
+        r"[Ff]ailed to (?:add|remove) (?:hardware )?queue|Failed to quiesce KFD|"
+        r"GPU recovery disabled|IP block:\S+ is hung)|"
         r"\[drm:mes_\S+.*MES failed to respon",
     ),
     rule("amd.mailbox", "ACK should not assert", r"trn=\d+ ACK should not assert"),

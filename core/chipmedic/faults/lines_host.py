@@ -200,8 +200,8 @@ RULES = (
     ),
     rule(
         "host.cpu_hot",
-        "temperature above threshold",
-        r"temperature above threshold, cpu clock throttled",
+        "above threshold, cpu clock",
+        r"temperature (?:is )?above threshold, cpu clock (?:is )?throttled",
     ),
     rule("host.cpu_power", "power limit notification", r"power limit notification \(total events"),
     rule(

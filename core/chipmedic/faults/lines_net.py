@@ -37,6 +37,8 @@ RULES = (
             "irmware internal error",
             "leak of a command",
             "irmware is not responding",
+            "irmware not responding",
+            "irmware fatal reset",
             "device is unhealthy",
             "poll_health",
             "print_health_info",
@@ -52,7 +54,8 @@ RULES = (
         ),
         r"health compromised|[Ff]irmware internal error|"
         r"timeout\. Will cause a leak of a command resource|"
-        r"(?:bnxt_en|ice|hns3|mlx5)\S* .*[Ff]irmware is not responding|"
+        r"(?:bnxt_en|ice|hns3|mlx5)\S* .*[Ff]irmware (?:is )?not responding|"
+        r"bnxt_en .*Firmware fatal reset event|"
         r"mlx5_core .*(?:poll_health.*Fatal error \d+ detected|handling bad device here|"
         r"(?:load|init|probe)_one\S* .*failed with error code|"
         r"health recovery (?:flow aborted|failed)|No done completion|PCI slot is unavailable|"

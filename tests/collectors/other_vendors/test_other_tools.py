@@ -75,6 +75,31 @@ def test_metax_tool_of_the_mars_brand() -> None:
     ]
 
 
+def test_metax_table_of_version_2_1_has_power_without_a_cap() -> None:
+    text = (
+        "+----------------------------------------------------------------------------+\n"
+        "| MX-SMI 2.1.7                      Kernel Mode Driver Version: 2.5.021       |\n"
+        "|-----------------------------------+-----------------+----------------------+\n"
+        "| GPU         NAME                  | Bus-id          | GPU-Util             |\n"
+        "| Temp        Power                 | Memory-Usage    |                      |\n"
+        "|===================================+=================+======================|\n"
+        "| 3           MXC550                | 0000:2b:00.0    | 12%                  |\n"
+        "| 37C         57W                   | 910/65536 MiB   |                      |\n"
+        "+-----------------------------------+-----------------+----------------------+\n"
+    )
+    (chip,) = read(text, "mx-smi").chips
+    assert (chip.power_watts, chip.power_limit_watts) == (57, None)
+    assert (chip.temperature_celsius, chip.health) == (37, None)
+
+
+def test_metax_blocks_and_lists_tell_the_version_of_their_tool() -> None:
+    for text in (
+        "mx-smi  version: 2.3.7\nGPU#0 MXC500 0000:0a:00.0 Available (UUID: GPU-71)\n",
+        "mx-smi  version: 2.3.7\n\nAttached GPUs : 1\nGPU#0  MXC500  0000:0a:00.0\n",
+    ):
+        assert read(text, "mx-smi -L").tool_version == "2.3.7"
+
+
 def test_metax_list_names_a_card_that_is_gone() -> None:
     text = (
         "GPU#0 MXC500 0000:0a:00.0 Available (UUID: GPU-11112222-0000-0000-0000-000000000001)\n"
