@@ -119,7 +119,7 @@ def _fetch_authority(address: str, wanted: str) -> str:
     pem = _ask(address, unverified, "GET", "/ca.pem").decode("ascii", errors="replace")
     try:
         certificate = x509.load_pem_x509_certificate(pem.encode())
-    except ValueError as e:
+    except (ValueError, x509.InvalidVersion) as e:
         raise NotJoined(f"{address}: this is no watchdog where nodes join: {e}") from e
     spki = certificate.public_key().public_bytes(
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo

@@ -30,7 +30,7 @@ from chipmedic_agent import scanner as scanner_module
 from chipmedic_agent.config import CollectorSettings
 from chipmedic_agent.registry import Absent, Broken, Discovery, Found
 from chipmedic_agent.scanner import Scanner
-from waiting import PATIENCE_SECONDS
+from waiting import PATIENCE_SECONDS, eventually
 
 WARM = Reading(component("A"), Metric.TEMPERATURE, 40.0)
 
@@ -397,10 +397,12 @@ async def test_switched_off_while_stuck_and_on_again_starts_no_second_scan() -> 
     scanner = Scanner("acme", lambda: Found(collector), consume=seen.take, now=time.time)
     for _ in range(2):
         task = asyncio.create_task(scanner.run())
-        await asyncio.sleep(0.3)
+        await eventually(lambda: collector.most_running)
+        await asyncio.sleep(0.3)  # long enough for a second scan, were there one
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
     assert collector.most_running == 1
     release.set()
+    await eventually(lambda: not collector.running)
     await asyncio.sleep(0.1)

@@ -59,7 +59,7 @@ class Authority:
         except OSError as e:
             words = f"join.directory: {e.filename or folder}: {e.strerror}"
             raise ConfigError(str(folder), [words]) from e
-        except (ValueError, TypeError, UnsupportedAlgorithm) as e:
+        except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion) as e:
             words = f"join.directory: {KEY_FILE} or {CERTIFICATE_FILE} is damaged: {e}"
             raise ConfigError(str(folder), [words]) from e
         if not isinstance(key, ec.EllipticCurvePrivateKey) or (
@@ -87,7 +87,7 @@ class Authority:
             csr = x509.load_pem_x509_csr(csr_pem.encode())
             key = _strong(csr.public_key())
             is_signed = csr.is_signature_valid
-        except (ValueError, UnsupportedAlgorithm) as e:
+        except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion) as e:
             raise ValueError(f"csr: {e}") from e
         if not is_signed:
             raise ValueError("csr: its signature is wrong")

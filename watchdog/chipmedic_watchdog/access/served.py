@@ -117,7 +117,11 @@ def from_files(files: TlsFiles) -> Callable[[], Shown]:
 
 
 def from_authority(
-    authority: Authority, names: tuple[str, ...], *, lifetime_seconds: float = SERVER_SECONDS
+    authority: Authority,
+    names: tuple[str, ...],
+    *,
+    lifetime_seconds: float = SERVER_SECONDS,
+    clock: Callable[[], float] = time.time,
 ) -> Callable[[], Shown]:
     """Return what signs a certificate for this host, and a new one at two thirds of its life."""
     made: Shown | None = None
@@ -125,7 +129,7 @@ def from_authority(
 
     def load() -> Shown:
         nonlocal made, renew_at
-        now = time.time()
+        now = clock()
         if made is None or now >= renew_at:
             key, issued = authority.make_server(names, now=now, lifetime_seconds=lifetime_seconds)
             renew_at = now + (issued.expires_at - now) * RENEW_RATIO

@@ -77,6 +77,10 @@ class Gate:
         )
 
 
+UNREADABLE = (x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
+"""What the library raises beside ValueError where a certificate breaks the rules."""
+
+
 def read_peer(pem: bytes) -> Peer:
     """Read serial and names; TLS has verified the certificate before.
 
@@ -86,7 +90,7 @@ def read_peer(pem: bytes) -> Peer:
     try:
         certificate = x509.load_pem_x509_certificate(pem)
         names = frozenset(_names(certificate))
-    except ValueError as e:
+    except (ValueError, *UNREADABLE) as e:
         raise Refused(
             grpc.StatusCode.PERMISSION_DENIED, "bad_certificate", f"certificate: {e}"
         ) from e
