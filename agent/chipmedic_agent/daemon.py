@@ -326,7 +326,8 @@ class Daemon:
         try:
             new = load_settings(self._path, self._roster.scanners)
         except ConfigError as e:
-            logger.warning("configuration kept as it was, the new one is wrong: %s", e)
+            problems = "; ".join(e.problems)
+            logger.warning("configuration kept as it was, the new one is wrong: %s", problems)
             state.is_successful, state.problems = False, e.problems
             return
         differing = changed(self._settings, new)

@@ -25,8 +25,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from chipmedic.address import split_address
-from chipmedic.config import unreadable
-from chipmedic.errors import ChipmedicError, ConfigError
+from chipmedic.config import read_secret
+from chipmedic.errors import ChipmedicError
 from chipmedic_agent import credentials
 from chipmedic_agent.config import DEFAULT_PATH, JOIN_PORT, load_settings
 from chipmedic_agent.credentials import Credentials
@@ -218,12 +218,9 @@ def with_port(address: str) -> str:
 def _read_token(arguments: argparse.Namespace) -> str:
     if arguments.token is not None:
         return str(arguments.token).strip()
-    path = arguments.token_file
-    try:
-        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as e:
-        raise ConfigError(str(path), [f"--token-file: {unreadable(e)}"]) from e
-    return text.strip()
+    if arguments.token_file == "-":
+        return sys.stdin.read().strip()
+    return read_secret("--token-file", arguments.token_file)
 
 
 def _join_parser() -> argparse.ArgumentParser:

@@ -57,7 +57,8 @@ class Authority:
             self._certificate = x509.load_pem_x509_certificate(self.pem.encode())
             key = serialization.load_pem_private_key((folder / KEY_FILE).read_bytes(), None)
         except OSError as e:
-            words = f"join.directory: {e.filename or folder}: {e.strerror}"
+            why = "is a file, not a folder" if isinstance(e, FileExistsError) else e.strerror
+            words = f"join.directory: {e.filename or folder}: {why}"
             raise ConfigError(str(folder), [words]) from e
         except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion) as e:
             words = f"join.directory: {KEY_FILE} or {CERTIFICATE_FILE} is damaged: {e}"

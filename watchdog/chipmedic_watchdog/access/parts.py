@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 
 from chipmedic.address import split_address
-from chipmedic.errors import StoreError
+from chipmedic.errors import ConfigError, StoreError
 from chipmedic_watchdog.access import enrolment, served
 from chipmedic_watchdog.access.authority import Authority
 from chipmedic_watchdog.access.join_app import JoinApp
@@ -59,6 +59,7 @@ class AccessParts:
         self._clock = clock
         self.gate = Gate(settings.stream.certificate_names)
         self.authority = None if join is None else Authority(Path(join.directory))
+        _look_at_files(settings)
         self.stream = _stream(settings, self.authority)
         self.http = _http(settings, self.authority)
         self.renewal: Renewal | None = None
@@ -130,6 +131,17 @@ class AccessParts:
             else:
                 self._health.end("certificate")
             await asyncio.sleep(LOOK_SECONDS)
+
+
+def _look_at_files(settings: WatchdogSettings) -> None:
+    """Say what is wrong with the files of both listeners at once.
+
+    Raises:
+        ConfigError: one of them cannot be used.
+    """
+    problems = [*settings.stream.tls_files.unusable(), *settings.http.tls_files.unusable()]
+    if problems:
+        raise ConfigError("certificates", problems)
 
 
 def _stream(settings: WatchdogSettings, authority: Authority | None) -> Served | None:

@@ -42,8 +42,11 @@ class Configuration:
             leading.incidents.rules = load_rules(new.incidents.rules_file)
         except ConfigError as e:
             self._metrics.reload_successful.set(0)
-            self._health.begin("configuration", f"the old one stays in force: {e}")
-            log.error("reload refused, the old configuration stays in force: %s", e)  # noqa: TRY400
+            problems = "; ".join(str(e).splitlines())
+            self._health.begin("configuration", f"the old one stays in force: {problems}")
+            log.error(  # noqa: TRY400
+                "reload refused, the old configuration stays in force: %s", problems
+            )
         else:
             self._metrics.reload_successful.set(1)
             self._health.end("configuration")

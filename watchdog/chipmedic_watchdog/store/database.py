@@ -207,8 +207,17 @@ class Database:
         self.engine.dispose()
 
 
+SQLITE_REMEDIES = {
+    "unable to open database file": "is it a folder, or may this user not write there?",
+    "file is not a database": "name another file in store.url, or put a backup in its place",
+    "database disk image is malformed": "put a backup in its place",
+    "attempt to write a readonly database": "give the file and its folder to the daemon's user",
+}
+"""What to do, by SQLite's own words."""
+
+
 def in_words(error: DBAPIError) -> str:
     """Return what the database said, in one line, and what to do where that is known."""
     words = " ".join(str(error.orig).split())
-    remedy = postgresql.remedy(words)
+    remedy = SQLITE_REMEDIES.get(words) or postgresql.remedy(words)
     return f"{words}: {remedy}" if remedy else words
