@@ -218,9 +218,8 @@ def with_port(address: str) -> str:
 def _read_token(arguments: argparse.Namespace) -> str:
     if arguments.token is not None:
         return str(arguments.token).strip()
-    if arguments.token_file == "-":
-        return sys.stdin.read().strip()
-    return read_secret("--token-file", arguments.token_file)
+    path = arguments.token_file
+    return sys.stdin.read().strip() if path == "-" else read_secret("--token-file", path)
 
 
 def _join_parser() -> argparse.ArgumentParser:
