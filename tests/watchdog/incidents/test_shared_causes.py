@@ -57,6 +57,20 @@ class TestSilence:
         assert world.told() == {"inc-1": ("node.unreachable", "silence.fleet/1", "open")}
         assert world.incidents["inc-1"].title == "200 nodes went silent together"
 
+    def test_a_job_that_misses_the_first_one_hides_it_from_nobody(self, world: World) -> None:
+        self.racks(world)
+        world.job("slurm:7", r1n0=set(), r2n0=set())
+        world.rise("r1n0", "host", "node.unreachable")
+        world.pass_(5).look()
+        world.rise("r2n0", "job:slurm:7", "job.hung", job="slurm:7")
+        world.look()
+        assert world.told() == {"inc-1": ("node.unreachable", "job.root/1", "open")}
+        for n in (1, 2, 3):
+            world.rise(f"r1n{n}", "host", "node.unreachable")
+        world.pass_(10).look()
+        assert world.told() == {"inc-1": ("node.unreachable", "silence.group/1", "open")}
+        assert world.incidents["inc-1"].title == "4 nodes of cluster c, rack r1 went silent"
+
     def test_a_storm_of_a_thousand_nodes_is_one_page(self, world: World) -> None:
         for n in range(10_000):
             world.labels[f"n{n}"] = {"rack": f"r{n // 16}", "switch": f"s{n // 1000}"}

@@ -77,8 +77,16 @@ class Case:
 
     @property
     def is_silence(self) -> bool:
-        """Whether it is about nodes that went silent and nothing else."""
-        return all(member.kind == NODE_UNREACHABLE for member in self.members)
+        """Whether it is about nodes that went silent, and jobs that miss them."""
+        return bool(self.silent_members) and all(
+            member.kind == NODE_UNREACHABLE or member.kind.startswith("job.")
+            for member in self.members
+        )
+
+    @property
+    def silent_members(self) -> list[FaultFact]:
+        """The silences among its members."""
+        return [member for member in self.members if member.kind == NODE_UNREACHABLE]
 
     def join(self, fault: FaultFact, cause: str) -> None:
         """Take a fault in, for the reason that a rule names."""
@@ -181,8 +189,7 @@ class Case:
 
         The verdicts of one lost switch come spread over a second: the first notice counts all.
         """
-        nodes = {member.node for member in self.members if member.kind == NODE_UNREACHABLE}
-        return nodes | {
+        return {member.node for member in self.silent_members} | {
             node
             for node in picture.silent
             if common.items() <= picture.labels.get(node, {}).items()
@@ -195,10 +202,9 @@ class Case:
 
 def common_labels(case: Case, picture: Picture) -> dict[str, str]:
     """Return the labels that all nodes of a case share, as far as they are known."""
-    silent = [member for member in case.members if member.kind == NODE_UNREACHABLE]
     is_silence = case.rule is not None and isinstance(case.rule.predicate, SilenceGroup)
     shared: set[tuple[str, str]] | None = None
-    for node in {member.node for member in (silent if is_silence else case.members)}:
+    for node in {member.node for member in (case.silent_members if is_silence else case.members)}:
         own = set(picture.labels.get(node, {}).items())
         shared = own if shared is None else shared & own
     return dict(sorted(shared or ()))

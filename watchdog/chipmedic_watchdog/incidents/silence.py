@@ -122,21 +122,21 @@ def _is_fleet(count: int, picture: Picture, rules: RuleSet) -> bool:
 
 
 def _is_recent(case: Case, now: float, rules: RuleSet) -> bool:
-    if not case.is_open or not case.members or not case.is_silence:
+    if not case.is_open or not case.is_silence:
         return False
-    newest = max(member.opened_at for member in case.members)
+    newest = max(member.opened_at for member in case.silent_members)
     return now - newest <= rules.silence_seconds
 
 
 def _nodes(cases: list[Case]) -> set[str]:
-    return {m.node for case in cases for m in case.members if not m.is_cleared}
+    return {m.node for case in cases for m in case.silent_members if not m.is_cleared}
 
 
 def _base(recent: list[Case], picture: Picture, label: Label | None) -> Case | None:
     """Return the case that the nodes join: the oldest one that the label explains whole."""
     for case in sorted(recent, key=lambda case: case.opened_at):
         if label is None or all(
-            picture.labels.get(m.node, {}).get(label[0]) == label[1] for m in case.members
+            picture.labels.get(m.node, {}).get(label[0]) == label[1] for m in case.silent_members
         ):
             return case
     return None
