@@ -93,7 +93,7 @@ def test_any_input_is_settings_or_a_report(text: str) -> None:
         caught = e
     if caught is not None:
         assert caught.problems, "what is refused is refused for a reason"
-        assert str(caught).startswith("agent.toml:\n  ")
+        assert str(caught).startswith("agent.toml: ")
         return
     with pytest.raises(ConfigError, match="unknown key"):
         loads(f"none_of_ours = 1\n{text}", Settings)
