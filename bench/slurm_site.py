@@ -97,6 +97,8 @@ class Site:
     http: str = ""
     port: int = 0
     agents: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    off: dict[str, subprocess.Popen[bytes] | None] = field(default_factory=dict)
+    """Nodes without power, with their agents."""
     watchdog: subprocess.Popen[bytes] | None = None
 
     @property
@@ -159,19 +161,29 @@ class Site:
             os.kill(self.rank_of(job, node), number)
 
     def power_off(self, node: str) -> None:
-        """Let a node die with all that runs on it."""
-        self.kill_agent(node)
-        # All at once, as it were: a slurmstepd that lives on for a moment tells how the job ended.
-        words = (f"slurmstepd.*{node}", f"SLURMD_NODENAME={node}")
-        for number in (signal.SIGSTOP, signal.SIGKILL):
-            for pid in {pid for each in words for pid in _with(each)}:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, number)
-        with suppress(KeyError):
-            self.cluster.kill(node)
+        """Let a node stand still with all that runs on it.
+
+        Stopped processes are as silent as a host without power; killed ones would close their
+        connections, by which Slurm, the other ranks and the watchdog would know at once.
+        """
+        agent = self.off[node] = self.agents.pop(node, None)
+        if agent is not None:
+            agent.send_signal(signal.SIGSTOP)
+        for pid in _all_of(node):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+        self.cluster.servers[node].send_signal(signal.SIGSTOP)
 
     def repair(self, node: str) -> None:
         """Put a healthy node in its place: booted anew, nothing wrong in its log."""
+        if node in self.off:
+            agent = self.off.pop(node)
+            if agent is not None:
+                self.agents[node] = agent
+            for pid in _all_of(node):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            self.cluster.kill(node)
         self.kill_agent(node)
         self.log_of(node).reboot()
         if node not in self.cluster.servers:
@@ -189,6 +201,11 @@ class Site:
         """Act through the interface; a refusal is no matter."""
         with suppress(OSError):
             ask(f"http://{self.http}{path}", {"who": "bench", **body})
+
+
+def _all_of(node: str) -> set[int]:
+    """Return what Slurm runs on a node, beside its daemon."""
+    return {*_with(f"slurmstepd.*{node}"), *_with(f"SLURMD_NODENAME={node}")}
 
 
 def _with(words: str) -> Iterator[int]:
@@ -223,6 +240,9 @@ def running(
             _start_watchdog(site, nodes, webhook)
         yield site
     finally:
+        for node in list(site.off):
+            with suppress(OSError, KeyError):
+                site.repair(node)
         for process in [*site.agents.values(), *filter(None, [site.watchdog])]:
             process.terminate()
         for process in [*site.agents.values(), *filter(None, [site.watchdog])]:

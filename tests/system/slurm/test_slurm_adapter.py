@@ -237,14 +237,22 @@ def test_of_a_dead_node_slurm_is_told_before_it_notices(cluster: Cluster, tmp_pa
     cluster.wait("its process runs", (tmp_path / "begun").exists)
     bad = cluster.job(job)["NodeList"]
     asked = replace(request(bad, jobs=(f"slurm:{job}",)), silent=(bad,))
-    isolation, restart = planned(slurm, asked)
-    carry_out(slurm, isolation)
+    isolation = planned(slurm, replace(asked, jobs=()))[0]
     assert not cluster.states()[bad].endswith("*"), "Slurm takes it for well"
-    assert slurm.do(restart).detail == "fenced; Slurm queues the job again"
-    assert cluster.states()[bad].startswith(("down", "drain"))
+    assert carry_out(slurm, isolation).detail == f"drained, fenced and down: {REASON}"
+    [restart] = planned(slurm, replace(asked, nodes=(), leaving=(bad,)))
     carry_out(slurm, restart)
     assert cluster.job(job)["NodeList"] != bad
-    assert (tmp_path / "fenced").read_text().split() == [bad]
+    assert set((tmp_path / "fenced").read_text().split()) == {bad}
+
+
+def test_a_fence_that_proves_nothing_leaves_the_drain(cluster: Cluster) -> None:
+    slurm = adapter(cluster, fence=("/bin/sh", "-c", "echo no BMC of {node} >&2; exit 3"))
+    [isolation] = planned(slurm, replace(request("chip-a1"), silent=("chip-a1",)))
+    done = carry_out(slurm, isolation)
+    assert done.detail.startswith("drained, not fenced (")
+    assert "no BMC of chip-a1" in done.detail
+    assert cluster.states()["chip-a1"] == "drained"
 
 
 def test_without_a_fence_the_word_of_slurm_is_waited_for(cluster: Cluster) -> None:
@@ -253,7 +261,7 @@ def test_without_a_fence_the_word_of_slurm_is_waited_for(cluster: Cluster) -> No
     bad = cluster.job(job)["NodeList"]
     asked = replace(request(bad, jobs=(f"slurm:{job}",)), silent=(bad,))
     isolation, restart = planned(slurm, asked)
-    carry_out(slurm, isolation)
+    assert carry_out(slurm, isolation).detail == f"drained: {REASON}"
     assert slurm.do(restart).detail == f"requeued; it ran on {bad}"
 
 

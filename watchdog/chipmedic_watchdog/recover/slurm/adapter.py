@@ -83,7 +83,10 @@ class Slurm:
     def plan(self, request: RecoveryRequest) -> list[Step]:
         """Read nodes and jobs and plan their steps; see `Recoverer.plan`."""
         nodes = [(name, self._commands.node(name)) for name in request.nodes]
-        steps = [self._isolation(name, node, request.reason) for name, node in nodes]
+        steps = [
+            self._isolation(name, node, request.reason, is_silent=name in request.silent)
+            for name, node in nodes
+        ]
         leaving = self._known_as([*request.nodes, *request.leaving])
         return steps + [self._job(job, leaving, request) for job in request.jobs]
 
@@ -102,10 +105,7 @@ class Slurm:
             return self._stepping.plan(job, rung, leaving, request.reason)
         spares = self._settings.spare_reservation if rung is Rung.SPARE else ""
         let_in = request.let_in.get(job, ())
-        silent = self._known_as(request.silent)
-        return self._restart.plan(
-            job, leaving, request.reason, reservation=spares, let_in=let_in, silent=silent
-        )
+        return self._restart.plan(job, leaving, request.reason, reservation=spares, let_in=let_in)
 
     def do(self, step: Step) -> StepResult:
         """Do the next thing that a step needs; see `Recoverer.do`."""
@@ -136,8 +136,11 @@ class Slurm:
             detail=words,
         )
 
-    def _isolation(self, target: str, node: SlurmNode, reason: str) -> Step:
+    def _isolation(self, target: str, node: SlurmNode, reason: str, *, is_silent: bool) -> Step:
         command = f'scontrol update NodeName={node.name} State=DRAIN Reason="{reason}"'
+        is_silent = is_silent and bool(self._settings.fence)
+        if is_silent:
+            command += f"; {' '.join(self._settings.fence)}; State=DOWN"
         return Step(
             kind=StepKind.ISOLATE,
             target=target,
@@ -148,6 +151,7 @@ class Slurm:
                 "reason": reason,
                 "state_before": node.state,
                 "reason_before": node.reason,
+                "silent": "1" if is_silent else "",
             },
         )
 
@@ -157,9 +161,8 @@ class Slurm:
         node = self._commands.node(step.arguments["node"])
         before = {"state_before": node.state, "reason_before": node.reason}
         if node.is_drained and node.reason == reason:
-            return StepResult(
-                is_done=True, detail=f"drained: {reason}", undo={"owner": "chipmedic"}
-            )
+            detail = self._bring_down(node, step)
+            return StepResult(is_done=True, detail=detail, undo={"owner": "chipmedic"})
         is_taken = node.is_drained or (node.is_down and node.reason not in SLURMS_OWN_REASONS)
         if is_taken and not node.reason.startswith(NODE_TAG):
             whose = node.reason_by or "unknown"
@@ -169,9 +172,24 @@ class Slurm:
                 undo={"owner": FOREIGN, **before},
             )
         self._commands.update_node(node.name, State="DRAIN", Reason=reason)
-        return StepResult(
-            is_done=True, detail=f"drained: {reason}", undo={"owner": "chipmedic", **before}
-        )
+        detail = self._bring_down(node, step)
+        return StepResult(is_done=True, detail=detail, undo={"owner": "chipmedic", **before})
+
+    def _bring_down(self, node: SlurmNode, step: Step) -> str:
+        """Prove a silent node dead and tell Slurm, which would wait long for its slurmd.
+
+        Its jobs end by that, and one that has ended elsewhere waits no more for its end there.
+        Where it cannot be proved, a restart says so; the drain holds all the same.
+        """
+        reason = step.arguments["reason"]
+        if not step.arguments.get("silent") or node.is_down:
+            return f"drained: {reason}"
+        try:
+            self._commands.fence(node.name, reason.split()[0].partition(":")[2])
+        except DeliveryFailed as e:
+            return f"drained, not fenced ({e}): {reason}"
+        self._commands.update_node(node.name, State="DOWN", Reason=reason)
+        return f"drained, fenced and down: {reason}"
 
     def _give_back(self, step: Step) -> StepResult:
         """Resume a node that is still drained with our very reason, and no other."""

@@ -58,12 +58,11 @@ class SlurmRestart:
         *,
         reservation: str = "",
         let_in: Collection[str] = (),
-        silent: Collection[str] = (),
     ) -> Step:
         """Plan the restart of `slurm:<number>`, away from the excluded nodes.
 
         With a `reservation` (of kind FLEX) it may use that one's nodes, too. Of `let_in` it was
-        kept off by us and need not be any more. The `silent` are dead, whatever Slurm says.
+        kept off by us and need not be any more.
 
         Raises:
             DeliveryFailed: the job is not known, or it is just ending.
@@ -96,7 +95,6 @@ class SlurmRestart:
                 "exclude": ",".join(excluded),
                 "excluded_before": ",".join(theirs),
                 "let_in": ",".join(let_in),
-                "silent": ",".join(silent),
                 "reservation": reservation,
                 "requeue": "1" if job.may_requeue else "0",
             },
@@ -145,7 +143,7 @@ class SlurmRestart:
         if not job.may_requeue:
             self._commands.update_job(job.address, Requeue="1")
         undo = {"nodes_before": ",".join(job.nodes), "requeue": step.arguments["requeue"]}
-        if self._prove_ended(set(job.nodes), step, silent=_names(step, "silent")):
+        if self._prove_ended(set(job.nodes), step):
             return StepResult(is_done=False, detail="fenced; Slurm queues the job again", undo=undo)
         self._commands.requeue(job.address)
         detail = f"requeued; it ran on {','.join(job.nodes)}"
@@ -184,11 +182,8 @@ class SlurmRestart:
             self._commands.update_job(job.address, Requeue="0")
         return StepResult(is_done=True, detail=f"runs on {','.join(job.nodes)}")
 
-    def _prove_ended(self, nodes: set[str], step: Step, silent: Collection[str] = ()) -> bool:
+    def _prove_ended(self, nodes: set[str], step: Step) -> bool:
         """Make sure that no old process can still write; return whether Slurm was told of a death.
-
-        A `silent` node is dead though Slurm has not noticed. Without a command that proves it,
-        Slurm's own word is waited for.
 
         Raises:
             DeliveryFailed: a node does not answer and cannot be fenced.
@@ -198,7 +193,7 @@ class SlurmRestart:
             return is_told
         for name in sorted(nodes):
             node = self._commands.node(name)
-            if node.answers and not (name in silent and self._settings.fence):
+            if node.answers:
                 continue
             if node.is_unheard:
                 raise DeliveryFailed(f"Slurm's controller has just started: {name} is unknown yet")
