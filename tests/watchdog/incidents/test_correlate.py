@@ -72,9 +72,25 @@ class TestJobs:
         for node in ("n1", "n2", "n3"):
             world.rise(node, "job:slurm:7", "job.hung", job="slurm:7")
         world.look()
-        assert world.told() == {"inc-1": ("job.hung", "job.same/1", "open")}
+        assert world.told() == {"inc-1": ("job.hung", "job.same/2", "open")}
         assert world.incidents["inc-1"].nodes == ("n1", "n2", "n3")
         assert world.incidents["inc-1"].jobs == ("slurm:7",)
+
+    @pytest.mark.parametrize(("later_seconds", "incident"), [(20, "inc-1"), (60, "inc-2")])
+    def test_a_job_that_stands_again_has_another_reason(
+        self, world: World, later_seconds: float, incident: str
+    ) -> None:
+        world.job("slurm:7", n1={"a"}, n2={"b"}, n3=set())
+        world.rise("n1", "nic:mlx5_0/1", "nic.down")  # and stays down
+        first = world.rise("n2", "job:slurm:7", "job.hung", job="slurm:7")
+        world.pass_(10).look()
+        world.clear(first)
+        world.pass_(later_seconds).look()
+        world.rise("n3", "host", "node.unreachable")
+        world.pass_(10).look()
+        world.rise("n2", "job:slurm:7", "job.hung", job="slurm:7")
+        world.look()
+        assert world.where[4] == incident
 
     @pytest.mark.parametrize("hang_first", [True, False])
     def test_a_failed_chip_of_the_job_is_the_root(self, world: World, hang_first: bool) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from chipmedic_watchdog.incidents.picture import FaultFact, Picture
 
@@ -89,15 +89,24 @@ class SameCode:
 
 @dataclass(frozen=True, slots=True)
 class SameJob:
-    """One job, told by several of its nodes."""
+    """One job, told by several of its nodes.
+
+    A job that stands still again has a reason of its own, however long the former one's incident
+    stays open: a port that is still down explains nothing that begins an hour later.
+    """
+
+    AGAIN_SECONDS: ClassVar[float] = 30.0
+    """What is told within this after the end of the first telling is the same stand-still."""
 
     def keys(self, fault: FaultFact, picture: Picture) -> Iterable[Hashable]:
         """Return the job of a job's own fault."""
         return [fault.job] if fault.kind.startswith("job.") and fault.job is not None else []
 
     def fits(self, fault: FaultFact, member: FaultFact, picture: Picture) -> bool:
-        """Return True: the key says it all."""
-        return True
+        """Say whether one was not long over when the other began."""
+        first, later = sorted((member, fault), key=lambda each: each.opened_at)
+        ended_at = first.cleared_at
+        return ended_at is None or later.opened_at - ended_at <= self.AGAIN_SECONDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
