@@ -44,6 +44,15 @@ def show_one(incident: dict[str, Any], console: Console | None = None) -> None:
         console.print(plain(f"{clock(act['at'])}  {act['act']} by {act['who'] or 'nobody named'}"))
 
 
+def left_open(incident: dict[str, Any]) -> str:
+    """Say which faults a person's word leaves open: nobody is told of them again."""
+    still = [fault for fault in incident["faults"] if fault["state"] == "open"]
+    if incident["state"] != "resolved" or not still:
+        return ""
+    named = shortened([f"{f['node']} {f['component']} {f['kind']}" for f in still], 4)
+    return f"still open, and told of no more while it lasts: {named}"
+
+
 def _facts(incident: dict[str, Any]) -> list[tuple[str, str]]:
     facts = [
         ("since", f"{clock(incident['fault_at'])} ({age(incident['fault_at'])} ago)"),

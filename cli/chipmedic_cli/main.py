@@ -185,12 +185,15 @@ def incidents_resolve(
 
 
 def _act(watchdog: str, incident: str, act: str, who: str, why: str) -> None:
+    from chipmedic_cli import incidents as command
     from chipmedic_cli.client import Client, named
 
     with Client(watchdog) as client:
         path = f"/api/v1/incidents/{named('incident', incident)}/{act}"
         answer = client.post(path, {"who": who, "why": why})
     typer.echo(f"{answer['id']}: {answer['state']}")
+    if note := command.left_open(answer):
+        typer.echo(note, err=True)
 
 
 @app.command()

@@ -68,7 +68,10 @@ def test_status_and_incidents(watchdog: WatchdogProcess) -> None:
     assert acknowledged.stdout.strip() == f"{name}: acknowledged"
     assert "acknowledge by mei" in chipmedic("incidents", "show", name, "--watchdog", at).stdout
     resolve = ("incidents", "resolve", name, "--who", "mei", "--why", "chip replaced")
-    assert chipmedic(*resolve, "--watchdog", at).stdout.strip() == f"{name}: resolved"
+    done = chipmedic(*resolve, "--watchdog", at)
+    assert done.stdout.strip() == f"{name}: resolved"
+    assert done.stderr.startswith("still open, and told of no more while it lasts: ")
+    assert "memory.uncorrectable" in done.stderr
     again = chipmedic(*resolve, "--watchdog", at)
     assert again.returncode == 1
     assert again.stderr.count("\n") == 1

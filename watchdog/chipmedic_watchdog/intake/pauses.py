@@ -1,7 +1,8 @@
-"""Which silences are a pause of the network: many that began in one moment, and end by themselves.
+"""Which silences are a pause of the network: many that began together, and end by themselves.
 
-Agents ping once a second, so those that a pause meets were last heard within one second, about half
-of them within the same half second. Who fell quiet before or after them has a reason of its own.
+Agents ping once a second, so those that a pause meets were last heard within one second, and what
+holds them up lets some be late before others: seen along time they are one crowd without a gap. Who
+fell quiet well before or after a crowd has a reason of its own.
 """
 
 from __future__ import annotations
@@ -9,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-MOMENT_SECONDS = 0.5
-"""What fell quiet within this has one reason, where it is many."""
-MANY_LEAST, MANY_RATIO = 3, 0.05
-"""So many nodes, and this share of all, are many in one moment: a pause that meets a tenth of all
-shows twice this share in the second before it."""
+GAP_SECONDS = 0.5
+"""Half of a ping's period: so long after one fell quiet the next one belongs to another crowd."""
+MANY_LEAST, MANY_RATIO = 3, 0.1
+"""So many nodes, and this share of all, are a crowd."""
 TAIL_SECONDS = 2.0
 """Not all are heard again at once: so long after the last look that found many quiet, those that
 fell quiet with them still count to them."""
@@ -30,7 +30,7 @@ class Pause:
 
     def covers(self, moment: float) -> bool:
         """Tell whether a node that was last heard in this moment fell quiet with the others."""
-        return self.first - MOMENT_SECONDS / 2 <= moment <= self.last + MOMENT_SECONDS / 2
+        return self.first - GAP_SECONDS <= moment <= self.last + GAP_SECONDS
 
 
 def pauses(
@@ -51,16 +51,13 @@ def pauses(
 
 
 def _crowds(moments: Sequence[float], many: float) -> list[tuple[float, float]]:
-    """Return from when to when there are many in each moment."""
+    """Return from when to when each crowd fell quiet."""
     found: list[tuple[float, float]] = []
     start = 0
-    for end, moment in enumerate(moments):
-        while moment - moments[start] > MOMENT_SECONDS:
-            start += 1
-        if end - start + 1 < many:
-            continue
-        if found and moments[start] <= found[-1][1]:
-            found[-1] = (found[-1][0], moment)
-        else:
+    for end, moment in enumerate(moments, 1):
+        is_last = end == len(moments) or moments[end] - moment > GAP_SECONDS
+        if is_last and end - start >= many:
             found.append((moments[start], moment))
+        if is_last:
+            start = end
     return found
