@@ -138,10 +138,14 @@ async def serve(settings: WatchdogSettings, config_path: Path | None) -> None:
         ChipmedicError: it cannot start, or a part of it failed for a foreseen reason.
     """
     daemon = Daemon(settings, config_path)
+    failed: BaseExceptionGroup[ChipmedicError] | None = None
     try:
         await daemon.run()
     except* ChipmedicError as group:
-        raise _first(group) from group
+        failed = group
+    # Not in the clause: Python before 3.11.4 (Debian 12 has 3.11.2) wraps what is raised there.
+    if failed is not None:
+        raise _first(failed) from failed
 
 
 def _first(group: BaseExceptionGroup[ChipmedicError]) -> ChipmedicError:
