@@ -56,7 +56,7 @@ class Story:
         for words in sorted({self._layout.node(name).environment()[1] for name in names}):
             self._screen.note(words)
         self._witness.wait(
-            "all agents connected to the watchdog",
+            "all agents connected to the watchdog, with their chips",
             lambda: self._witness.connected(set(names)),
             seconds=START_SECONDS,
         )

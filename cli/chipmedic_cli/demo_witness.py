@@ -64,9 +64,16 @@ class Witness:
         raise NotSeen(f"not seen within {time.monotonic() - began:.0f} s: {what}")
 
     def connected(self, nodes: set[str]) -> bool | None:
-        """Return True when all these nodes report."""
+        """Return True when all these nodes report, and have told which chips they have.
+
+        Before that a line of the kernel log names a PCI device only, and what the driver's library
+        says of the same fault names another thing: two incidents of one cause.
+        """
         found = self._client.all("/api/v1/nodes", state="connected")
-        return True if {row["node"] for row in found} == nodes else None
+        if {row["node"] for row in found} != nodes:
+            return None
+        told = (self._client.get(f"/api/v1/nodes/{node}")["chips"] for node in nodes)
+        return True if all(told) else None
 
     def running_job(self, nodes: set[str], *, attempt: int, beyond_step: int) -> Row | None:
         """Return the job when this start of it, or a later one, is beyond a step on these nodes."""
