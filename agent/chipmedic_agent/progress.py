@@ -217,7 +217,7 @@ def _remove_stale(path: Path) -> None:
     """
     try:
         if not S_ISSOCK(path.lstat().st_mode):
-            raise FileExistsError(f"{path}: is there and is no socket; set another progress_socket")
+            raise FileExistsError("is there and is no socket; set another progress_socket")
     except FileNotFoundError:
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
@@ -226,4 +226,4 @@ def _remove_stale(path: Path) -> None:
         except ConnectionRefusedError:
             path.unlink(missing_ok=True)
             return
-    raise OSError(f"{path}: another agent listens there; stop it or set another progress_socket")
+    raise OSError("another agent listens there; stop it or set another progress_socket")

@@ -37,6 +37,8 @@ PACE_SECONDS = (0.5, 600.0)
 
 BROKEN = "Internal error from Core"
 """In grpc.aio's words when it could not write."""
+NO_STREAM = "Failed parsing HTTP/2"
+"""In gRPC's words (1.85) when something else answers there: a web server, the HTTP port."""
 UNANSWERED = ("ping timeout", "msg:Connection timed out")
 """In gRPC's words (1.85) when nobody answers: its own timer ends the stream, or the kernel's
 (TCP_USER_TIMEOUT, which gRPC sets to the same time), whichever is first."""
@@ -265,8 +267,12 @@ class Session:
         why = f"{code.name.lower()}: {details}" if details else code.name.lower()
         if details == BROKEN:
             why = "the connection broke"
+        elif NO_STREAM in why:
+            why = "what answers there is no watchdog's stream (its port is 7443 by default)"
         # Without a word and without an error: it was given up for dead, as nothing came from us.
         is_given_up = code is grpc.StatusCode.OK
+        if is_given_up and not details:
+            why = "the watchdog ended it without a word"
         is_unanswered = is_given_up or any(words in why for words in UNANSWERED)
         return StreamLost(why, is_unanswered=is_unanswered)
 

@@ -201,6 +201,8 @@ def _trouble(url: str, error: Exception) -> str:
             return f"no watchdog at {url}: {meaning}"
     if "disconnected without sending" in words and url.startswith("http://"):
         words = "it ended the connection without an answer (does it speak https:// there?)"
+    if "illegal request line" in words:
+        words = "it speaks no HTTP there (is it the port of the agents' stream?)"
     remedy = "name another with --watchdog, or look at: systemctl status chipmedic-watchdog"
     return f"no watchdog at {url}: {words or type(error).__name__}; {remedy}"
 

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from chipmedic.errors import ConfigError
+from chipmedic.words import counted
 from chipmedic_cli.options import JsonOption, print_json
 from chipmedic_cli.report import seconds_of
 from chipmedic_cli.status import shortened, table
@@ -110,7 +111,7 @@ def _totals(name: str, incidents: list[Any]) -> dict[str, Any]:
 def show(answer: dict[str, Any], console: Console | None = None) -> None:
     """Print it for a person."""
     console = console or Console(highlight=False)
-    console.print(plain(f"{answer['faults']} faults since {clock(answer['since'])}"))
+    console.print(plain(f"{counted(answer['faults'], 'fault')} since {clock(answer['since'])}"))
     totals = table("", "RULES", "INCIDENTS", "NOTICES", "ISOLATIONS", "RESTARTS")
     for name in ("now", "new"):
         row = answer[name]

@@ -59,7 +59,8 @@ def add_maintenance(
     times = _times(start, end, duration)
     if not all(node.strip() for node in nodes):
         raise UsageWrong("NODES: one of the names is empty")
-    pattern = "|".join(re.escape(node) for node in nodes)
+    # A hyphen means something within brackets only, and most names of nodes have one.
+    pattern = "|".join(re.escape(node).replace(r"\-", "-") for node in nodes)
     _add(watchdog, {"kind": "maintenance", "matchers": f"node=~{_quoted(pattern)}", **times,
                     "who": who, "why": why}, as_json=as_json)  # fmt: skip
 

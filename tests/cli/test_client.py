@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from socketserver import BaseRequestHandler, TCPServer
 
 import pytest
 
@@ -114,3 +115,18 @@ def test_an_authority_that_is_none_is_named(
     monkeypatch.setenv("CHIPMEDIC_CA", f"{tmp_path}/ca.pem")
     with pytest.raises(UsageWrong, match=r"--ca .*ca\.pem: holds no certificate"):
         Client("https://127.0.0.1:1")
+
+
+def test_the_port_of_the_agents_is_said_to_speak_no_http() -> None:
+    settings_frame = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+
+    class Handler(BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.sendall(settings_frame)
+            self.request.recv(4096)
+
+    with TCPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_address[1]}"
+        with Client(address) as client, pytest.raises(ChipmedicError, match="speaks no HTTP there"):
+            client.get("/api/v1/nodes")

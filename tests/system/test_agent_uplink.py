@@ -233,6 +233,20 @@ async def test_watchdogs_that_stay_away_are_told_once_each(
     assert len(told) == 2, told
 
 
+async def test_another_service_on_the_port_is_said_to_be_no_stream(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def page(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(page, "127.0.0.1", 0) as web:
+        port = web.sockets[0].getsockname()[1]
+        async with running(Agent(tmp_path, f"127.0.0.1:{port}")):
+            await eventually(lambda: "is no watchdog's stream" in caplog.text)
+
+
 async def test_when_its_watchdog_dies_the_node_is_at_another_at_once(
     watchdog: FakeWatchdog, tmp_path: Path
 ) -> None:

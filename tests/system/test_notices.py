@@ -163,9 +163,21 @@ def test_a_link_acknowledges_once(site: Site) -> None:
 
 
 def test_maintenance_is_announced_and_ended(site: Site) -> None:
-    add = ("maintenance", "add", "n1", "n.2", "--start", "+1h", "--duration", "2h", "--why", "x")
+    add = (
+        "maintenance",
+        "add",
+        "n1",
+        "n.2",
+        "n-3",
+        "--start",
+        "+1h",
+        "--duration",
+        "2h",
+        "--why",
+        "x",
+    )
     assert site.chipmedic(*add).stdout.startswith("sil-000001: pending until ")
-    assert r'node=~"n1|n\\.2"' in site.chipmedic("maintenance", "list").stdout
+    assert r'node=~"n1|n\\.2|n-3"' in site.chipmedic("maintenance", "list").stdout
     assert site.chipmedic("maintenance", "end", "sil-000001").returncode == 0
     wrong = site.chipmedic("maintenance", "add", "n1", "--duration", "soon", "--why", "x")
     assert wrong.returncode == 2

@@ -134,6 +134,11 @@ class ChannelSettings(Section):
             wanted = " or ".join(NEEDED[self.kind])
             yield f"a channel of kind {self.kind.value} needs exactly one of: {wanted}"
 
+    def _posts_somewhere(self) -> Iterator[str]:
+        is_posted = "url" in NEEDED[self.kind] and self.url
+        if is_posted and not self.url.startswith(("https://", "http://")):
+            yield f"url: {self.url!r} is no http(s) address"
+
     def _signature(self) -> Iterator[str]:
         is_one = bool(self.secret_file) != bool(self.secret_env)
         if self.kind is ChannelKind.WEBHOOK and not is_one:
@@ -149,6 +154,7 @@ class ChannelSettings(Section):
 
     CHECKS = checks(
         _address,
+        _posts_somewhere,
         _signature,
         _room,
         _owner,
