@@ -163,19 +163,8 @@ def test_a_link_acknowledges_once(site: Site) -> None:
 
 
 def test_maintenance_is_announced_and_ended(site: Site) -> None:
-    add = (
-        "maintenance",
-        "add",
-        "n1",
-        "n.2",
-        "n-3",
-        "--start",
-        "+1h",
-        "--duration",
-        "2h",
-        "--why",
-        "x",
-    )
+    nodes = ("n1", "n.2", "n-3")
+    add = ("maintenance", "add", *nodes, "--start", "+1h", "--duration", "2h", "--why", "x")
     assert site.chipmedic(*add).stdout.startswith("sil-000001: pending until ")
     assert r'node=~"n1|n\\.2|n-3"' in site.chipmedic("maintenance", "list").stdout
     assert site.chipmedic("maintenance", "end", "sil-000001").returncode == 0

@@ -143,7 +143,7 @@ def test_the_channels_own_settings() -> None:
     )
     with pytest.raises(ValueError, match="needs exactly one of: url or url_file or url_env"):
         ChannelSettings(kind=ChannelKind.ALERTMANAGER)
-    with pytest.raises(ValueError, match="url: 'am.example.org:9093' is no http"):
+    with pytest.raises(ValueError, match=r"url: 'am\.example\.org:9093' is no http"):
         ChannelSettings(kind=ChannelKind.ALERTMANAGER, url="am.example.org:9093")
     with pytest.raises(ValueError, match="room: a channel of kind slack needs it"):
         ChannelSettings(kind=ChannelKind.SLACK, secret_file="/x")
