@@ -243,6 +243,6 @@ def test_with_the_c_library_kept_it_can_be_looked_at_broken_and_stopped(
 )
 def test_wrong_arguments_are_one_line(arguments: tuple[str, ...], words: str) -> None:
     done = command("demo", *arguments)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr.startswith(f"chipmedic: {words}")
     assert done.stderr.count("\n") == 1

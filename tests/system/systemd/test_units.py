@@ -139,7 +139,7 @@ def test_reload_keeps_the_old_configuration_when_the_new_one_is_wrong(node: Cont
     _wait_for_words(node, AGENT, "configuration kept as it was, the new one is wrong", cursor)
     _wait_for_words(node, AGENT, "watchdgos: unknown key; did you mean watchdogs?", cursor)
     _wait_for_words(node, WATCHDOG, "the old configuration stays in force", cursor)
-    _wait_for_words(node, WATCHDOG, "silence_seconds: allowed are 0 and more", cursor)
+    _wait_for_words(node, WATCHDOG, "liveness.silence_seconds: -1 is less than 0", cursor)
     assert pids == {daemon: node.show(daemon, "MainPID") for daemon in DAEMONS}
     assert all(node.is_active(daemon) for daemon in DAEMONS)
     health = node.get(f"{AGENT_URL}/healthz")
