@@ -20,6 +20,9 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
 
 FIELDS = ("ArrayTaskID", "JobID", "State", "NodeList", "RestartCnt", "Reason", "Reservation")
 
+WAITS = ("None", "Resources", "Priority", "Nodes required for job", "ReqNodeNotAvail")
+"""Why a task waits that nobody holds; the scheduler words it anew in each of its rounds."""
+
 
 def tasks(cluster: Cluster, array: str) -> dict[str, dict[str, str]]:
     """What Slurm tells of each task of an array, by `<array>_<task>`."""
@@ -28,6 +31,8 @@ def tasks(cluster: Cluster, array: str) -> dict[str, dict[str, str]]:
     cells = [[cell.strip() for cell in line.split("|")] for line in shown.splitlines() if line]
     told = [dict(zip(FIELDS, row, strict=False)) for row in cells]
     for task in told:
+        if task["Reason"].startswith(WAITS):
+            task["Reason"] = "waits"
         address = f"{array}_{task['ArrayTaskID']}"
         task["Excluded"] = cluster.command("squeue", "-h", "-r", "-j", address, "-o", "%x").strip()
     return {f"{array}_{task['ArrayTaskID']}": task for task in told}
