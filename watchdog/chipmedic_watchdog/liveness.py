@@ -31,7 +31,7 @@ from chipmedic_watchdog.intake.board import WATCHDOG
 from chipmedic_watchdog.intake.commit import REBOOTED
 from chipmedic_watchdog.intake.committer import Committer
 from chipmedic_watchdog.intake.heard import Unheard, is_told, unheard
-from chipmedic_watchdog.intake.pauses import Pause, pauses
+from chipmedic_watchdog.intake.pauses import MANY_LEAST, MANY_RATIO, Pause, pauses
 from chipmedic_watchdog.intake.peers import Address, unanswered
 from chipmedic_watchdog.intake.sessions import DOUBT_SECONDS, Away, Sessions
 from chipmedic_watchdog.metrics import Metrics
@@ -41,8 +41,6 @@ from chipmedic_watchdog.store.database import Database
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.1
-MANY_LEAST, MANY_RATIO = 3, 0.1
-"""So many nodes, and this share of all, are many."""
 LISTEN_SECONDS, LISTEN_RATIO = 0.2, 0.05
 """How often the kernel is asked whom it has not heard; the share of our time that it may take."""
 OVERDUE_SECONDS = 1.25

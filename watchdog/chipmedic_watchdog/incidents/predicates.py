@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 from chipmedic_watchdog.incidents.picture import FaultFact, Picture
 
@@ -87,7 +87,7 @@ class SameCode:
         return (fault.node, fault.chip) != (member.node, member.chip)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SameJob:
     """One job, told by several of its nodes.
 
@@ -95,7 +95,7 @@ class SameJob:
     stays open: a port that is still down explains nothing that begins an hour later.
     """
 
-    AGAIN_SECONDS: ClassVar[float] = 30.0
+    again_seconds: float = 30.0
     """What is told within this after the end of the first telling is the same stand-still."""
 
     def keys(self, fault: FaultFact, picture: Picture) -> Iterable[Hashable]:
@@ -106,7 +106,7 @@ class SameJob:
         """Say whether one was not long over when the other began."""
         first, later = sorted((member, fault), key=lambda each: each.opened_at)
         ended_at = first.cleared_at
-        return ended_at is None or later.opened_at - ended_at <= self.AGAIN_SECONDS
+        return ended_at is None or later.opened_at - ended_at <= self.again_seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
